@@ -1,0 +1,241 @@
+"""The run's configuration: typed TOML in, one frozen tree out.
+
+Every section is a struct whose fields carry their unit in the name and their range in the type.
+An unknown key, a wrong type or a value out of range raises `ConfigError`, one line that names
+the file, the key and what was expected. `dump` writes back all that `load` reads, so that the
+run folder holds what was really used, defaults included.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
+from livespt.types import LivesptError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+
+class ConfigError(LivesptError):
+    """The configuration cannot be used; the message names the file and the key."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: frozen, keyword-only, unknown keys refused."""
+
+
+class SourceConfig(Section, frozen=True):
+    """Where frames come from: an entry point of the group ``livespt.sources`` and its options.
+
+    `options` are checked by the source itself, which knows them.
+    """
+
+    kind: str = "simulated"
+    options: dict[str, Any] = {}
+    ring_frames: Annotated[int, msgspec.Meta(ge=2)] = 256
+    when_full: Literal["oldest", "raise"] = "oldest"
+
+
+class CameraConfig(Section, frozen=True):
+    """The pixel model. Gains are counts per electron (ADU/e-), never electrons per count.
+
+    `calibration` names an .npz with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars
+    (and `identity`, optional); it takes the place of the scalars here.
+    """
+
+    model: Literal["ideal", "scmos", "emccd"] = "ideal"
+    gain_adu_per_e: Positive = 1.0
+    offset_adu: float = 0.0
+    var_e2: NonNegative = 0.0
+    readout_adu: NonNegative = 0.0
+    excess: Annotated[float, msgspec.Meta(gt=1, le=2)] = 2.0
+    calibration: str = ""
+
+
+class OpticsConfig(Section, frozen=True):
+    """Pixel size in the sample and the width of an in-focus spot (or what it follows from)."""
+
+    pixel_um: Positive = 0.1
+    sigma_um: NonNegative = 0.0
+    wavelength_um: Positive = 0.58
+    numerical_aperture: Positive = 1.4
+
+    @property
+    def psf_sigma_um(self) -> float:
+        """Width of an in-focus spot: given, or 0.21 wavelength / NA (SCIENCE 1)."""
+        return self.sigma_um or 0.21 * self.wavelength_um / self.numerical_aperture
+
+
+class LocalizeConfig(Section, frozen=True):
+    """Detection by false-alarm rate; fit region; threads."""
+
+    false_per_frame: Positive = 0.1
+    roi_px: Annotated[int, msgspec.Meta(ge=5, le=15)] = 9
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+
+
+class LinkConfig(Section, frozen=True):
+    """Overrides of what the linker works out for itself; leave all out."""
+
+    D_um2_s: list[Positive] = []
+    p_switch: Probability | None = None
+    p_detect: Probability | None = None
+    p_off: Probability | None = None
+    p_on: Probability | None = None
+    p_bleach: Probability | None = None
+
+
+class InferConfig(Section, frozen=True):
+    """The motion model: number of states, and a first guess that may be badly wrong."""
+
+    n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
+    D_um2_s: list[Positive] = []
+    p_switch: Probability = 0.05
+    lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = [0, 3, 7]
+
+
+class WireConfig(Section, frozen=True):
+    """Where answers are published. Loopback only, unless CURVE keys are given."""
+
+    publish: str = "tcp://127.0.0.1:5570"
+    command: str = "tcp://127.0.0.1:5571"
+    image_every_s: NonNegative = 0.1
+    enabled: bool = True
+
+
+class JournalConfig(Section, frozen=True):
+    """Where the run folder is made."""
+
+    folder: str = "runs"
+    name: str = ""
+    rotate_mb: Positive = 256.0
+    enabled: bool = True
+
+
+class Config(Section, frozen=True):
+    """One run, from camera to folder."""
+
+    source: SourceConfig = SourceConfig()
+    camera: CameraConfig = CameraConfig()
+    optics: OpticsConfig = OpticsConfig()
+    localize: LocalizeConfig = LocalizeConfig()
+    link: LinkConfig = LinkConfig()
+    infer: InferConfig = InferConfig()
+    wire: WireConfig = WireConfig()
+    journal: JournalConfig = JournalConfig()
+    stop_after_s: Positive | None = None
+    stop_after_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or torn, or a key is unknown, of the wrong type or out of range.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return parse(raw, str(path))
+
+
+def parse(raw: dict[str, Any], origin: str = "config", kind: type = Config) -> Any:
+    """Turn a plain dict into `kind` (by default a `Config`), or say which key is wrong."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {_explain(str(error), kind)}") from None
+
+
+def dump(config: Config) -> str:
+    """Write `config` as TOML, defaults included."""
+    return msgspec.toml.encode(config).decode()
+
+
+def build_camera(config: CameraConfig, shape: tuple[int, int], origin: str = "config") -> Camera:
+    """Make the pixel model that `config` describes, for frames of `shape`.
+
+    Raises
+    ------
+    ConfigError
+        The calibration file is missing, lacks a map, or is of another shape.
+    """
+    try:
+        if config.calibration:
+            return _calibrated(config, shape)
+        if config.model == "ideal":
+            return Ideal()
+        if config.model == "scmos":
+            return Scmos(config.gain_adu_per_e, config.offset_adu, config.var_e2)
+        return Emccd(config.gain_adu_per_e, config.excess, config.readout_adu, config.offset_adu)
+    except CameraError as error:
+        raise ConfigError(f"{origin}: camera: {error}") from None
+
+
+def _calibrated(config: CameraConfig, shape: tuple[int, int]) -> Camera:
+    path = Path(config.calibration)
+    if config.model != "scmos":
+        raise ConfigError(f"camera.calibration: maps go with model 'scmos', not '{config.model}'")
+    maps = [_calibration_map(path, key, shape) for key in ("gain_adu_per_e", "offset_adu", "var_e2")]
+    return Scmos(*maps)
+
+
+def _calibration_map(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if key not in archive:
+                raise ConfigError(f"{path}: no '{key}' in it (has: {', '.join(archive.files)})")
+            values = np.asarray(archive[key], dtype=np.float64)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such calibration file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a calibration .npz: {error}") from None
+    if values.shape not in ((), shape):
+        raise ConfigError(f"{path}: '{key}' has shape {values.shape}, the frames have {shape}")
+    return values
+
+
+def _explain(message: str, kind: type) -> str:
+    """Rewrite a validation message as `section.key: what is wrong` with the nearest known key."""
+    text, _, where = message.partition(" - at `$")
+    where = where.rstrip("`").lstrip(".")
+    unknown = re.search(r"unknown field `(\w+)`", text)
+    if not unknown:
+        return f"{where or 'top level'}: {text[0].lower()}{text[1:]}"
+    names = _field_names(kind, where)
+    near = difflib.get_close_matches(unknown[1], names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(names)})"
+    prefix = f"{where}." if where else ""
+    return f"unknown key '{prefix}{unknown[1]}'{hint}"
+
+
+def _field_names(kind: Any, where: str) -> list[str]:
+    for part in filter(None, where.split(".")):
+        kind = {f.name: f.type for f in msgspec.structs.fields(kind)}.get(part, kind)
+    try:
+        return [f.name for f in msgspec.structs.fields(kind)]
+    except TypeError:
+        return []
+
+
+def frames_for(seconds: float, interval_s: float) -> int:
+    """Return how many frames `seconds` of a stream hold, at least one."""
+    return max(1, math.ceil(seconds / interval_s))

@@ -1,0 +1,91 @@
+"""How kernels are compiled, and where the compiled code is kept.
+
+A kernel is a function that takes arrays and NamedTuples and returns arrays, does no I/O and
+touches no Python object. Kernels live in modules whose name ends in ``kernels`` and are marked
+with `kernel`, which compiles them without the GIL and caches the machine code on disk.
+
+numba keys a cached function by its own file alone, and so goes on serving a caller that was
+compiled against a callee since edited in another file. Here one hash over every kernel module
+of the package keys them all: an edit anywhere discards the lot.
+
+Set ``NUMBA_DISABLE_JIT=1`` to run every kernel as plain Python, ``LIVESPT_CACHE_DIR`` to move
+the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+from platformdirs import user_cache_path
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds the compiled kernels (it need not exist yet)."""
+    override = os.environ.get("LIVESPT_CACHE_DIR")
+    return Path(override) if override else user_cache_path("livespt", appauthor=False) / "kernels"
+
+
+@functools.lru_cache(maxsize=8)
+def source_hash(package_dir: Path) -> str:
+    """Hash every kernel module below `package_dir`, and this package's own."""
+    digest = hashlib.sha256()
+    for root in sorted({package_dir, Path(__file__).parent}):
+        for path in sorted(root.rglob("*kernels.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class _Locator(UserProvidedCacheLocator):
+    """Put the cache in `cache_dir`, stamped with the hash of all kernel sources."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        package, _, rest = py_func.__module__.partition(".")
+        self._py_file = py_file
+        self._lineno = py_func.__code__.co_firstlineno
+        self._stamp = source_hash(Path(py_file).parents[rest.count(".")])
+        self._cache_path = str(cache_dir() / package / (rest or package))
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _Locator | None:
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012 (numba reads it as a plain list)
+
+
+class _Cache(FunctionCache):
+    _impl_class = _CacheImpl
+
+
+def kernel(function: F) -> F:
+    """Compile `function` with numba (no GIL, numpy's error model) and cache it on disk.
+
+    Where the cache folder cannot be written, the kernel is compiled afresh in each process.
+    With ``NUMBA_DISABLE_JIT=1`` the function is returned as it is.
+    """
+    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    if hasattr(compiled, "enable_caching"):
+        try:
+            compiled._cache = _Cache(function)
+        except RuntimeError:  # no writable folder: numba found no locator
+            return cast(F, compiled)
+    return cast(F, compiled)
