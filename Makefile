@@ -1,0 +1,74 @@
+# Two commands set up everything: `make demo` and `make test`.
+# Needs Python >= 3.11 (with venv), make and git; all else is fetched into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/python -m uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+QT_PACKAGES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
+
+.PHONY: help demo test test-long test-nojit check format bench dashboard pins docs-figures clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: .venv/.demo  ## 20 s of a simulated live experiment, no hardware, no screen
+	$(BIN)/livespt demo
+
+test: .venv/.dev qt-libraries  ## The default tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-long: .venv/.dev qt-libraries  ## Minutes of statistics and soak
+	$(BIN)/python -m pytest -m long
+
+test-nojit: .venv/.dev  ## The kernels' tests as plain Python
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/oracle
+
+check: .venv/.dev  ## Lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev  ## Put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.bench  ## Speed, beside the peers, in the same run
+	$(BIN)/python -m pytest -m bench
+
+dashboard: .venv/.dev qt-libraries  ## The window, on a running stream
+	$(BIN)/livespt dashboard
+
+pins: .venv/bin/python  ## Resolve constraints.txt anew, for all platforms
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+	  --no-header --upgrade pyproject.toml --output-file constraints.txt
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "livespt needs Python >= 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --disable-pip-version-check uv
+
+.venv/.demo: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ .venv/.demo
+
+.venv/.bench: .venv/.dev
+	$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+.PHONY: qt-libraries
+qt-libraries: .venv/.dev
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -c 'import PySide6.QtWidgets' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq $(QT_PACKAGES) >/dev/null; } \
+	  || { echo "Qt's offscreen platform needs: apt-get install $(QT_PACKAGES)"; exit 1; }
+
+clean:  ## Remove the environment and all caches
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache build dist
