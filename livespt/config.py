@@ -49,11 +49,12 @@ class SourceConfig(Section, frozen=True):
 class CameraConfig(Section, frozen=True):
     """The pixel model. Gains are counts per electron (ADU/e-), never electrons per count.
 
-    `calibration` names an .npz with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars
+    Model "source" takes what the source itself knows of its camera (the simulated one does) and
+    is an error where it knows nothing: a camera is never guessed. `calibration` names an .npz with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars
     (and `identity`, optional); it takes the place of the scalars here.
     """
 
-    model: Literal["ideal", "scmos", "emccd"] = "ideal"
+    model: Literal["source", "ideal", "scmos", "emccd"] = "source"
     gain_adu_per_e: Positive = 1.0
     offset_adu: float = 0.0
     var_e2: NonNegative = 0.0
@@ -63,17 +64,23 @@ class CameraConfig(Section, frozen=True):
 
 
 class OpticsConfig(Section, frozen=True):
-    """Pixel size in the sample and the width of an in-focus spot (or what it follows from)."""
+    """Pixel size in the sample and the width of an in-focus spot (or what it follows from).
 
-    pixel_um: Positive = 0.1
+    Zero means "not given here": then the source must know it. Every D scales with the square of
+    the pixel size, so it has no default.
+    """
+
+    pixel_um: NonNegative = 0.0
     sigma_um: NonNegative = 0.0
-    wavelength_um: Positive = 0.58
-    numerical_aperture: Positive = 1.4
+    wavelength_um: NonNegative = 0.0
+    numerical_aperture: NonNegative = 0.0
 
     @property
     def psf_sigma_um(self) -> float:
-        """Width of an in-focus spot: given, or 0.21 wavelength / NA (SCIENCE 1)."""
-        return self.sigma_um or 0.21 * self.wavelength_um / self.numerical_aperture
+        """Width of an in-focus spot: given, or 0.21 wavelength / NA (SCIENCE 1); else 0."""
+        if self.sigma_um or not self.numerical_aperture:
+            return self.sigma_um
+        return 0.21 * self.wavelength_um / self.numerical_aperture
 
 
 class LocalizeConfig(Section, frozen=True):
@@ -170,17 +177,40 @@ def dump(config: Config) -> str:
     return msgspec.toml.encode(config).decode()
 
 
-def build_camera(config: CameraConfig, shape: tuple[int, int], origin: str = "config") -> Camera:
+def build_camera(
+    config: CameraConfig,
+    shape: tuple[int, int],
+    known: Camera | None = None,
+    origin: str = "config",
+) -> Camera:
     """Make the pixel model that `config` describes, for frames of `shape`.
+
+    Parameters
+    ----------
+    config : CameraConfig
+    shape : (int, int)
+        Height and width of the frames.
+    known : Camera, optional
+        What the source knows of its own camera, for model "source".
+    origin : str
+        Where the config came from, for messages.
 
     Raises
     ------
     ConfigError
-        The calibration file is missing, lacks a map, or is of another shape.
+        The calibration file is missing, lacks a map, or is of another shape; or the model is
+        left to a source that knows none.
     """
     try:
         if config.calibration:
             return _calibrated(config, shape)
+        if config.model == "source":
+            if known is None:
+                raise ConfigError(
+                    f"{origin}: camera.model: this source does not know its camera; "
+                    "set it to 'ideal', 'scmos' or 'emccd'"
+                )
+            return known
         if config.model == "ideal":
             return Ideal()
         if config.model == "scmos":

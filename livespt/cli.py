@@ -1,0 +1,274 @@
+"""The command line: one command per job, each with ``--json`` for machines.
+
+Exit codes: 0 done; 1 the run failed on the way (what was answered is kept); 2 bad input, nothing
+was started; 130 interrupted twice. An error is one line on stderr that names the culprit.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from livespt.types import LivesptError
+
+app = cyclopts.App(
+    name="livespt",
+    help="Live single-particle tracking: a camera stream in, running diffusion answers out.",
+    version_flags=["--version"],
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
+Window = Annotated[bool, Parameter(name="--dashboard", negative="", help="Open the window.")]
+Seconds = Annotated[float | None, Parameter(help="Stop after this long.")]
+
+
+@app.command
+def demo(
+    *,
+    seed: int = 1,
+    seconds: float = 20.0,
+    camera: Literal["scmos", "emccd", "ideal"] = "scmos",
+    out: Path = Path("runs"),
+    json: Json = False,
+    dashboard: Window = False,
+) -> int:
+    """Analyse a simulated experiment live: no hardware, no screen.
+
+    Parameters
+    ----------
+    seed
+        Another seed is another sample.
+    seconds
+        Length of the live stream.
+    camera
+        The simulated camera, and the pixel model used on it.
+    out
+        Where the run folder goes.
+    """
+    from livespt.session import demo_config
+
+    config = demo_config(seed=seed, seconds=seconds, camera=camera, folder=str(out))
+    return _run(config, as_json=json, dashboard=dashboard)
+
+
+@app.command
+def run(config: Path, *, seconds: Seconds = None, json: Json = False, dashboard: Window = False) -> int:
+    """Analyse the stream that CONFIG describes, until it ends or Ctrl-C.
+
+    Parameters
+    ----------
+    config
+        A TOML file; see configs/ for ready ones.
+    """
+    from livespt.config import load
+
+    loaded = load(config)
+    if seconds is not None:
+        loaded = msgspec.structs.replace(loaded, stop_after_s=seconds)
+    return _run(loaded, origin=str(config), as_json=json, dashboard=dashboard)
+
+
+@app.command
+def replay(
+    movie: Path,
+    *,
+    config: Path | None = None,
+    pixel_um: float | None = None,
+    frame_ms: float | None = None,
+    exposure_ms: float | None = None,
+    fps: Annotated[float | None, Parameter(help="Frames per second; as fast as it goes if left out.")] = None,
+    json: Json = False,
+    dashboard: Window = False,
+) -> int:
+    """Analyse a recorded movie as if live, or a run folder's recorded spots once more.
+
+    Parameters
+    ----------
+    movie
+        TIFF, OME-TIFF, NDTiff folder, .npy or .npz stack; or a run folder.
+    config
+        Camera, optics and model; `source` in it is replaced by the movie.
+    pixel_um
+        Pixel size in the sample; overrides the config.
+    frame_ms
+        Time between frames; overrides the file's own.
+    exposure_ms
+        Exposure; the whole frame time if left out.
+    """
+    from livespt.session import is_run_folder, replay_config, replay_recorded
+
+    if is_run_folder(movie):
+        result = replay_recorded(movie)
+        _print_result(result, as_json=json)
+        return 0
+    built = replay_config(
+        movie, config, pixel_um=pixel_um, frame_ms=frame_ms, exposure_ms=exposure_ms, fps=fps
+    )
+    return _run(built, origin=str(config or movie), as_json=json, dashboard=dashboard)
+
+
+@app.command
+def dashboard(
+    *,
+    publish: str = "tcp://127.0.0.1:5570",
+    command: str = "tcp://127.0.0.1:5571",
+    screenshot: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Open the window on a running stream.
+
+    Parameters
+    ----------
+    publish
+        Where the run publishes.
+    command
+        Where the run takes commands.
+    screenshot
+        Save a picture of the window after a few seconds and leave.
+    """
+    try:
+        from livespt.dashboard.app import main as window
+    except ImportError as error:
+        raise LivesptError(
+            f"the dashboard needs Qt, which is not here ({error.name}): "
+            "pip install 'livespt[dashboard]'"
+        ) from None
+    code = window(publish, command, screenshot=screenshot)
+    if json:
+        print(msgspec.json.encode({"exit": code}).decode())
+    return code
+
+
+@app.command
+def recover(folder: Path, *, json: Json = False) -> int:
+    """Make the folder of a run that was cut off readable again; nothing is thrown away.
+
+    Parameters
+    ----------
+    folder
+        A run folder.
+    """
+    from livespt.session import recover_run
+
+    report = recover_run(folder)
+    if json:
+        print(msgspec.json.encode(report).decode())
+        return 0
+    console = Console()
+    for stream, rows in sorted(report["streams"].items()):
+        console.print(f"{stream:<10} {rows['kept']:>9} rows kept, {rows['torn_bytes']} torn bytes set aside")
+    console.print(f"recovered: {folder}")
+    return 0
+
+
+@app.command
+def check(config: Path, *, json: Json = False) -> int:
+    """Check CONFIG, open its source, and say what would be run; nothing is started.
+
+    Parameters
+    ----------
+    config
+        A TOML file.
+    """
+    from livespt.config import load
+    from livespt.session import describe
+
+    facts = describe(load(config), origin=str(config))
+    if json:
+        print(msgspec.json.encode(facts).decode())
+    else:
+        console = Console()
+        for key, value in facts.items():
+            console.print(f"{key:<12} {value}")
+        console.print(f"{config}: good")
+    return 0
+
+
+def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config") -> int:
+    """Run one session with the terminal view, and print its result."""
+    from livespt.dashboard.terminal import TerminalView
+    from livespt.session import Session
+
+    console = Console(stderr=as_json)
+    with (
+        TerminalView(console) as view,
+        Session(config, origin=origin, listeners=[view.update]) as session,
+    ):
+        window = session.open_dashboard() if dashboard else None
+        with _graceful_interrupt(session.stop):
+            result = session.run()
+    _print_result(result, as_json=as_json)
+    if window is not None:
+        window.wait()
+    return 1 if result.failed else 0
+
+
+class _graceful_interrupt:  # noqa: N801 (used as a statement)
+    """The first Ctrl-C ends the run in good order; the second leaves at once."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, self._first)
+
+    def _first(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._stop()
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+
+def _print_result(result: Any, *, as_json: bool) -> None:
+    from livespt.dashboard.terminal import result_table
+
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    console = Console()
+    console.print(result_table(result.live, result.final, result.truth))
+    for line in result.lines():
+        console.print(line)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; errors become one line and an exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        return _complain(f"{error}".splitlines()[0], arguments)
+    except LivesptError as error:
+        return _complain(str(error), arguments)
+    except KeyboardInterrupt:
+        return _complain("interrupted", arguments, code=130)
+    return int(code or 0)
+
+
+def _complain(message: str, arguments: list[str], code: int = 2) -> int:
+    """Say what is wrong: one line on stderr, and an object on stdout for machines."""
+    message = " ".join(message.split())
+    print(f"livespt: {message}", file=sys.stderr)
+    if "--json" in arguments:
+        print(msgspec.json.encode({"error": message, "exit": code}).decode())
+    return code
+
+
+def entry() -> None:
+    """Start from the console script."""
+    raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    entry()

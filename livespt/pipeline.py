@@ -1,0 +1,287 @@
+"""The live loop: frames in, answers out, in order.
+
+    source -> (ring) -> ordered_map(localize) -> link -> infer -> sinks
+
+Localization is pure and most of the work, so it is spread over a few threads and put back in
+order; its kernels release the GIL. All that follows is cheap and runs on one thread, so that
+the same frames give the same answers whatever the number of workers.
+
+Events ride in line with the frames: a sink sees a gap exactly where it happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from livespt.types import Estimates, Event, Frame, Links, Spots, StreamItem
+
+_END = object()
+
+
+class Sink(Protocol):
+    """Whoever wants the answers: the journal, the wire, a view, a controller."""
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Take the answer after one frame."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Take something that happened to the stream."""
+        ...
+
+    def tick(self, counters: Counters) -> None:
+        """Called about twice a second, and once at the end."""
+        ...
+
+
+class LinkStage(Protocol):
+    """What the loop needs of a linker."""
+
+    def step(self, spots: Spots) -> Links: ...
+
+
+class InferStage(Protocol):
+    """What the loop needs of an online filter."""
+
+    def step(self, spots: Spots, links: Links) -> Estimates: ...
+
+
+class LatencyLog:
+    """The last 65,536 latencies: bounded memory, exact percentiles of the recent past."""
+
+    def __init__(self, size: int = 1 << 16) -> None:
+        self._ms = np.zeros(size)
+        self._n = 0
+
+    def add(self, ms: float) -> None:
+        """Note one latency."""
+        self._ms[self._n % self._ms.size] = ms
+        self._n += 1
+
+    def percentiles(self, recent: int | None = None) -> tuple[float, float]:
+        """Return (p50, p99) in ms over all kept, or over the `recent` newest; 0 when empty."""
+        kept = min(self._n, self._ms.size)
+        if kept == 0:
+            return 0.0, 0.0
+        newest = np.arange(self._n - min(recent or kept, kept), self._n) % self._ms.size
+        p50, p99 = np.percentile(self._ms[newest], (50, 99))
+        return float(p50), float(p99)
+
+
+@dataclass
+class Counters:
+    """Everything that is counted while a run goes on."""
+
+    frames_in: int = 0
+    frames_processed: int = 0
+    frames_shed: int = 0
+    frames_missing: int = 0
+    spots: int = 0
+    tracks_seen: int = 0
+    tracks_ended: int = 0
+    t_s: float = 0.0
+    started_s: float = field(default_factory=time.perf_counter)
+    latency: LatencyLog = field(default_factory=LatencyLog)
+    _marks: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=8))
+
+    def count(self, event: Event) -> None:
+        """Add what an event says about lost frames."""
+        if event.kind == "missing":
+            self.frames_missing += event.n_frames
+        elif event.kind == "shed":
+            self.frames_shed += event.n_frames
+            self.frames_in += event.n_frames
+        elif event.kind == "overflow":
+            self.frames_missing += event.n_frames
+
+    def rates(self) -> tuple[float, float]:
+        """Return frames/s (in, out) over the last few ticks."""
+        now = time.perf_counter()
+        self._marks.append((now, self.frames_in, self.frames_processed))
+        then, n_in, n_out = self._marks[0]
+        span = max(now - then, 1e-9)
+        if len(self._marks) < 2:
+            return 0.0, 0.0
+        return (self.frames_in - n_in) / span, (self.frames_processed - n_out) / span
+
+
+def ordered_map(
+    function: Callable[[Frame], Spots],
+    items: Iterable[StreamItem],
+    workers: int,
+    window: int = 0,
+) -> Iterator[Event | tuple[Frame, Spots]]:
+    """Apply `function` to the frames of a stream on a few threads; yield in stream order.
+
+    Each result is handed over as soon as it and all before it are ready: a slow source never
+    holds back the frames that it has already given. Events pass through in their place.
+
+    Parameters
+    ----------
+    function : Frame -> Spots
+        Pure; called from `workers` threads.
+    items : iterable of Frame or Event
+        Read from a thread of its own.
+    workers : int
+    window : int
+        Frames in flight at most; twice the workers if 0.
+
+    Raises
+    ------
+    Exception
+        What `items` or `function` raised, after all results before it.
+    """
+    window = window or 2 * workers
+    slots = threading.Semaphore(window)
+    results: queue.SimpleQueue[object] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def feed(pool: ThreadPoolExecutor) -> None:
+        try:
+            for item in items:
+                if isinstance(item, Frame):
+                    slots.acquire()
+                    if stop.is_set():
+                        return
+                    results.put((item, pool.submit(function, item)))
+                else:
+                    results.put(item)
+        except BaseException as error:  # noqa: BLE001 (handed to the consumer, in order)
+            results.put(error)
+        else:
+            results.put(_END)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="localize") as pool:
+        feeder = threading.Thread(target=feed, args=(pool,), name="feed", daemon=True)
+        feeder.start()
+        try:
+            yield from _drain(results, slots)
+        finally:
+            stop.set()
+            slots.release(window)
+
+
+def _drain(
+    results: queue.SimpleQueue[object], slots: threading.Semaphore
+) -> Iterator[Event | tuple[Frame, Spots]]:
+    while True:
+        item = results.get()
+        if item is _END:
+            return
+        if isinstance(item, Event):
+            yield item
+        elif isinstance(item, BaseException):
+            raise item
+        else:
+            frame, future = _pair(item)
+            spots = future.result()
+            slots.release()
+            yield frame, spots
+
+
+def _pair(item: object) -> tuple[Frame, Future[Spots]]:
+    return item  # type: ignore[return-value]  # what `feed` put there
+
+
+class Pipeline:
+    """Link, infer and hand out, frame after frame.
+
+    Parameters
+    ----------
+    localize : Frame -> Spots
+    linker, online
+        The two sequential stages.
+    sinks : sequence of Sink
+        Called in order, on the loop's thread.
+    workers : int
+    tick_s : float
+        Time between two calls of each sink's `tick`.
+    """
+
+    def __init__(
+        self,
+        localize: Callable[[Frame], Spots],
+        linker: LinkStage,
+        online: InferStage,
+        sinks: Sequence[Sink],
+        *,
+        workers: int = 2,
+        tick_s: float = 0.5,
+    ) -> None:
+        self._localize = localize
+        self._linker = linker
+        self._online = online
+        self._sinks = list(sinks)
+        self._workers = workers
+        self._tick_s = tick_s
+        self._stop = threading.Event()
+        self.counters = Counters()
+        self.last: Estimates | None = None
+
+    def stop(self) -> None:
+        """End the run in good order after the frames in flight (any thread may call)."""
+        self._stop.set()
+
+    def run(self, items: Iterable[StreamItem], max_frames: int | None = None) -> Counters:
+        """Work through the stream to its end, to `max_frames`, or until `stop`."""
+        self.counters = Counters()
+        next_tick = time.perf_counter() + self._tick_s
+        for item in ordered_map(self._localize, self._until(items, max_frames), self._workers):
+            if isinstance(item, Event):
+                self._event(item)
+            else:
+                self._frame(*item)
+            if time.perf_counter() >= next_tick:
+                self._tick()
+                next_tick = time.perf_counter() + self._tick_s
+        self._tick()
+        return self.counters
+
+    def _until(self, items: Iterable[StreamItem], max_frames: int | None) -> Iterator[StreamItem]:
+        count = itertools.count(1)
+        t_s = 0.0
+        for item in items:
+            yield item
+            if isinstance(item, Frame):
+                t_s = item.t_s
+                if max_frames is not None and next(count) >= max_frames:
+                    return
+            if self._stop.is_set():
+                yield Event("stopped", t_s, -1, 0, "stopped on request")
+                return
+
+    def _frame(self, frame: Frame, spots: Spots) -> None:
+        links = self._linker.step(spots)
+        estimates = self._online.step(spots, links)
+        self.last = estimates
+        counters = self.counters
+        counters.frames_in += 1
+        counters.frames_processed += 1
+        counters.t_s = spots.t_s
+        counters.spots += int(np.count_nonzero(spots.table["status"] == 0))
+        counters.tracks_ended += len(links.ended)
+        if len(links.track_id):
+            counters.tracks_seen = max(counters.tracks_seen, int(links.track_id.max()) + 1)
+        for sink in self._sinks:
+            sink.send(frame, spots, links, estimates)
+        if frame.arrived_s:
+            counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
+
+    def _event(self, event: Event) -> None:
+        self.counters.count(event)
+        for sink in self._sinks:
+            sink.event(event)
+
+    def _tick(self) -> None:
+        for sink in self._sinks:
+            sink.tick(self.counters)

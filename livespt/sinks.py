@@ -1,0 +1,141 @@
+"""Where the live loop's answers go: the run folder, and whoever listens.
+
+The journal never drops and comes first; the broadcast is for eyes and scripts, and may.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from livespt.journal import Journal
+from livespt.pipeline import Counters
+from livespt.types import Estimates, Event, Frame, Links, Spots
+from livespt.wire import schema
+from livespt.wire.messages import estimate_message, event_message
+
+Listener = Callable[[schema.AnyMessage], object]
+
+#: The longer side of a preview image, at most.
+PREVIEW_PX = 512
+
+
+class JournalSink:
+    """Hands every answer and event to the run folder."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Write one frame's spots, links and estimates."""
+        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s) if frame.arrived_s else 0.0
+        self._journal.append(spots, links, estimates, latency_ms=latency_ms)
+
+    def event(self, event: Event) -> None:
+        """Write one event."""
+        self._journal.event(event)
+
+    def tick(self, counters: Counters) -> None:
+        """Write the counters."""
+        self._journal.counters(
+            t_s=counters.t_s,
+            frames_in=counters.frames_in,
+            frames_processed=counters.frames_processed,
+            frames_shed=counters.frames_shed,
+            frames_missing=counters.frames_missing,
+            spots=counters.spots,
+            tracks_ended=counters.tracks_ended,
+        )
+
+
+class BroadcastSink:
+    """Turns answers into messages and gives each to every listener.
+
+    Parameters
+    ----------
+    listeners : sequence of callables
+        The publisher's `send`, a terminal view's `update`, a test's `list.append`.
+    image_every_s : float
+        Time between two preview images; 0 sends none.
+    gauges : callable, optional
+        Further fields of `StatusMessage` that only the session knows (ring, journal, wire).
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        image_every_s: float = 0.1,
+        gauges: Callable[[], dict[str, int]] | None = None,
+    ) -> None:
+        self._listeners = list(listeners)
+        self._image_every_s = image_every_s
+        self._next_image_s = 0.0
+        self._gauges = gauges or dict
+        self.state = "running"
+
+    def tell(self, message: schema.AnyMessage) -> None:
+        """Give any message to all listeners."""
+        for listener in self._listeners:
+            listener(message)
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Send the estimate, and now and then the image."""
+        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s) if frame.arrived_s else 0.0
+        self.tell(estimate_message(spots, estimates, latency_ms))
+        now = time.perf_counter()
+        if self._image_every_s and now >= self._next_image_s:
+            self._next_image_s = now + self._image_every_s
+            self.tell(preview(frame))
+
+    def event(self, event: Event) -> None:
+        """Send an event; a stall shows in the state too."""
+        if event.kind in ("stalled", "resumed"):
+            self.state = "stalled" if event.kind == "stalled" else "running"
+        self.tell(event_message(event))
+
+    def tick(self, counters: Counters) -> None:
+        """Send the counters."""
+        self.tell(self.status(counters))
+
+    def status(
+        self, counters: Counters, *, progress: float = 0.0, note: str = ""
+    ) -> schema.StatusMessage:
+        """Make a status message from the counters and the session's gauges."""
+        fps_in, fps_out = counters.rates()
+        p50, p99 = counters.latency.percentiles(recent=2048)
+        return schema.StatusMessage(
+            state=self.state,
+            t_s=counters.t_s,
+            frames_in=counters.frames_in,
+            frames_processed=counters.frames_processed,
+            frames_shed=counters.frames_shed,
+            frames_missing=counters.frames_missing,
+            spots=counters.spots,
+            tracks_live=max(counters.tracks_seen - counters.tracks_ended, 0),
+            tracks_ended=counters.tracks_ended,
+            fps_in=fps_in,
+            fps_out=fps_out,
+            latency_ms_p50=p50,
+            latency_ms_p99=p99,
+            progress=progress,
+            note=note,
+            **{"ring_used": 0, "ring_size": 0, "journal_bytes": 0, "wire_dropped": 0}
+            | self._gauges(),
+        )
+
+
+def preview(frame: Frame) -> schema.ImageMessage:
+    """Shrink a frame for looking at: means over square bins, at most `PREVIEW_PX` a side."""
+    height, width = frame.adu.shape
+    n = -(-max(height, width) // PREVIEW_PX)
+    adu = frame.adu
+    if n > 1:
+        cut = adu[: height // n * n, : width // n * n]
+        binned = cut.reshape(height // n, n, width // n, n).mean(axis=(1, 3), dtype=np.float32)
+        adu = np.rint(binned).astype(np.uint16)
+    return schema.ImageMessage(
+        frame=frame.index, t_s=frame.t_s, binning=n, adu=schema.Table.of(adu)
+    )
