@@ -108,7 +108,9 @@ class InferConfig(Section, frozen=True):
     n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
     D_um2_s: list[Positive] = []
     p_switch: Probability = 0.05
-    lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = [0, 3, 7]
+    lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = msgspec.field(
+        default_factory=lambda: [0, 3, 7]
+    )
 
 
 class WireConfig(Section, frozen=True):
