@@ -2,7 +2,11 @@
 
 A message is two ZeroMQ frames: the topic (``b"livespt.estimate"`` and so on, for subscriptions)
 and a msgpack body made by msgspec. Each body carries `v` (schema version), `seq` (one running
-number over all topics of a publisher, so that a hole is a lost message) and `run` (the run's name).
+number over all topics of a publisher), `nth` (the same within its topic, so that a hole is a lost
+message even for who subscribes to some topics only) and `run` (the run's name).
+
+Images travel on a socket of their own with a short queue, so that a slow onlooker costs memory
+for two images and never an estimate; `SnapshotMessage.image_address` says where.
 
 Tables travel as raw little-endian bytes beside their dtype, so that a reader needs numpy alone.
 Within a version, fields are only ever added, with defaults.
@@ -15,7 +19,16 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
+from livespt.types import LivesptError
+
 VERSION = 1
+
+#: Longest command that a publisher reads.
+MAX_COMMAND_BYTES = 64 * 1024
+
+
+class WireError(LivesptError):
+    """An address cannot be used, or what came over it cannot be understood."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -36,7 +49,9 @@ class Table(msgspec.Struct, frozen=True):
         """Unpack; read-only."""
         descr = msgspec.json.decode(self.dtype)
         if isinstance(descr, list):
-            descr = [tuple(tuple(p) if isinstance(p, list) else p for p in field) for field in descr]
+            descr = [
+                tuple(tuple(p) if isinstance(p, list) else p for p in field) for field in descr
+            ]
         return np.frombuffer(self.data, dtype=np.dtype(descr)).reshape(self.shape)
 
 
@@ -46,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     topic: ClassVar[str] = "livespt"
     v: int = VERSION
     seq: int = 0
+    nth: int = 0
     run: str = ""
 
 
@@ -166,6 +182,7 @@ class SnapshotMessage(Message, frozen=True, tag="snapshot"):
     image: ImageMessage | None = None
     final: FinalMessage | None = None
     events: list[EventMessage] = []
+    image_address: str = ""
 
 
 AnyMessage = (
