@@ -61,7 +61,9 @@ def demo(
 
 
 @app.command
-def run(config: Path, *, seconds: Seconds = None, json: Json = False, dashboard: Window = False) -> int:
+def run(
+    config: Path, *, seconds: Seconds = None, json: Json = False, dashboard: Window = False
+) -> int:
     """Analyse the stream that CONFIG describes, until it ends or Ctrl-C.
 
     Parameters
@@ -85,7 +87,9 @@ def replay(
     pixel_um: float | None = None,
     frame_ms: float | None = None,
     exposure_ms: float | None = None,
-    fps: Annotated[float | None, Parameter(help="Frames per second; as fast as it goes if left out.")] = None,
+    fps: Annotated[
+        float | None, Parameter(help="Frames per second; as fast as it goes if left out.")
+    ] = None,
     json: Json = False,
     dashboard: Window = False,
 ) -> int:
@@ -165,7 +169,9 @@ def recover(folder: Path, *, json: Json = False) -> int:
         return 0
     console = Console()
     for stream, rows in sorted(report["streams"].items()):
-        console.print(f"{stream:<10} {rows['kept']:>9} rows kept, {rows['torn_bytes']} torn bytes set aside")
+        console.print(
+            f"{stream:<10} {rows['kept']:>9} rows kept, {rows['torn_bytes']} torn bytes set aside"
+        )
     console.print(f"recovered: {folder}")
     return 0
 
@@ -212,7 +218,7 @@ def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config")
     return 1 if result.failed else 0
 
 
-class _graceful_interrupt:  # noqa: N801 (used as a statement)
+class _graceful_interrupt:
     """The first Ctrl-C ends the run in good order; the second leaves at once."""
 
     def __init__(self, stop: Callable[[], None]) -> None:

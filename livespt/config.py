@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import tomli_w
 
 from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
 from livespt.types import LivesptError
@@ -87,7 +88,7 @@ class LocalizeConfig(Section, frozen=True):
     """Detection by false-alarm rate; fit region; threads."""
 
     false_per_frame: Positive = 0.1
-    roi_px: Annotated[int, msgspec.Meta(ge=5, le=15)] = 9
+    roi_px: Literal[5, 7, 9, 11, 13, 15] = 9
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
 
@@ -176,7 +177,14 @@ def parse(raw: dict[str, Any], origin: str = "config", kind: type = Config) -> A
 
 def dump(config: Config) -> str:
     """Write `config` as TOML, defaults included."""
-    return msgspec.toml.encode(config).decode()
+    return tomli_w.dumps(_without_none(msgspec.to_builtins(config)))
+
+
+def _without_none(value: Any) -> Any:
+    """Leave out what is not set: TOML has no word for it, and the default says the same."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def build_camera(
@@ -226,7 +234,9 @@ def _calibrated(config: CameraConfig, shape: tuple[int, int]) -> Camera:
     path = Path(config.calibration)
     if config.model != "scmos":
         raise ConfigError(f"camera.calibration: maps go with model 'scmos', not '{config.model}'")
-    maps = [_calibration_map(path, key, shape) for key in ("gain_adu_per_e", "offset_adu", "var_e2")]
+    maps = [
+        _calibration_map(path, key, shape) for key in ("gain_adu_per_e", "offset_adu", "var_e2")
+    ]
     return Scmos(*maps)
 
 

@@ -221,7 +221,7 @@ class Pipeline:
         self._localize = localize
         self._linker = linker
         self._online = online
-        self._sinks = list(sinks)
+        self.sinks = list(sinks)
         self._workers = workers
         self._tick_s = tick_s
         self._stop = threading.Event()
@@ -251,6 +251,8 @@ class Pipeline:
         count = itertools.count(1)
         t_s = 0.0
         for item in items:
+            if isinstance(item, Frame) and not item.arrived_s:
+                item = item._replace(arrived_s=time.perf_counter())
             yield item
             if isinstance(item, Frame):
                 t_s = item.t_s
@@ -272,16 +274,15 @@ class Pipeline:
         counters.tracks_ended += len(links.ended)
         if len(links.track_id):
             counters.tracks_seen = max(counters.tracks_seen, int(links.track_id.max()) + 1)
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.send(frame, spots, links, estimates)
-        if frame.arrived_s:
-            counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
+        counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
 
     def _event(self, event: Event) -> None:
         self.counters.count(event)
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.event(event)
 
     def _tick(self) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.tick(self.counters)

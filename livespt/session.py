@@ -7,18 +7,13 @@ journal is closed in good order and the final pass is tried on what there is.
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-
-import msgspec
-import numpy as np
 
 import livespt
 from livespt import config as configuration
@@ -28,14 +23,14 @@ from livespt.infer import OnlineFilter
 from livespt.journal import Journal
 from livespt.link import Linker
 from livespt.localize import Localizer
-from livespt.pipeline import Pipeline
-from livespt.results import RunResult, model_json
+from livespt.offline import finish_run, localization_summary
+from livespt.pipeline import Counters, Pipeline, Sink
+from livespt.results import RunResult
 from livespt.sinks import BroadcastSink, JournalSink, Listener
 from livespt.sources import BufferedSource, Source, open_source
-from livespt.types import Event, Model, StreamItem
+from livespt.types import Estimates, Event, Frame, Links, LivesptError, Model, Spots
 from livespt.wire import Publisher, schema
-
-__all__ = ["Session", "describe", "open_stages"]
+from livespt.wire.messages import model_message
 
 
 class Stages(NamedTuple):
@@ -91,7 +86,9 @@ def _known(given: float, source: Source, name: str, origin: str) -> float:
     value = given or float(getattr(source, name, 0.0) or 0.0)
     if value <= 0:
         hint = "" if name == "pixel_um" else " (or optics.wavelength_um and numerical_aperture)"
-        raise ConfigError(f"{origin}: optics.{name}: not given, and the source does not know it{hint}")
+        raise ConfigError(
+            f"{origin}: optics.{name}: not given, and the source does not know it{hint}"
+        )
     return value
 
 
@@ -138,7 +135,6 @@ class Session:
         self.config = config
         self._stages = open_stages(config, origin)
         self._publisher: Publisher | None = None
-        self._stopping = threading.Event()
         try:
             if config.wire.enabled:
                 self._publisher = Publisher(config.wire.publish, config.wire.command)
@@ -152,9 +148,14 @@ class Session:
             listeners = [self._publisher.send, *listeners]
         self._stream = self._buffered()
         self._broadcast = BroadcastSink(
-            listeners, image_every_s=config.wire.image_every_s, gauges=self._gauges
+            listeners,
+            pixel_um=self._stages.pixel_um,
+            image_every_s=config.wire.image_every_s,
+            gauges=self._gauges,
         )
-        sinks = [JournalSink(self._journal), self._broadcast, _CommandSink(self)]
+        sinks: list[Sink] = [JournalSink(self._journal), self._broadcast]
+        if self._publisher is not None:
+            sinks.append(_CommandSink(self, self._publisher))
         self.pipeline = Pipeline(
             self._stages.localizer,
             self._stages.linker,
@@ -176,7 +177,6 @@ class Session:
 
     def stop(self) -> None:
         """End the stream in good order; the final pass still runs. Any thread may call."""
-        self._stopping.set()
         self.pipeline.stop()
         self._stream.close()
 
@@ -192,15 +192,17 @@ class Session:
         """Compile, stream, smooth; return the answer. The folder is in order afterwards."""
         self._broadcast.tell(self._hello())
         self._warm_up()
+        clock = [time.perf_counter()]
         failed = self._run_stream()
+        clock.append(time.perf_counter())
         live = self.pipeline.last.model if self.pipeline.last else None
         self._journal.commit()
-        final, seconds = self._final_pass(live)
-        result = self._result(live, final, failed)
+        final = self._final_pass(live)
+        clock.append(time.perf_counter())
+        seconds = {"stream": clock[1] - clock[0], "final": clock[2] - clock[1]}
+        result = self._result(live, final, failed, seconds)
         self._journal.close(summary=result.as_json())
         self._broadcast.state = "failed" if failed else "done"
-        if final is not None:
-            self._broadcast.tell(final_message(final, seconds, self.pipeline.counters.spots))
         self._broadcast.tick(self.pipeline.counters)
         return result
 
@@ -211,4 +213,153 @@ class Session:
             raise ConfigError("wire.enabled: the dashboard needs the wire")
         command = [sys.executable, "-m", "livespt", "dashboard"]
         command += ["--publish", wire.publish_address, "--command", wire.command_address]
-        return subprocess.Popen(command)  # noqa: S603 (our own program)
+        return subprocess.Popen(command)
+
+    # --- before the stream -------------------------------------------------------------------
+
+    def _buffered(self) -> Source:
+        source = self._stages.source
+        if not source.info.paced:
+            return source
+        chosen = self.config.source
+        return BufferedSource(source, chosen.ring_frames, chosen.when_full)
+
+    def _open_journal(self) -> Journal:
+        chosen = self.config.journal
+        return Journal(
+            chosen.folder,
+            config_toml=configuration.dump(self.config),
+            info=self._stages.source.info,
+            name=chosen.name or self.config.source.kind,
+            camera=self._stages.camera,
+            rotate_mb=chosen.rotate_mb,
+        )
+
+    def _hello(self) -> schema.HelloMessage:
+        info = self._stages.source.info
+        return schema.HelloMessage(
+            livespt=livespt.__version__,
+            config_toml=configuration.dump(self.config),
+            source=info.name,
+            shape=info.shape,
+            interval_s=info.interval_s,
+            exposure_s=info.exposure_s,
+            pixel_um=self._stages.pixel_um,
+            n_states=self.config.infer.n_states,
+            folder=str(self.folder),
+        )
+
+    def _warm_up(self) -> None:
+        """Compile every kernel before the camera is armed, and show it."""
+        stages = self._stages
+        steps = (stages.localizer.warm_up, stages.linker.warm_up, stages.online.warm_up)
+        self._broadcast.state = "compiling"
+        for done, step in enumerate(steps):
+            self._progress(done / len(steps), f"compiling {type(step.__self__).__name__}")
+            step()
+        self._progress(1.0, "compiled")
+        self._broadcast.state = "running"
+
+    def _progress(self, fraction: float, note: str) -> None:
+        counters = self.pipeline.counters
+        self._broadcast.tell(self._broadcast.status(counters, progress=fraction, note=note))
+
+    # --- the stream --------------------------------------------------------------------------
+
+    def _run_stream(self) -> str:
+        """Run to the end; return why it ended early, or ""."""
+        info = self._stages.source.info
+        limits = [self.config.stop_after_frames or 0]
+        if self.config.stop_after_s:
+            limits.append(configuration.frames_for(self.config.stop_after_s, info.interval_s))
+        max_frames = min((n for n in limits if n), default=None)
+        try:
+            self.pipeline.run(self._stream.frames(), max_frames)
+        except LivesptError as error:
+            return self._note_failure(str(error))
+        except Exception as error:  # noqa: BLE001 (journalled, shown, and the final pass still runs)
+            return self._note_failure(f"{type(error).__name__}: {error}")
+        finally:
+            self._stream.close()
+        return ""
+
+    def _note_failure(self, why: str) -> str:
+        event = Event("failed", self.pipeline.counters.t_s, -1, 0, why)
+        for sink in self.pipeline.sinks:
+            sink.event(event)
+        return why
+
+    def _gauges(self) -> dict[str, int]:
+        gauges = {"journal_bytes": self._journal.n_bytes}
+        if isinstance(self._stream, BufferedSource):
+            ring = self._stream.ring
+            gauges |= {"ring_used": ring.n_waiting, "ring_size": ring.n_frames}
+        if self._publisher is not None:
+            gauges["wire_dropped"] = self._publisher.dropped
+        return gauges
+
+    # --- after the stream --------------------------------------------------------------------
+
+    def _final_pass(self, live: Model | None) -> Model | None:
+        if live is None:
+            return None
+        started_s = time.perf_counter()
+        self._broadcast.state = "finishing"
+        self._progress(0.0, "smoothing all tracks")
+
+        def show(done: int, total: int) -> None:
+            self._progress(done / max(total, 1), "smoothing all tracks")
+
+        final = finish_run(self.folder, live, progress=show)
+        self._broadcast.tell(
+            schema.FinalMessage(
+                model=model_message(final),
+                n_tracks=final.n_tracks,
+                n_spots=self.pipeline.counters.spots,
+                seconds=time.perf_counter() - started_s,
+            )
+        )
+        return final
+
+    def _result(
+        self, live: Model | None, final: Model | None, failed: str, seconds: dict[str, float]
+    ) -> RunResult:
+        counters = self.pipeline.counters
+        p50, p99 = counters.latency.percentiles()
+        truth = getattr(self._stages.source, "truth_summary", None)
+        return RunResult(
+            live=live,
+            final=final,
+            truth=truth() if truth else None,
+            localization=localization_summary(self.folder, self._stages.source),
+            frames={
+                "in": counters.frames_in,
+                "processed": counters.frames_processed,
+                "shed": counters.frames_shed,
+                "missing": counters.frames_missing,
+            },
+            latency_ms={"p50": p50, "p99": p99},
+            seconds=seconds,
+            run=str(self.folder),
+            failed=failed,
+        )
+
+
+class _CommandSink:
+    """Obeys the commands that came over the wire; a sink because it wants the loop's ticks."""
+
+    def __init__(self, session: Session, publisher: Publisher) -> None:
+        self._session = session
+        self._publisher = publisher
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Nothing to do for one frame."""
+
+    def event(self, event: Event) -> None:
+        """Nothing to do for one event."""
+
+    def tick(self, counters: Counters) -> None:
+        """Stop when asked to."""
+        for command in self._publisher.poll_commands():
+            if isinstance(command, schema.StopCommand):
+                self._session.stop()

@@ -30,7 +30,7 @@ class JournalSink:
 
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
         """Write one frame's spots, links and estimates."""
-        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s) if frame.arrived_s else 0.0
+        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s)
         self._journal.append(spots, links, estimates, latency_ms=latency_ms)
 
     def event(self, event: Event) -> None:
@@ -57,6 +57,7 @@ class BroadcastSink:
     ----------
     listeners : sequence of callables
         The publisher's `send`, a terminal view's `update`, a test's `list.append`.
+    pixel_um : float
     image_every_s : float
         Time between two preview images; 0 sends none.
     gauges : callable, optional
@@ -67,10 +68,12 @@ class BroadcastSink:
         self,
         listeners: Sequence[Listener],
         *,
+        pixel_um: float,
         image_every_s: float = 0.1,
         gauges: Callable[[], dict[str, int]] | None = None,
     ) -> None:
         self._listeners = list(listeners)
+        self._pixel_um = pixel_um
         self._image_every_s = image_every_s
         self._next_image_s = 0.0
         self._gauges = gauges or dict
@@ -83,8 +86,8 @@ class BroadcastSink:
 
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
         """Send the estimate, and now and then the image."""
-        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s) if frame.arrived_s else 0.0
-        self.tell(estimate_message(spots, estimates, latency_ms))
+        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s)
+        self.tell(estimate_message(spots, estimates, latency_ms, self._pixel_um))
         now = time.perf_counter()
         if self._image_every_s and now >= self._next_image_s:
             self._next_image_s = now + self._image_every_s
