@@ -1,0 +1,283 @@
+"""The linker: each spot of a frame gets a track, at once, for good.
+
+Theory (SCIENCE 7). A molecule diffuses in one of K modes and switches between them; a spot is the
+mean of its path over the exposure te, plus the fit's error of covariance V. Over a time t, path
+and mean are jointly normal: with x at the end of the last exposure (mean m, covariance P, carried
+over the dark gap g by P + 2 D g), y = x + a + e and x' = x + b, where
+
+    Var a = 2 D te / 3,   Cov(a, b) = D te,   Var b = 2 D te,
+    S = P + 2 D te / 3 + V,   G = (P + D te) S^-1,
+    m' = m + G (y - m),   P' = P + 2 D te - G S G^T.
+
+Times are real: a missing frame is a longer gap, walked in steps of the nominal interval so that
+modes switch and molecules blink in it as often as they should.
+
+Modes are mixed before each step with matched moments (the interacting multiple model). A track
+exists as `on`, `off` or gone, a hidden Markov chain of which a frame sees p_D of the `on`.
+
+A link's cost is -ln of its likelihood ratio against a miss and a spot that is new,
+
+    c_ij = -ln [ p_i sum_k w_k N(y_j; m_k, S_k) / (density (1 - p_i)) ],   p_i = on_i p_D,
+
+and only c < 0 is a possible link: the gate and the cost are one number. The cheapest set of links
+is an assignment problem on a sparse graph. The density of new spots is counted on line.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+from livespt.config import LinkConfig
+from livespt.link import kernels
+from livespt.link.bank import (
+    Elapsed,
+    Motion,
+    grown_bank,
+    new_bank,
+    new_contest,
+    new_edges,
+    new_grid,
+)
+from livespt.link.learn import Learner
+from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Spots
+
+#: A long gap is walked in at most so many pieces.
+MOST_PIECES = 16
+_FIELDS = ("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")
+
+
+class LinkError(LivesptError):
+    """The linker cannot use what it was given; the message says which row and why."""
+
+
+class FrameOrderError(LinkError):
+    """A frame came that is not after the last one."""
+
+
+class Linker:
+    """Link spots to tracks frame by frame, with no delay and nothing to tune.
+
+    Parameters
+    ----------
+    interval_s : float
+        Nominal time between frames: the unit of the switching and blinking probabilities. The
+        time that really passed is taken from `Spots.t_s`.
+    field_um : (height, width), optional
+        Extent of the field in um; if unknown, the extent of the spots seen so far.
+    overrides : LinkConfig, optional
+        Figures to fix that the linker would otherwise work out or assume.
+
+    Raises
+    ------
+    LinkError
+        An interval or a field that is not positive.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        *,
+        field_um: tuple[float, float] | None = None,
+        overrides: LinkConfig | None = None,
+    ) -> None:
+        if not (math.isfinite(interval_s) and interval_s > 0):
+            raise LinkError(f"interval_s is {interval_s}, expected a positive time")
+        if field_um is not None and not all(math.isfinite(v) and v > 0 for v in field_um):
+            raise LinkError(f"field_um is {field_um}, expected positive (height, width)")
+        self.interval_s = interval_s
+        self._learner = Learner(overrides or LinkConfig(), field_um)
+        n_modes = len(self._learner.D_um2_s)
+        self._bank = new_bank(64, n_modes)
+        self._edges = new_edges(64, 512)
+        self._contest = new_contest(64, 512)
+        self._grid = new_grid(64)
+        self._spots = np.zeros((64, 5))
+        self._scratch = np.zeros((n_modes, 6))
+        self._n_live = 0
+        self._next_id = 0
+        self._frame = -1
+        self._started = False
+        self._start_s = 0.0
+        self._end_s = 0.0
+
+    @property
+    def n_live(self) -> int:
+        """Number of tracks that may still continue."""
+        return self._n_live
+
+    @property
+    def motion(self) -> Motion:
+        """What has been learned so far of modes, switching and the density of new spots."""
+        return self._learner.motion()
+
+    def step(self, spots: Spots) -> Links:
+        """Give each spot of one frame a track, and say which tracks ended.
+
+        Parameters
+        ----------
+        spots : Spots
+            One frame, in frame order; positions in um, covariances in um2. Only rows whose
+            status is `FitStatus.OK` are linked.
+
+        Returns
+        -------
+        Links
+            `track_id` (n,) int64, -1 for a row that is not OK; `p_link` (n,), the marginal
+            probability of the choice (for a new track: that the spot continues none), 0 for a
+            row that is not OK; `ended` (m,) int64. Tracks that begin together are numbered in
+            order of x, so that the order of the rows does not matter.
+
+        Raises
+        ------
+        FrameOrderError
+            If `spots.frame` is not after the last frame.
+        LinkError
+            If the table is of another dtype, or an OK row, a time or an exposure is not usable.
+
+        Notes
+        -----
+        Gate and cost are one number, the likelihood ratio against a new spot (SCIENCE 7).
+        """
+        self._check(spots)
+        rows = self._gather(spots)
+        here = self._spots[: len(rows)]
+        elapsed = self._elapsed(spots)
+        self._learner.look(here)
+        motion = self._learner.motion()
+        kernels.predict(self._bank, self._n_live, motion, elapsed, self._scratch)
+        self._assign(here, motion, elapsed.exposure_s)
+        return self._settle(spots, rows, here, motion, elapsed)
+
+    def flush(self) -> Links:
+        """End all tracks; the frame is the last one seen (-1 if none was)."""
+        ended = self._bank.track_id[: self._n_live].copy()
+        self._n_live = 0
+        return Links(self._frame, np.zeros(0, np.int64), np.zeros(0), ended)
+
+    def warm_up(self) -> None:
+        """Compile every kernel, on a linker of its own; this one is left as it is."""
+        other = Linker(1.0)
+        table = np.zeros(6, SPOT_DTYPE)
+        table["var_x_um2"] = table["var_y_um2"] = 1e-3
+        table["x_um"] = np.arange(6) * 0.02
+        for frame in range(3):
+            other.step(Spots(frame, float(frame), 1.0, 1.0, table))
+
+    def _check(self, spots: Spots) -> None:
+        if self._started and spots.frame <= self._frame:
+            raise FrameOrderError(
+                f"frame {spots.frame} came after frame {self._frame}: frames must be in order"
+            )
+        if spots.table.dtype != SPOT_DTYPE or spots.table.ndim != 1:
+            raise LinkError(
+                f"frame {spots.frame}: the table is {spots.table.dtype} of shape "
+                f"{spots.table.shape}, expected rows of SPOT_DTYPE"
+            )
+        if not math.isfinite(spots.t_s):
+            raise LinkError(f"frame {spots.frame}: t_s is {spots.t_s}, expected a finite time")
+        if not (math.isfinite(spots.exposure_s) and spots.exposure_s >= 0):
+            raise LinkError(
+                f"frame {spots.frame}: exposure_s is {spots.exposure_s}, expected a time >= 0"
+            )
+
+    def _gather(self, spots: Spots) -> NDArray[np.int64]:
+        """Copy the OK rows, in order of x; return which they are."""
+        table = spots.table
+        rows = np.flatnonzero(table["status"] == FitStatus.OK)
+        rows = rows[np.argsort(table["x_um"][rows], kind="stable")]
+        if len(rows) > len(self._spots):
+            size = 2 * len(rows)
+            self._spots = np.zeros((size, 5))
+            self._grid = new_grid(size)
+        bad = kernels.gather(*(table[name] for name in _FIELDS), rows, self._spots)
+        if bad >= 0:
+            values = ", ".join(f"{name} {table[name][rows[bad]]:g}" for name in _FIELDS)
+            raise LinkError(
+                f"frame {spots.frame}, row {rows[bad]}: {values}; expected finite positions and a "
+                "positive definite covariance in a row of status OK"
+            )
+        return rows
+
+    def _elapsed(self, spots: Spots) -> Elapsed:
+        """Work out what passed since the last frame; a clock that stood still is not believed."""
+        exposure_s = spots.exposure_s
+        if not self._started:
+            passed_s, gap_s = self.interval_s, 0.0
+        elif spots.t_s > self._start_s:
+            passed_s = spots.t_s - self._start_s
+            gap_s = max(spots.t_s - self._end_s, 0.0)
+        else:
+            passed_s = (spots.frame - self._frame) * self.interval_s
+            gap_s = max(passed_s - exposure_s, 0.0)
+        n = max(round(passed_s / self.interval_s), 1)
+        n_walk = min(n, MOST_PIECES)
+        return Elapsed(n_walk, gap_s / n_walk, min(n, 10_000), exposure_s)
+
+    def _assign(self, here: NDArray[np.float64], motion: Motion, exposure_s: float) -> None:
+        """Choose the cheapest set of links into `bank.spot`."""
+        bank, grid, n_live = self._bank, self._grid, self._n_live
+        n_edges = kernels.propose(bank, n_live, here, motion, exposure_s, grid, self._edges)
+        if n_edges > len(self._edges.spot):
+            self._make_room(len(bank.spot), 2 * n_edges)
+            kernels.propose(bank, n_live, here, motion, exposure_s, grid, self._edges)
+        contest = self._contest
+        n_rows, n_columns, n_entries = kernels.choose(
+            bank, n_live, len(here), self._edges, grid, contest
+        )
+        if n_rows == 0:
+            return
+        graph = csr_array(
+            (
+                contest.weight[:n_entries],
+                contest.column[:n_entries].astype(np.int32),
+                contest.start[: n_rows + 1].astype(np.int32),
+            ),
+            shape=(n_rows, n_columns),
+        )
+        _, column = min_weight_full_bipartite_matching(graph)
+        linked = column < n_columns - n_rows
+        bank.spot[contest.row[:n_rows][linked]] = contest.spot[column[linked]]
+
+    def _settle(
+        self,
+        spots: Spots,
+        rows: NDArray[np.int64],
+        here: NDArray[np.float64],
+        motion: Motion,
+        elapsed: Elapsed,
+    ) -> Links:
+        learner, n_live = self._learner, self._n_live
+        kernels.settle(
+            self._bank, n_live, here, motion, elapsed, self._edges, self._grid, self._scratch,
+            learner.counts, learner.tally,
+        )  # fmt: skip
+        if n_live + len(rows) > len(self._bank.spot):
+            self._make_room(2 * (n_live + len(rows)), len(self._edges.spot))
+        track_of_spot = np.empty(len(rows), np.int64)
+        ended = np.empty(n_live, np.int64)
+        self._n_live, n_ended = kernels.renew(
+            self._bank, n_live, here, motion, elapsed.exposure_s, self._next_id, self._grid,
+            track_of_spot, ended,
+        )  # fmt: skip
+        learner.learn(n_live > 0)
+        self._next_id = max(self._next_id, int(track_of_spot.max(initial=-1)) + 1)
+        self._started = True
+        self._frame, self._start_s = spots.frame, spots.t_s
+        self._end_s = spots.t_s + spots.exposure_s
+        track_id = np.full(len(spots.table), -1, np.int64)
+        track_id[rows] = track_of_spot
+        p_link = np.zeros(len(spots.table))
+        p_link[rows] = self._grid.total[: len(rows)]
+        return Links(spots.frame, track_id, p_link, ended[:n_ended].copy())
+
+    def _make_room(self, n_tracks: int, n_edges: int) -> None:
+        """Enlarge what is too small for so many tracks and possible links."""
+        if n_tracks > len(self._bank.spot):
+            self._bank = grown_bank(self._bank, n_tracks)
+        self._edges = new_edges(n_tracks, n_edges)
+        self._contest = new_contest(n_tracks, n_edges)
