@@ -51,8 +51,9 @@ class CameraConfig(Section, frozen=True):
     """The pixel model. Gains are counts per electron (ADU/e-), never electrons per count.
 
     Model "source" takes what the source itself knows of its camera (the simulated one does) and
-    is an error where it knows nothing: a camera is never guessed. `calibration` names an .npz with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars
-    (and `identity`, optional); it takes the place of the scalars here.
+    is an error where it knows nothing: a camera is never guessed. `calibration` names an .npz
+    with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars; it takes the place of the
+    scalars here.
     """
 
     model: Literal["source", "ideal", "scmos", "emccd"] = "source"

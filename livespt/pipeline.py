@@ -47,13 +47,17 @@ class Sink(Protocol):
 class LinkStage(Protocol):
     """What the loop needs of a linker."""
 
-    def step(self, spots: Spots) -> Links: ...
+    def step(self, spots: Spots) -> Links:
+        """Give each spot of the next frame a track."""
+        ...
 
 
 class InferStage(Protocol):
     """What the loop needs of an online filter."""
 
-    def step(self, spots: Spots, links: Links) -> Estimates: ...
+    def step(self, spots: Spots, links: Links) -> Estimates:
+        """Take the next frame's spots into the running answer."""
+        ...
 
 
 class LatencyLog:
