@@ -142,7 +142,7 @@ def open_npz(path: Path, key: str = "") -> Movie:
         Not a .npz, damaged, no such array, or of another type or shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             name = key or _pick(path, archive)
             if name not in archive:
                 raise SourceError(f"{path}: no array '{name}' (has: {', '.join(archive.files)})")

@@ -76,7 +76,8 @@ def _paged(path: Path, tif: tifffile.TiffFile, n_expected: int) -> Movie:
     pages = tif.pages if len(tif.series) != 1 else tif.series[0].pages
     if len(pages) < len(tif.pages):  # a series that tifffile could not put together
         pages = tif.pages
-    n_pages, torn = len(pages), ""
+    # Where OME promises a page that is not in the file, tifffile lists None.
+    n_pages, torn = sum(page is not None for page in pages) if tif.is_ome else len(pages), ""
     if n_pages < n_expected:
         torn = f"the file is cut short: {n_pages} of {n_expected} frames are there"
     elif _chain_is_broken(tif):
@@ -90,8 +91,7 @@ def _paged(path: Path, tif: tifffile.TiffFile, n_expected: int) -> Movie:
     def read(index: int) -> NDArray:
         with _quiet():
             page = pages[index]
-            if page is None:
-                raise SourceError(f"{path}: frame {index} is not in the file")
+            assert page is not None  # only whole pages are counted
             return page.asarray()
 
     height, width = tif.pages.first.shape
@@ -103,8 +103,8 @@ def _n_promised(path: Path, tif: tifffile.TiffFile) -> int:
     """Return how many frames the description promises (the pages found, where it says nothing)."""
     if tif.is_imagej:
         meta = tif.imagej_metadata or {}
-        if meta.get("channels", 1) > 1 or (meta.get("slices", 1) > 1 and meta.get("frames", 1) > 1):
-            raise SourceError(f"{path}: an ImageJ hyperstack, expected one channel and one plane")
+        sizes = {axis: int(meta.get(axis, 1)) for axis in ("channels", "slices", "frames")}
+        _one_axis(path, sizes)
         return max(int(meta.get("images", 1)), len(tif.pages))
     shaped = tif.shaped_metadata
     if shaped and len(shaped) == 1 and "shape" in shaped[0]:
@@ -114,16 +114,16 @@ def _n_promised(path: Path, tif: tifffile.TiffFile) -> int:
         return stack[0]
     if tif.is_ome and len(tif.series) == 1:
         series = tif.series[0]
-        many = [
-            (a, n)
-            for a, n in zip(series.axes, series.shape, strict=True)
-            if a not in "YX" and n > 1
-        ]
-        if len(many) > 1:
-            axes = ", ".join(f"{axis} = {n}" for axis, n in many)
-            raise SourceError(f"{path}: has {axes}; expected one axis of frames")
-        return many[0][1] if many else 1
+        sizes = {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YX"}
+        _one_axis(path, sizes)
+        return max(sizes.values(), default=1)
     return len(tif.pages)
+
+
+def _one_axis(path: Path, sizes: dict[str, int]) -> None:
+    many = [f"{axis} = {n}" for axis, n in sizes.items() if n > 1]
+    if len(many) > 1:
+        raise SourceError(f"{path}: has {', '.join(many)}; expected one axis of frames")
 
 
 def _in_one_piece(tif: tifffile.TiffFile, n_expected: int) -> bool:
@@ -144,8 +144,6 @@ def _in_one_piece(tif: tifffile.TiffFile, n_expected: int) -> bool:
 
 def _has_pixels(tif: tifffile.TiffFile, page: Any) -> bool:
     size = tif.filehandle.size
-    if page is None:
-        return True  # a hole that OME declares: `read` says so when it is reached
     ends = zip(page.dataoffsets, page.databytecounts, strict=True)
     return bool(page.dataoffsets) and all(start + n <= size for start, n in ends)
 
