@@ -1,0 +1,146 @@
+"""The arrays that the kernels of this package hand to each other.
+
+A *dual* is an array whose last axis holds a value (index 0) and its derivatives in the
+parameters (1 ... q). The kernels carry values and derivatives through the same recursion; with
+q = 0 the same kernels filter without derivatives.
+
+Parameters, in this order: ln D_k (K), the logits of T's off-diagonal elements row by row
+(K (K - 1), the diagonal being the reference of each row), ln c (1): q = K^2 + 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: Rows of one state's Gaussian in a filter array (K, 6, 1 + q): mean, covariance, log weight.
+MX, MY, PXX, PXY, PYY, LNW = range(6)
+
+
+class Motion(NamedTuple):
+    """One setting of the parameters, as the kernels want it.
+
+    Attributes
+    ----------
+    D : (K,) um2/s
+    ln_T : (K, K, 1 + q) dual
+        Log transition probabilities per nominal interval.
+    ln_pi : (K, 1 + q) dual
+        Log stationary distribution.
+    c2 : float
+        Square of the error scale.
+    """
+
+    D: Array
+    ln_T: Array
+    ln_pi: Array
+    c2: float
+
+
+class Scratch(NamedTuple):
+    """Workspace of one step: caller-owned, overwritten by every call."""
+
+    branch: Array  # (K, K, 5, 1 + q) one Gaussian per pair (j, k)
+    weight: Array  # (K, K, 1 + q) log weight of each pair
+    back: Array  # (K, K) p(j | k): how state k of now divides over states j of before
+    refined: Array  # (K, K, 5) exposure mean per pair
+    spare: Array  # (K, 6, 1 + q)
+    product: Array  # (K, K)
+    score: Array  # (1 + q,)
+
+
+class Tracks(NamedTuple):
+    """Spots of many tracks, sorted by track and time, as flat arrays of length n.
+
+    `first` (n_tracks + 1,) holds where each track starts.
+    """
+
+    first: NDArray[np.int64]
+    t_s: Array
+    exposure_s: Array
+    spot: Array  # (n, 5): x, y, var_x, var_y, cov_xy
+    weight: Array
+
+
+def n_parameters(n_states: int) -> int:
+    """Return q, the length of the parameter vector."""
+    return n_states * n_states + 1
+
+
+def scratch(n_states: int, n_duals: int) -> Scratch:
+    """Allocate the workspace for duals of length `n_duals` (= 1 + q)."""
+    k = n_states
+    return Scratch(
+        branch=np.zeros((k, k, 5, n_duals)),
+        weight=np.zeros((k, k, n_duals)),
+        back=np.zeros((k, k)),
+        refined=np.zeros((k, k, 5)),
+        spare=np.zeros((k, 6, n_duals)),
+        product=np.zeros((k, k)),
+        score=np.zeros(n_duals),
+    )
+
+
+class Bank(NamedTuple):
+    """The live tracks, one slot each; a slot is reused when its track has ended.
+
+    Attributes
+    ----------
+    F : (capacity, K, 6, 1 + q)
+        Filter at the end of the last exposure seen.
+    t_s, exposure_s : (capacity,)
+        Of the last spot.
+    n_spots : (capacity,) int64
+        0 marks a free slot.
+    n_kept : (capacity,) int64
+        Spots in the history below.
+    past_frame : (capacity, depth) int64
+        Frame of each of the last `depth` spots; spot i of a track sits at i mod depth.
+    past_back : (capacity, depth, K, K)
+        p(state at the spot before | state at this one), for the fixed-lag smoother.
+    """
+
+    F: Array
+    t_s: Array
+    exposure_s: Array
+    n_spots: NDArray[np.int64]
+    n_kept: NDArray[np.int64]
+    past_frame: NDArray[np.int64]
+    past_back: Array
+
+
+class Seen(NamedTuple):
+    """The spots of one frame that belong to tracks (n of them)."""
+
+    frame: int
+    t_s: float
+    exposure_s: float
+    slot: NDArray[np.int64]  # (n,)
+    spot: Array  # (n, 5)
+    weight: Array  # (n,)
+
+
+class Step(NamedTuple):
+    """What one frame gave: outputs of the bank's kernel, allocated by the caller."""
+
+    position: Array  # (n, 5) mean over the exposure and covariance
+    p_state: Array  # (n, K)
+    score: Array  # (1 + q,) summed over tracks
+    information: Array  # (q, q) summed outer products
+
+
+def bank(capacity: int, n_states: int, n_duals: int, depth: int) -> Bank:
+    """Allocate a bank of free slots."""
+    return Bank(
+        F=np.zeros((capacity, n_states, 6, n_duals)),
+        t_s=np.zeros(capacity),
+        exposure_s=np.zeros(capacity),
+        n_spots=np.zeros(capacity, np.int64),
+        n_kept=np.zeros(capacity, np.int64),
+        past_frame=np.full((capacity, depth), -1, np.int64),
+        past_back=np.zeros((capacity, depth, n_states, n_states)),
+    )

@@ -1,0 +1,126 @@
+"""One frame of the bank of live tracks, and occupancy at a fixed lag.
+
+Fixed-lag smoothing runs the chain backward: with B_n[j, k] = p(s_n-1 = j | s_n = k, data to n), which
+the merge of each step leaves behind, p(s_n-L | data to n) = B_n-L+1 ... B_n w_n (Kim's smoother for the
+discrete state, over L spots of the track).
+"""
+
+from __future__ import annotations
+
+import math
+
+from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
+from livespt.infer.batchkernels import add_outer, restart_output, take_spot
+from livespt.infer.stepkernels import start
+from livespt.jit import kernel
+
+
+@kernel
+def step_bank(bank, seen, motion, interval, work, step):
+    """Take the spots of one frame into their tracks; return how many steps counted."""
+    counted = 0
+    step.score[:] = 0.0
+    step.information[:] = 0.0
+    for i in range(seen.slot.shape[0]):
+        slot = seen.slot[i]
+        if bank.n_spots[slot] == 0:
+            start(bank.F[slot], seen.spot[i], seen.exposure_s, motion)
+            restart_output(seen.spot[i], motion, work)
+        else:
+            times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
+            counted += take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
+            weight = seen.weight[i]
+            for q in range(step.score.shape[0]):
+                step.score[q] += weight * work.score[q]
+            add_outer(step.information, work.score, weight)
+        remember(bank, slot, seen, work)
+        refine(bank.F[slot], work, step.position[i])
+        for k in range(step.p_state.shape[1]):
+            step.p_state[i, k] = math.exp(bank.F[slot, k, LNW, 0])
+    return counted
+
+
+@kernel
+def remember(bank, slot, seen, work):
+    """Note this spot in the track's history, with p(state before | state now)."""
+    n_states = work.back.shape[0]
+    at = bank.n_spots[slot] % bank.past_frame.shape[1]
+    bank.past_frame[slot, at] = seen.frame
+    for i in range(n_states):
+        for k in range(n_states):
+            total = 0.0
+            for j in range(n_states):
+                total += work.product[i, j] * work.back[j, k]
+            bank.past_back[slot, at, i, k] = total
+    bank.t_s[slot] = seen.t_s
+    bank.exposure_s[slot] = seen.exposure_s
+    bank.n_spots[slot] += 1
+    bank.n_kept[slot] = min(bank.n_kept[slot] + 1, bank.past_frame.shape[1])
+
+
+@kernel
+def refine(F, work, out):
+    """Write the mean over the exposure and its covariance, merged over all branches."""
+    n_states = work.back.shape[0]
+    out[:] = 0.0
+    for k in range(n_states):
+        share = math.exp(F[k, LNW, 0])
+        for j in range(n_states):
+            p = share * work.back[j, k]
+            out[MX] += p * work.refined[j, k, MX]
+            out[MY] += p * work.refined[j, k, MY]
+    for k in range(n_states):
+        share = math.exp(F[k, LNW, 0])
+        for j in range(n_states):
+            p = share * work.back[j, k]
+            x, y = work.refined[j, k, MX] - out[MX], work.refined[j, k, MY] - out[MY]
+            out[PXX] += p * (work.refined[j, k, PXX] + x * x)
+            out[PXY] += p * (work.refined[j, k, PXY] + x * y)
+            out[PYY] += p * (work.refined[j, k, PYY] + y * y)
+
+
+@kernel
+def add_past(bank, slot, frames, p, sums):
+    """Add the smoothed p_state of one track at each of `frames` to `sums` (n, K + 1).
+
+    `frames` descends; the last column counts the tracks. `p` is (2, K) scratch. Only spots of the
+    history count: a frame in which the track was not seen adds nothing.
+    """
+    n_states = p.shape[1]
+    depth = bank.past_frame.shape[1]
+    for k in range(n_states):
+        p[0, k] = math.exp(bank.F[slot, k, LNW, 0])
+    target = 0
+    for age in range(bank.n_kept[slot]):
+        at = (bank.n_spots[slot] - 1 - age) % depth
+        frame = bank.past_frame[slot, at]
+        while target < frames.shape[0] and frames[target] > frame:
+            target += 1
+        if target == frames.shape[0]:
+            return
+        if frames[target] == frame:
+            for k in range(n_states):
+                sums[target, k] += p[0, k]
+            sums[target, n_states] += 1.0
+        for j in range(n_states):
+            p[1, j] = 0.0
+            for k in range(n_states):
+                p[1, j] += bank.past_back[slot, at, j, k] * p[0, k]
+        p[0] = p[1]
+
+
+@kernel
+def occupancy_at(bank, frames, p, sums):
+    """Sum `add_past` over all live tracks."""
+    for slot in range(bank.n_spots.shape[0]):
+        if bank.n_spots[slot] > 0:
+            add_past(bank, slot, frames, p, sums)
+
+
+@kernel
+def retire(bank, slots, frames, p, sums):
+    """Free `slots`, their last words on the occupancy of `frames` added to `sums`."""
+    for i in range(slots.shape[0]):
+        add_past(bank, slots[i], frames, p, sums)
+        bank.n_spots[slots[i]] = 0
+        bank.n_kept[slots[i]] = 0

@@ -1,0 +1,94 @@
+"""The likelihood of many tracks, its score and information: the steps of `stepkernels` in a loop.
+
+Per-track sums of the score (for information clustered by track) and the sum of the outer
+products of the single steps' scores (martingale differences) are both kept.
+"""
+
+from __future__ import annotations
+
+from livespt.infer.arrays import MX, MY, PXX, PXY, PYY
+from livespt.infer.stepkernels import cross_gap, n_steps, observe, start
+from livespt.jit import kernel
+
+#: Squared Mahalanobis distance beyond which a link is taken for false (p = 3e-7 if true).
+FALSE_LINK = 30.0
+
+
+@kernel
+def take_spot(F, spot, times, motion, interval, work):
+    """Take the next spot of a track into F; `times` is (elapsed, te before, te now).
+
+    Returns True if the step counts. A spot that no state can explain is a false link: the track
+    starts anew there, the derivatives are void and the log-likelihood is that of a spot just at
+    the bound (so that no parameters can gain by calling spots false).
+    """
+    elapsed, te_before, te = times
+    n = n_steps(elapsed, interval)
+    cross_gap(F, elapsed, te_before, n, motion, work)
+    nearest = observe(F, spot, te, motion, work)
+    if nearest < FALSE_LINK:
+        return True
+    start(F, spot, te, motion)
+    restart_output(spot, motion, work)
+    at_bound = work.score[0] + 0.5 * (nearest - FALSE_LINK)
+    work.score[:] = 0.0
+    work.score[0] = at_bound
+    return False
+
+
+@kernel
+def restart_output(spot, motion, work):
+    """Make `work` say what a first spot says: the exposure mean is the spot itself."""
+    n_states = work.back.shape[0]
+    for j in range(n_states):
+        for k in range(n_states):
+            work.refined[j, k, MX], work.refined[j, k, MY] = spot[0], spot[1]
+            work.refined[j, k, PXX] = motion.c2 * spot[2]
+            work.refined[j, k, PYY] = motion.c2 * spot[3]
+            work.refined[j, k, PXY] = motion.c2 * spot[4]
+            work.back[j, k] = 1.0 if j == k else 0.0
+            work.product[j, k] = 1.0 if j == k else 0.0
+
+
+@kernel
+def add_outer(information, score, weight):
+    """Add weight s s' to the upper triangle of `information` (score[0] is not part of s)."""
+    q = information.shape[0]
+    for a in range(q):
+        scaled = weight * score[1 + a]
+        for b in range(a, q):
+            information[a, b] += scaled * score[1 + b]
+
+
+@kernel
+def run_tracks(tracks, motion, interval, F, sums, information, work):
+    """Filter all tracks; return the log-likelihood and the number of steps that counted.
+
+    Parameters
+    ----------
+    F : (n_tracks, K, 6, 1 + q)
+        Left as each track's filter at its last spot.
+    sums : (n_tracks, 1 + q)
+        Log-likelihood and score of each track.
+    information : (q, q)
+        Sum of s s' over steps (upper triangle).
+    """
+    sums[:] = 0.0
+    information[:] = 0.0
+    counted = 0
+    for i in range(tracks.first.shape[0] - 1):
+        low, high = tracks.first[i], tracks.first[i + 1]
+        start(F[i], tracks.spot[low], tracks.exposure_s[low], motion)
+        for n in range(low + 1, high):
+            times = (
+                tracks.t_s[n] - tracks.t_s[n - 1],
+                tracks.exposure_s[n - 1],
+                tracks.exposure_s[n],
+            )
+            if take_spot(F[i], tracks.spot[n], times, motion, interval, work):
+                counted += 1
+            weight = tracks.weight[n]
+            for q in range(sums.shape[1]):
+                sums[i, q] += weight * work.score[q]
+            add_outer(information, work.score, weight)
+    return sums[:, 0].sum(), counted

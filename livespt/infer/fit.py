@@ -1,0 +1,147 @@
+"""Batch maximum likelihood over whole tracks, with the steps of the live filter.
+
+Scoring on the outer-product information (Berndt, Hall, Hall, Hausman 1974): theta += (J + P0)^-1 (g + g0),
+halved until the penalised likelihood rises; P0, g0 belong to a weak prior. Several starts are tried,
+the best is kept: the likelihood of a mixture has more than one summit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from livespt.infer.arrays import Array, Tracks, scratch
+from livespt.infer.batchkernels import run_tracks
+from livespt.infer.motion import Prior, motion, order, pack, permutation_of, uniform_switching
+
+#: Converged when a full step would gain less log-likelihood than this.
+ENOUGH = 2e-3
+#: Largest change of a parameter in one step.
+STRIDE = 1.0
+
+
+class Fit(NamedTuple):
+    """The summit found: theta (states ordered by D), and what the data say there."""
+
+    theta: Array
+    objective: float  # penalised log-likelihood
+    information: Array  # (q, q) sum of s s' over steps, without the prior
+    scores: Array  # (n_tracks, q)
+    filters: Array  # (n_tracks, K, 6, 1 + q) at each track's end
+    n_steps: int
+    converged: bool
+
+
+def evaluate(theta: Array, tracks: Tracks, interval_s: float, prior: Prior) -> Fit:
+    """Filter all tracks at `theta`; collect likelihood, scores and information."""
+    n_states = round((theta.size - 1) ** 0.5)
+    n_duals, n_tracks = 1 + theta.size, tracks.first.size - 1
+    filters = np.empty((n_tracks, n_states, 6, n_duals))
+    sums, half = np.empty((n_tracks, n_duals)), np.empty((theta.size, theta.size))
+    work = scratch(n_states, n_duals)
+    loglik, n_steps = run_tracks(
+        tracks, motion(theta, n_states), interval_s, filters, sums, half, work
+    )
+    objective = loglik - 0.5 * float(prior.precision @ (theta - prior.mean) ** 2)
+    information = half + np.triu(half, 1).T
+    return Fit(theta, objective, information, sums[:, 1:], filters, n_steps, False)
+
+
+def climb(fit: Fit, tracks: Tracks, interval_s: float, prior: Prior, passes: int,
+          tick: Callable[[], None] = lambda: None) -> Fit:  # fmt: skip
+    """Climb from `fit` to the nearest summit in at most `passes` passes over the data."""
+    while passes > 0:
+        gradient = fit.scores.sum(axis=0) - prior.precision * (fit.theta - prior.mean)
+        stride = np.linalg.solve(fit.information + np.diag(prior.precision), gradient)
+        if gradient @ stride < 2 * ENOUGH:
+            return fit._replace(converged=True)
+        stride *= min(1.0, STRIDE / np.abs(stride).max())
+        better = None
+        while passes > 0 and np.abs(stride).max() > 1e-6:
+            trial = evaluate(fit.theta + stride, tracks, interval_s, prior)
+            passes -= 1
+            tick()
+            if trial.objective > fit.objective:
+                better = trial
+                break
+            stride = stride * 0.4
+        if better is None:
+            return fit
+        fit = better
+    return fit
+
+
+def fit_tracks(tracks: Tracks, interval_s: float, starts: Iterable[Array], prior: Prior,
+               passes: int = 40) -> Fit:  # fmt: skip
+    """Return the best summit reached from `starts`, its states ordered by D."""
+    best: Fit | None = None
+    for start in starts:
+        found = climb(evaluate(start, tracks, interval_s, prior), tracks, interval_s, prior, passes)
+        if best is None or found.objective > best.objective:
+            best = found
+    if best is None:
+        raise AssertionError("fit_tracks needs a start")
+    return ordered(best)
+
+
+def ordered(fit: Fit) -> Fit:
+    """Relabel the states by D."""
+    n_states = fit.filters.shape[1]
+    states = order(fit.theta, n_states)
+    where = permutation_of(states, n_states)
+    duals = np.concatenate([[0], 1 + where])
+    return fit._replace(
+        theta=fit.theta[where],
+        information=fit.information[np.ix_(where, where)],
+        scores=fit.scores[:, where],
+        filters=fit.filters[:, states][..., duals],
+    )
+
+
+def guess(tracks: Tracks, n_states: int, p_switch: float) -> Array:
+    """Guess theta from the displacements alone.
+
+    Each |dx|^2 - 2 V gives a rough D; running means over up to five of one track sharpen it; the D_k
+    are spread over the quantiles, at least a factor of two apart.
+    """
+    rough = _rough_D(tracks)
+    at = (np.arange(n_states) + 0.5) / n_states
+    D = np.maximum(np.quantile(rough, at), 0.05 * _error_D(tracks))
+    for k in range(1, n_states):
+        D[k] = max(D[k], 2 * D[k - 1])
+    return pack(D, uniform_switching(n_states, p_switch), 1.0)
+
+
+def _error_D(tracks: Tracks) -> float:
+    """The D whose motion in a typical interval equals the localization error."""
+    inside = _inside(tracks)
+    elapsed = np.median(np.diff(tracks.t_s)[inside]) if inside.any() else tracks.exposure_s.mean()
+    return float(np.median(tracks.spot[:, 2] + tracks.spot[:, 3]) / (4 * elapsed))
+
+
+def _inside(tracks: Tracks) -> np.ndarray:
+    """Mark the displacements that stay within one track."""
+    inside = np.ones(max(0, tracks.t_s.size - 1), bool)
+    inside[tracks.first[1:-1] - 1] = False
+    return inside
+
+
+def _rough_D(tracks: Tracks) -> Array:
+    inside = _inside(tracks)
+    step, elapsed = np.diff(tracks.spot[:, :2], axis=0), np.diff(tracks.t_s)
+    var = tracks.spot[:, 2] + tracks.spot[:, 3]
+    blur = tracks.exposure_s[1:] / 3
+    with np.errstate(divide="ignore", invalid="ignore"):
+        D = ((step**2).sum(axis=1) - var[1:] - var[:-1]) / (4 * np.maximum(elapsed - blur, blur))
+    track = np.repeat(np.arange(tracks.first.size - 1), np.diff(tracks.first))[1:][inside]
+    D = D[inside]
+    if D.size == 0:
+        return np.array([_error_D(tracks)])
+    total, count = np.zeros_like(D), np.zeros_like(D)
+    for lag in range(5):
+        same = track[lag:] == track[: D.size - lag]
+        total[lag:] += np.where(same, D[: D.size - lag], 0.0)
+        count[lag:] += same
+    return total / count

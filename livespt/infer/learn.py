@@ -1,0 +1,117 @@
+"""How the live filter learns its parameters while the data stream in.
+
+Two stages, both maximum likelihood under the same steps:
+
+1. The first few thousand steps are kept. Whenever their number has doubled they are refitted in whole,
+   from the running answer AND from a fresh guess, so that a start wrong by any factor is forgotten.
+2. From then on each frame adds its score g and information J (sum of s s') at the running theta:
+
+       A += J,   theta += A^-1 g      (A starts as the refit's information plus the weak prior's)
+
+   which is the maximum of the accumulated quadratic log-likelihood: recursive maximum likelihood
+   with the efficient gain, so A^-1 is the covariance of theta. (Gains of t^-0.6 with a Polyak mean, the
+   usual recipe, weight early data less: 34 % more variance at weights ~ t^2.)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.infer.arrays import Array, Seen, Tracks
+from livespt.infer.fit import Fit, fit_tracks, guess
+from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
+
+#: Steps per state before the first refit, and at the last.
+FIRST_STEPS = 30
+LAST_STEPS = 2000
+#: Largest change of a parameter in one frame.
+STRIDE = 0.3
+#: Passes over the kept steps that one refit may take from each start.
+PASSES = 15
+
+
+class Rows(NamedTuple):
+    """The tracked spots of one frame, kept for refits."""
+
+    track: NDArray[np.int64]
+    seen: Seen
+
+
+class Learner:
+    """theta, its information, and the early data while they are still wanted."""
+
+    def __init__(self, n_states: int, interval_s: float, D_um2_s: list[float], p_switch: float):
+        self.n_states, self.interval_s = n_states, interval_s
+        self.p_switch = p_switch
+        self.n_steps = 0
+        self.settled = False
+        self._rows: list[Rows] | None = []
+        self._next = FIRST_STEPS * n_states
+        self._configured = np.sort(D_um2_s) if D_um2_s else None
+        self.theta, self.prior, self.information = self._begin(1.0)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of theta from all information so far."""
+        return np.linalg.inv(self.information)
+
+    def keep(self, track: NDArray[np.int64], seen: Seen) -> None:
+        """Keep the spots of one frame for refits, while these are due."""
+        if self._rows is None:
+            return
+        if not self._rows and self._configured is None:  # a scale for D before any displacement
+            error = float(seen.spot[:, 2:4].mean()) / (2 * self.interval_s)
+            self.theta, self.prior, self.information = self._begin(error)
+        self._rows.append(Rows(track, seen))
+
+    def absorb(self, score: Array, information: Array, counted: int) -> None:
+        """Take in the score and information (upper triangle) of one frame at `theta`."""
+        self.n_steps += counted
+        if counted:
+            self.information = self.information + information + np.triu(information, 1).T
+            if self.settled:
+                stride = np.linalg.solve(self.information, score)
+                self.theta = self.theta + np.clip(stride, -STRIDE, STRIDE)
+
+    def refit_if_due(self) -> tuple[NDArray[np.int64], Fit] | None:
+        """Refit the early data if their number has doubled; return the tracks and the fit."""
+        if self._rows is None or self.n_steps < self._next:
+            return None
+        ids, tracks = gather(self._rows)
+        fresh = guess(tracks, self.n_states, self.p_switch)
+        self.prior = weak_prior(fresh, self.n_states)
+        fit = fit_tracks(tracks, self.interval_s, [self.theta, fresh], self.prior, PASSES)
+        self.theta = fit.theta
+        self.information = fit.information + np.diag(self.prior.precision)
+        self.settled = True
+        self._next *= 2
+        if self._next > LAST_STEPS * self.n_states:
+            self._rows = None
+        return ids, fit
+
+    def _begin(self, error_D: float) -> tuple[Array, Prior, Array]:
+        D = self._configured
+        if D is None or len(D) != self.n_states:
+            D = error_D * 8.0 ** np.arange(self.n_states)
+        theta = pack(np.asarray(D), uniform_switching(self.n_states, self.p_switch), 1.0)
+        prior = weak_prior(theta, self.n_states)
+        return theta, prior, np.diag(prior.precision)
+
+
+def gather(rows: list[Rows]) -> tuple[NDArray[np.int64], Tracks]:
+    """Sort kept spots by track (time order within): the track ids, and the tracks."""
+    n = [r.track.size for r in rows]
+    track = np.concatenate([r.track for r in rows])
+    by_track = np.argsort(track, kind="stable")
+    ids, first = np.unique(track[by_track], return_index=True)
+    tracks = Tracks(
+        first=np.append(first, track.size).astype(np.int64),
+        t_s=np.repeat([r.seen.t_s for r in rows], n)[by_track],
+        exposure_s=np.repeat([r.seen.exposure_s for r in rows], n)[by_track],
+        spot=np.concatenate([r.seen.spot for r in rows])[by_track],
+        weight=np.concatenate([r.seen.weight for r in rows])[by_track],
+    )
+    return ids, tracks

@@ -1,0 +1,152 @@
+"""The motion model's parameters: from a vector to what is published, each with an interval.
+
+theta = (ln D_k, logits of T off the diagonal, ln c). Every published number is a smooth function
+of theta; its interval is taken on the scale where that function is nearly linear (log for D and c,
+logit for probabilities) by the delta method: se^2 = grad' Cov grad.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from livespt.infer.arrays import Array, Motion, n_parameters
+from livespt.infer.motionkernels import fill_motion, log_matrix
+from livespt.types import LivesptError, Model
+
+#: Two-sided 95 % point of the normal distribution.
+Z95 = 1.959963984540054
+#: Widest half-interval on the log and logit scales: nothing is known.
+WIDEST = 12.0
+
+
+class InferError(LivesptError):
+    """The motion inference was given something that it cannot use."""
+
+
+class Prior(NamedTuple):
+    """A weak Gaussian prior on theta: keeps what the data do not speak of in sane bounds."""
+
+    mean: Array
+    precision: Array
+
+
+def weak_prior(theta: Array, n_states: int) -> Prior:
+    """Center on `theta` (on c = 1): factor e^4 on D, 3 on a logit, factor e^0.5 on c (1 s.d.)."""
+    mean = theta.copy()
+    mean[-1] = 0.0
+    sd = np.full(theta.size, 3.0)
+    sd[:n_states] = 4.0
+    sd[-1] = 0.5
+    return Prior(mean, 1 / sd**2)
+
+
+def pack(D_um2_s: Array, p_switch: Array, error_scale: float) -> Array:
+    """Return theta for diffusion constants, a transition matrix and an error scale."""
+    k = len(D_um2_s)
+    safe = np.clip(p_switch, 1e-9, None)
+    logit = np.log(safe) - np.log(np.diag(safe))[:, None]
+    return np.concatenate([np.log(D_um2_s), logit[~np.eye(k, dtype=bool)], [np.log(error_scale)]])
+
+
+def uniform_switching(n_states: int, p_switch: float) -> Array:
+    """Return the transition matrix that leaves each state with probability `p_switch`."""
+    T = np.full((n_states, n_states), p_switch / max(1, n_states - 1))
+    np.fill_diagonal(T, 1.0 if n_states == 1 else 1 - p_switch)
+    return T
+
+
+def motion(theta: Array, n_states: int, *, derivatives: bool = True) -> Motion:
+    """Evaluate the model at `theta`, with or without derivatives."""
+    n_duals = 1 + n_parameters(n_states) if derivatives else 1
+    D = np.empty(n_states)
+    ln_T = np.empty((n_states, n_states, n_duals))
+    ln_pi = np.empty((n_states, n_duals))
+    fill_motion(theta, D, ln_T, ln_pi, np.empty((n_states, n_states + 1)))
+    return Motion(D, ln_T, ln_pi, float(np.exp(2 * theta[-1])))
+
+
+def order(theta: Array, n_states: int) -> Array:
+    """Return the permutation that sorts the states by D."""
+    return np.argsort(theta[:n_states], kind="stable")
+
+
+def permutation_of(states: Array, n_states: int) -> Array:
+    """Return the permutation of theta that goes with a permutation of the states."""
+    at = np.full((n_states, n_states), -1)
+    at[~np.eye(n_states, dtype=bool)] = np.arange(n_states, n_parameters(n_states) - 1)
+    moved = at[np.ix_(states, states)][~np.eye(n_states, dtype=bool)]
+    return np.concatenate([states, moved, [n_parameters(n_states) - 1]]).astype(np.int64)
+
+
+class Answer(NamedTuple):
+    """An estimate of theta and its covariance, states in any order."""
+
+    theta: Array
+    covariance: Array
+    n_steps: int
+    n_tracks: int
+    settled: bool
+
+
+def to_model(answer: Answer, occupancy_lag: Array, lags: Array, interval_s: float) -> Model:
+    """Turn an estimate into the published model, states ordered by D.
+
+    `occupancy_lag` (L, K) is in the order of `answer`.
+    """
+    k = (occupancy_lag.shape[1],) * 2
+    states = order(answer.theta, k[0])
+    where = permutation_of(states, k[0])
+    covariance = answer.covariance[np.ix_(where, where)]
+    at = motion(answer.theta[where], k[0])
+    sd = np.sqrt(np.diag(covariance))
+    T = np.exp(at.ln_T[..., 0])
+    return Model(
+        D_um2_s=at.D,
+        D_95=_log_interval(at.D, sd[: k[0]]),
+        occupancy=np.exp(at.ln_pi[:, 0]),
+        occupancy_95=_logit_interval(at.ln_pi, covariance),
+        p_switch=T,
+        p_switch_95=_logit_interval(at.ln_T, covariance),
+        rate_per_s=rates(T, interval_s),
+        error_scale=float(np.sqrt(at.c2)),
+        error_scale_95=_log_interval(np.sqrt(at.c2), sd[-1]),
+        occupancy_lag=occupancy_lag[:, states],
+        lags=lags,
+        interval_s=interval_s,
+        n_steps=answer.n_steps,
+        n_tracks=answer.n_tracks,
+        status="ok" if answer.settled else "warming",
+    )
+
+
+def rates(T: Array, interval_s: float) -> Array:
+    """Return the rates per second whose chain gives T: ln T / interval.
+
+    Where T is no sampled continuous-time chain (too fast for the frame rate), (T - I) / interval.
+    """
+    log_T, power, spare = np.empty_like(T), np.empty_like(T), np.empty_like(T)
+    away = np.eye(len(T)) == 0
+    if not log_matrix(T, log_T, power, spare) or (log_T[away] < 0).any():
+        log_T = T.copy()
+    np.fill_diagonal(log_T, 0.0)
+    np.fill_diagonal(log_T, -log_T.sum(axis=1))
+    return log_T / interval_s
+
+
+def _log_interval(value: Array | float, sd: Array | float) -> Array:
+    half = np.minimum(Z95 * np.asarray(sd), WIDEST)
+    return np.stack([value * np.exp(-half), value * np.exp(half)], axis=-1)
+
+
+def _logit_interval(ln_p: Array, covariance: Array) -> Array:
+    """Interval of probabilities given as duals of ln p, by the delta method on the logit."""
+    p = np.exp(ln_p[..., 0])
+    if p.shape[-1] == 1:  # one state: certain
+        return np.ones((*p.shape, 2))
+    slope = ln_p[..., 1:] / (1 - p)[..., None]
+    half = np.minimum(Z95 * np.sqrt(((slope @ covariance) * slope).sum(axis=-1)), WIDEST)
+    odds = p / (1 - p)
+    low, high = odds * np.exp(-half), odds * np.exp(half)
+    return np.stack([low / (1 + low), high / (1 + high)], axis=-1)
