@@ -1,0 +1,207 @@
+"""The specimen under the microscope: moves and lights molecules frame by frame, and draws images.
+
+`World.step` is one frame: motion and photophysics through the exposure and the dark time after
+it, photons onto pixels, counts out of the camera, truth beside. It knows no clock and no stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from livespt.camera import Camera
+from numpy.typing import NDArray
+
+from livespt_sim import motion, optics, opticskernels
+from livespt_sim.options import Options, build_camera
+from livespt_sim.photophysics import Photophysics
+from livespt_sim.readout import Readout
+from livespt_sim.truth import TRUTH_DTYPE
+
+Array = NDArray[np.float64]
+
+
+class Molecules(NamedTuple):
+    """All molecules that are in the room, dark ones included; one row each."""
+
+    pos_um: Array  # (n, 3), in the room's frame
+    state: NDArray[np.int64]
+    on: NDArray[np.bool_]
+    alive: NDArray[np.bool_]
+    brightness: Array
+    identity: NDArray[np.int64]
+
+
+class Exposure(NamedTuple):
+    """One frame and the truth about it."""
+
+    adu: NDArray[np.uint16]
+    truth: NDArray[np.void]
+    excitation: float
+
+
+class World:
+    """A specimen, its optics and its camera.
+
+    Parameters
+    ----------
+    options : Options
+        As checked by `livespt_sim.options.resolve`.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.camera: Camera = build_camera(options.camera, options.shape)
+        self.chain = motion.switching(options.D_um2_s, options.rate_matrix)
+        self.excitation = options.excitation
+        self._photophysics = Photophysics(options)
+        self._readout = Readout(self.camera, options.shape)
+        self._room, self._origin_um = _room(options)
+        self._steps_s = _steps(options, self._room)
+        seeds = np.random.SeedSequence(options.seed).spawn(5)
+        self._rng = np.random.default_rng(seeds[0])
+        states = [s.generate_state(1, np.uint64) for s in seeds[1:]]
+        self._motion_rng, self._light_rng, self._photon_rng, self._read_rng = states
+        self._next_identity = 0
+        self._frame = 0
+        self._molecules = self._new(_how_many(options, self._room))
+        self._background: tuple[float, Any] = (-1.0, None)
+
+    def step(self) -> Exposure:
+        """Expose and read out the next frame."""
+        excitation = self.excitation
+        with np.errstate(over="ignore"):  # kernels run as Python: their counters wrap on purpose
+            path, fraction = self._live(excitation)
+            electrons, background = self._sky(excitation)
+            photons = self._photons(fraction, excitation)
+            mid = path.mid_um + self._origin_um
+            landed = np.zeros(len(mid), np.int64)
+            o = self.options
+            opticskernels.add_photons(
+                electrons, mid, path.lam_um2, photons, o.pixel_um, o.sigma_um,
+                self._photon_rng, landed,
+            )  # fmt: skip
+            adu = self._readout(electrons, self._read_rng)
+        truth = self._truth(path, fraction, photons, landed, background)
+        self._settle()
+        return Exposure(adu, truth, excitation)
+
+    def _live(self, excitation: float) -> tuple[motion.Path, Array]:
+        m = self._molecules
+        path = motion.travel(
+            m.pos_um, m.state, m.alive, self._steps_s, self.chain, self._room, self._motion_rng
+        )
+        fraction = self._photophysics.shine(
+            m.on, m.alive, self._steps_s, excitation, self._light_rng
+        )
+        return path, fraction
+
+    def _sky(self, excitation: float) -> tuple[NDArray[np.int32], float]:
+        """Draw the background's electrons."""
+        o = self.options
+        t_s = self._frame * o.interval_s
+        mean = excitation * optics.background_e(
+            o.background_e, o.background_floor_e, o.background_tau_s, t_s
+        )
+        if self._background[0] != mean:
+            self._background = (mean, optics.inverse_table(mean))
+        electrons = np.empty(o.shape, np.int32)
+        opticskernels.fill_background(electrons, *self._background[1], self._photon_rng)
+        return electrons, mean
+
+    def _photons(self, fraction: Array, excitation: float) -> Array:
+        """Return the expected photons of each molecule and sub-step."""
+        per_step = self.options.photons * excitation / fraction.shape[1]
+        return per_step * self._molecules.brightness[:, None] * fraction
+
+    def _truth(
+        self, path: motion.Path, fraction: Array, photons: Array, landed: Array, background: float
+    ) -> NDArray[np.void]:
+        """Describe the molecules that sent light to the sensor or close by."""
+        o, m = self.options, self._molecules
+        expected = photons.sum(axis=1)
+        weight = photons / np.where(expected > 0, expected, 1.0)[:, None]
+        mean = np.einsum("ns,nsd->nd", weight, path.mid_um)
+        spread = (path.mid_um - mean[:, None]) ** 2 + path.lam_um2[:, :, None] / 6.0
+        path_var = np.einsum("ns,nsd->nd", weight, spread)
+        mean = mean + self._origin_um
+        edge = (np.array(o.shape[::-1]) - 0.5) * o.pixel_um
+        reach = 4.0 * o.sigma_um
+        near = np.all((mean > -0.5 * o.pixel_um - reach) & (mean < edge + reach), axis=1)
+        rows = np.flatnonzero(near & (expected > 0))
+        out = np.zeros(len(rows), TRUTH_DTYPE)
+        out["frame"], out["t_s"] = self._frame, self._frame * o.interval_s
+        out["molecule"], out["background_e"] = m.identity[rows], background
+        end = path.end_um[rows] + self._origin_um
+        for axis, name in enumerate("xy"):
+            out[f"{name}_um"] = mean[rows, axis]
+            out[f"{name}_end_um"] = end[:, axis]
+            out[f"path_var_{name}_um2"] = path_var[rows, axis]
+        out["expected_photons"], out["actual_photons"] = expected[rows], landed[rows]
+        out["on_fraction"] = fraction[rows].mean(axis=1)
+        out["D_um2_s"] = path.time_in_s[rows] @ self.chain.D_um2_s / o.interval_s
+        out["state"] = path.time_in_s[rows].argmax(axis=1)
+        inside = (mean[rows] >= -0.5 * o.pixel_um) & (mean[rows] < edge)
+        out["in_view"] = inside.all(axis=1)
+        return out
+
+    def _settle(self) -> None:
+        """End the frame: replace or drop the bleached, bring back who left the field."""
+        self._frame += 1
+        m = self._molecules
+        dead = np.flatnonzero(~m.alive)
+        if len(dead) and self.options.replace:
+            for old, new in zip(m, self._new(len(dead)), strict=True):
+                old[dead] = new
+        elif len(dead):
+            self._molecules = m = _only(m, m.alive)
+        came_in = np.flatnonzero(self._room.close(m.pos_um))
+        m.identity[came_in] = self._identities(len(came_in))
+
+    def _new(self, n: int) -> Molecules:
+        rng = self._rng
+        return Molecules(
+            self._room.draw(n, rng),
+            rng.choice(len(self.chain.occupancy), n, p=self.chain.occupancy).astype(np.int64),
+            self._photophysics.draw_on(n, rng),
+            np.ones(n, bool),
+            self._photophysics.draw_brightness(n, rng),
+            self._identities(n),
+        )
+
+    def _identities(self, n: int) -> NDArray[np.int64]:
+        first = self._next_identity
+        self._next_identity += n
+        return np.arange(first, first + n)
+
+
+def _only(m: Molecules, rows: NDArray[np.bool_]) -> Molecules:
+    columns: list[Any] = [column[rows] for column in m]
+    return Molecules(*columns)
+
+
+def _room(options: Options) -> tuple[motion.Field | motion.Cylinder, Array]:
+    """Return the room and where its origin lies in the view (x, y)."""
+    height, width = options.shape
+    size = np.array([width, height]) * options.pixel_um
+    half_pixel = 0.5 * options.pixel_um
+    if options.geometry == "cylinder":
+        room = motion.Cylinder(options.cylinder_length_um / 2, options.cylinder_diameter_um / 2)
+        return room, size / 2 - half_pixel
+    low = np.full(2, -options.margin_um - half_pixel)
+    high = size - half_pixel + options.margin_um
+    return motion.Field(low, high, options.edges == "periodic"), np.zeros(2)
+
+
+def _steps(options: Options, room: motion.Field | motion.Cylinder) -> tuple[Array, Array]:
+    fastest = max(max(options.D_um2_s), 1e-12)
+    longest = room.max_step_s(fastest)
+    return motion.substeps(options.exposure_s, options.interval_s, options.substeps, longest)
+
+
+def _how_many(options: Options, room: motion.Field | motion.Cylinder) -> int:
+    if isinstance(room, motion.Cylinder):
+        return round(options.molecules)
+    height, width = options.shape
+    view = height * width * options.pixel_um**2
+    return max(1, round(options.molecules * np.prod(room.high_um - room.low_um) / view))
