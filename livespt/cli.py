@@ -54,7 +54,7 @@ def demo(
     out
         Where the run folder goes.
     """
-    from livespt.session import demo_config
+    from livespt.presets import demo_config
 
     config = demo_config(seed=seed, seconds=seconds, camera=camera, folder=str(out))
     return _run(config, as_json=json, dashboard=dashboard)
@@ -108,7 +108,8 @@ def replay(
     exposure_ms
         Exposure; the whole frame time if left out.
     """
-    from livespt.session import is_run_folder, replay_config, replay_recorded
+    from livespt.offline import is_run_folder, replay_recorded
+    from livespt.presets import replay_config
 
     if is_run_folder(movie):
         result = replay_recorded(movie)
@@ -161,9 +162,9 @@ def recover(folder: Path, *, json: Json = False) -> int:
     folder
         A run folder.
     """
-    from livespt.session import recover_run
+    from livespt.journal import recover
 
-    report = recover_run(folder)
+    report = recover(folder)
     if json:
         print(msgspec.json.encode(report).decode())
         return 0

@@ -67,6 +67,16 @@ class SimulatedMicroscope:
         )
 
     @property
+    def pixel_um(self) -> float:
+        """Pixel size in the sample."""
+        return self.options.pixel_um
+
+    @property
+    def sigma_um(self) -> float:
+        """Width of the PSF."""
+        return self.options.sigma_um
+
+    @property
     def excitation(self) -> float:
         """Relative excitation of the next frame."""
         return self._world.excitation

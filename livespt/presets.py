@@ -1,0 +1,83 @@
+"""Configs that a command line builds by itself: the demo, and a movie to replay."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from livespt.config import (
+    Config,
+    InferConfig,
+    JournalConfig,
+    OpticsConfig,
+    SourceConfig,
+    WireConfig,
+    frames_for,
+    load,
+)
+
+#: Frame time of the simulated scene "demo".
+DEMO_INTERVAL_S = 0.02
+
+
+def demo_config(
+    *, seed: int, seconds: float, camera: str = "scmos", folder: str = "runs"
+) -> Config:
+    """Return the config of ``livespt demo``: the simulated microscope, two states, real time.
+
+    The model is not told the truth: it knows the camera and the optics, as a user would, and
+    neither the diffusion coefficients nor the rates.
+    """
+    options: dict[str, Any] = {
+        "scene": "demo",
+        "seed": seed,
+        "n_frames": frames_for(seconds, DEMO_INTERVAL_S),
+        "interval_s": DEMO_INTERVAL_S,
+        "camera": {"model": camera},
+    }
+    return Config(
+        source=SourceConfig(kind="simulated", options=options),
+        infer=InferConfig(n_states=2),
+        journal=JournalConfig(folder=folder, name="demo"),
+        wire=_free_wire(),
+    )
+
+
+def replay_config(
+    movie: Path,
+    config: Path | None = None,
+    *,
+    pixel_um: float | None = None,
+    frame_ms: float | None = None,
+    exposure_ms: float | None = None,
+    fps: float | None = None,
+) -> Config:
+    """Return `config` (or the defaults) with `movie` as its source."""
+    base = load(config) if config else Config()
+    given = {
+        "interval_s": frame_ms and frame_ms / 1e3,
+        "exposure_s": exposure_ms and exposure_ms / 1e3,
+        "fps": fps,
+    }
+    kept = dict(base.source.options) if base.source.kind == "replay" else {}
+    options = kept | {"path": str(movie)} | {k: v for k, v in given.items() if v is not None}
+    optics: OpticsConfig = base.optics
+    if pixel_um is not None:
+        optics = msgspec.structs.replace(optics, pixel_um=pixel_um)
+    source = msgspec.structs.replace(base.source, kind="replay", options=options)
+    return msgspec.structs.replace(base, source=source, optics=optics)
+
+
+def _free_wire() -> WireConfig:
+    """Return the usual ports where they are free, any others where not: a demo never clashes."""
+    usual = WireConfig()
+    for address in (usual.publish, usual.command):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                anywhere = f"tcp://{host}:*"
+                return WireConfig(publish=anywhere, command=anywhere)
+    return usual
