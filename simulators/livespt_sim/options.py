@@ -17,6 +17,17 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Pixels = Annotated[int, msgspec.Meta(ge=16, le=8192)]
 
 
+MAX_PRERENDER_MB = 4000
+
+#: An EMCCD at moderate gain, as in Linden 2017.
+EMCCD: dict[str, Any] = {
+    "model": "emccd",
+    "gain_adu_per_e": 50.0,
+    "readout_adu": 10.0,
+    "offset_adu": 200.0,
+}
+
+
 class CameraOptions(Section, frozen=True):
     """The camera whose counts are drawn.
 
@@ -111,7 +122,7 @@ class Options(Section, frozen=True):
     D_um2_s: Annotated[list[NonNegative], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: [1.0]
     )
-    rates_per_s: list[list[NonNegative]] = []
+    rates_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
     photons: Positive = 500.0
     brightness_cv: NonNegative = 0.0
     off_per_s: NonNegative = 0.0
@@ -160,14 +171,22 @@ def resolve(given: dict[str, Any], scenes: dict[str, dict[str, Any]]) -> Options
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _overlay(merged[key], value) if both else value
-    if "D_um2_s" in over and "rates_per_s" not in over and over["D_um2_s"] != base.get("D_um2_s"):
-        if isinstance(over["D_um2_s"], list) and len(over["D_um2_s"]) == 1:
-            merged["rates_per_s"] = []  # one state cannot switch
+    merged = {**base, **over}
+    camera = over.get("camera")
+    if isinstance(camera, dict):
+        merged["camera"] = {**_camera_base(base.get("camera", {}), camera), **camera}
+    D = over.get("D_um2_s")
+    if isinstance(D, list) and len(D) == 1 and "rates_per_s" not in over:
+        merged["rates_per_s"] = []  # one state cannot switch
     return merged
+
+
+def _camera_base(scene: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what `given` is laid over: another model does not inherit the scene's numbers."""
+    model = given.get("model", scene.get("model"))
+    if model == scene.get("model"):
+        return scene
+    return EMCCD if model == "emccd" else {}
 
 
 def _fit_together(options: Options) -> None:
@@ -183,6 +202,12 @@ def _fit_together(options: Options) -> None:
             f"source.options: exposure_s: {options.exposure_s:g} s is longer than "
             f"interval_s = {options.interval_s:g} s"
         )
+    megabytes = options.prerender * options.height_px * options.width_px * 2 / 1e6
+    if megabytes > MAX_PRERENDER_MB:
+        raise ConfigError(
+            f"source.options: prerender: {options.prerender} frames take {megabytes:.0f} MB; "
+            f"expected at most {MAX_PRERENDER_MB} MB"
+        )
     if options.off_per_s > 0 and options.on_per_s == 0:
         raise ConfigError(
             "source.options: on_per_s: 0 with off_per_s > 0 leaves every molecule dark; "
@@ -190,7 +215,8 @@ def _fit_together(options: Options) -> None:
         )
     if options.geometry == "cylinder" and options.molecules != round(options.molecules):
         raise ConfigError(
-            f"source.options: molecules: {options.molecules:g} in a cylinder; expected a whole number"
+            f"source.options: molecules: {options.molecules:g} in a cylinder; "
+            "expected a whole number"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from livespt_sim.options import EMCCD
+
 _TWO_STATES: dict[str, Any] = {
     "D_um2_s": [0.1, 1.0],
     "rates_per_s": [[0.0, 0.9], [0.6, 0.0]],  # occupancy 0.4 / 0.6
@@ -41,12 +43,7 @@ SCENES: dict[str, dict[str, Any]] = {
     },
     "emccd": {
         **_DEMO,
-        "camera": {
-            "model": "emccd",
-            "gain_adu_per_e": 50.0,
-            "readout_adu": 10.0,
-            "offset_adu": 200.0,
-        },
+        "camera": EMCCD,
     },
     "ideal": {**_DEMO, "camera": {"model": "ideal"}},
     # Linden 2017: one molecule in a bacterium, 20 x 0.8 um, continuous exposure
@@ -65,12 +62,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "background_e": 0.95,
         "background_floor_e": 0.7,
         "background_tau_s": 0.46,
-        "camera": {
-            "model": "emccd",
-            "gain_adu_per_e": 50.0,
-            "readout_adu": 10.0,
-            "offset_adu": 200.0,
-        },
+        "camera": EMCCD,
     },
     # few photons: what a blind detector loses
     "dim": {**_DEMO, "photons": 80.0, "background_e": 2.0, "brightness_cv": 0.2},

@@ -17,9 +17,11 @@ import msgspec
 import numpy as np
 from livespt.camera import Camera
 from livespt.types import Event, Frame, SourceInfo, StreamItem
+from numpy.typing import NDArray
 
 from livespt_sim.options import Options, resolve
 from livespt_sim.scenes import SCENES
+from livespt_sim.scoring import Optics, score
 from livespt_sim.truth import Recorder, Truth
 from livespt_sim.world import World
 
@@ -134,6 +136,21 @@ class SimulatedMicroscope:
             "D_um2_s": chain.D_um2_s[order].tolist(),
             "occupancy": chain.occupancy[order].tolist(),
         }
+
+    def score_localization(self, spots: NDArray[np.void]) -> dict[str, Any]:
+        """Score localizations against the truth (see `livespt_sim.scoring.score`).
+
+        Parameters
+        ----------
+        spots : (n,) structured
+            With `frame`, `x_um`, `y_um`, `var_x_um2`, `var_y_um2`, `status`.
+        """
+        o = self.options
+        truth = self._recorder.table()
+        if not self._recorder.complete:  # later frames have no truth to be scored against
+            last = truth["frame"].max() if len(truth) else -1
+            spots = spots[spots["frame"] <= last]
+        return score(spots, truth, Optics(self.camera, o.shape, o.pixel_um, o.sigma_um))
 
     _count = 0  # frames handed out
 

@@ -60,7 +60,7 @@ class World:
         self._steps_s = _steps(options, self._room)
         seeds = np.random.SeedSequence(options.seed).spawn(5)
         self._rng = np.random.default_rng(seeds[0])
-        states = [s.generate_state(1, np.uint64) for s in seeds[1:]]
+        states = [s.generate_state(1, np.uint64).astype(np.uint64) for s in seeds[1:]]
         self._motion_rng, self._light_rng, self._photon_rng, self._read_rng = states
         self._next_identity = 0
         self._frame = 0
@@ -106,7 +106,8 @@ class World:
         if self._background[0] != mean:
             self._background = (mean, optics.inverse_table(mean))
         electrons = np.empty(o.shape, np.int32)
-        opticskernels.fill_background(electrons, *self._background[1], self._photon_rng)
+        guide, cdf = self._background[1]
+        opticskernels.fill_background(electrons, guide, cdf, self._photon_rng)
         return electrons, mean
 
     def _photons(self, fraction: Array, excitation: float) -> Array:
@@ -115,7 +116,12 @@ class World:
         return per_step * self._molecules.brightness[:, None] * fraction
 
     def _truth(
-        self, path: motion.Path, fraction: Array, photons: Array, landed: Array, background: float
+        self,
+        path: motion.Path,
+        fraction: Array,
+        photons: Array,
+        landed: NDArray[np.int64],
+        background: float,
     ) -> NDArray[np.void]:
         """Describe the molecules that sent light to the sensor or close by."""
         o, m = self.options, self._molecules
