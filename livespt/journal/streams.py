@@ -1,0 +1,158 @@
+"""What the journal writes down: one dtype per stream.
+
+==========  ==========================================================================
+stream      one row per
+==========  ==========================================================================
+spots       fitted spot, accepted or not, in the order of `Spots.table`
+links       the same spot: its track
+ended       track given up
+estimates   track seen in a frame
+models      frame: the pooled answer
+frames      frame, also one without spots; written after all of the above
+events      event
+counters    counter and moment
+==========  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.journal.columns import from_columns
+from livespt.types import (
+    SPOT_DTYPE,
+    Estimates,
+    Event,
+    Links,
+    Model,
+    Spots,
+    track_dtype,
+)
+
+_MOMENT = [("frame", "i8"), ("t_s", "f8")]
+
+
+def _with_moment(dtype: np.dtype) -> np.dtype:
+    fields = [(name, dtype[name].base, dtype[name].shape) for name in dtype.names or ()]
+    return np.dtype([*_MOMENT, *fields])
+
+
+SPOTS = _with_moment(SPOT_DTYPE)
+LINKS = np.dtype([("frame", "i8"), ("track_id", "i8"), ("p_link", "f8")])
+ENDED = np.dtype([("frame", "i8"), ("track_id", "i8")])
+FRAMES = np.dtype(
+    [
+        *_MOMENT,
+        ("exposure_s", "f8"),
+        ("excitation", "f8"),
+        ("n_spots", "i8"),
+        ("latency_ms", "f8"),
+    ]
+)
+EVENTS = np.dtype(
+    [("kind", "O"), ("t_s", "f8"), ("frame", "i8"), ("n_frames", "i8"), ("message", "O")]
+)
+COUNTERS = np.dtype([("t_s", "f8"), ("name", "O"), ("value", "f8")])
+
+#: In the order in which they are written: a frame's own row comes after all that belongs to it.
+NAMES = ("spots", "links", "ended", "estimates", "models", "frames", "events", "counters")
+
+
+@functools.lru_cache(maxsize=16)
+def estimates_dtype(n_states: int) -> np.dtype:
+    """Return the dtype of the stream `estimates`."""
+    return _with_moment(track_dtype(n_states))
+
+
+@functools.lru_cache(maxsize=16)
+def models_dtype(n_states: int, n_lags: int) -> np.dtype:
+    """Return the dtype of the stream `models`."""
+    k = n_states
+    return np.dtype(
+        [
+            *_MOMENT,
+            ("D_um2_s", "f8", (k,)),
+            ("D_95", "f8", (k, 2)),
+            ("occupancy", "f8", (k,)),
+            ("occupancy_95", "f8", (k, 2)),
+            ("p_switch", "f8", (k, k)),
+            ("p_switch_95", "f8", (k, k, 2)),
+            ("rate_per_s", "f8", (k, k)),
+            ("error_scale", "f8"),
+            ("error_scale_95", "f8", (2,)),
+            ("occupancy_lag", "f8", (n_lags, k)),
+            ("lags", "i8", (n_lags,)),
+            ("interval_s", "f8"),
+            ("n_steps", "i8"),
+            ("n_tracks", "i8"),
+            ("status", "O"),
+        ]
+    )
+
+
+def frame_rows(
+    spots: Spots, links: Links, estimates: Estimates, latency_ms: float
+) -> dict[str, NDArray[np.void]]:
+    """Turn one frame's answer into rows of each stream; copies, so that nothing is shared."""
+    n = len(spots.table)
+    moment = {"frame": spots.frame, "t_s": spots.t_s}
+    model = estimates.model
+    link_columns = {"frame": spots.frame, "track_id": links.track_id, "p_link": links.p_link}
+    ended = {"frame": spots.frame, "track_id": links.ended}
+    frame = {
+        **moment,
+        "exposure_s": spots.exposure_s,
+        "excitation": spots.excitation,
+        "n_spots": n,
+        "latency_ms": latency_ms,
+    }
+    return {
+        "spots": _moved(spots.table, SPOTS, moment),
+        "links": from_columns(LINKS, n, link_columns),
+        "ended": from_columns(ENDED, len(links.ended), ended),
+        "estimates": _moved(estimates.table, estimates_dtype(len(model.D_um2_s)), moment),
+        "models": model_row(model, moment),
+        "frames": from_columns(FRAMES, 1, frame),
+    }
+
+
+def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> NDArray[np.void]:
+    rows = np.empty(len(table), dtype)
+    rows["frame"], rows["t_s"] = moment["frame"], moment["t_s"]
+    for name in table.dtype.names or ():
+        rows[name] = table[name]
+    return rows
+
+
+def model_row(model: Model, moment: dict[str, Any]) -> NDArray[np.void]:
+    """Turn a model into one row of the stream `models`."""
+    dtype = models_dtype(len(model.D_um2_s), len(model.lags))
+    return from_columns(dtype, 1, {**moment, **model._asdict()})
+
+
+def model_of(row: np.void) -> Model:
+    """Turn a row of the stream `models` back into a model."""
+    fields: dict[str, Any] = {}
+    for name in Model._fields:
+        value = row[name]
+        fields[name] = value.copy() if isinstance(value, np.ndarray) else _plain(value)
+    return Model(**fields)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def event_row(event: Event) -> NDArray[np.void]:
+    """Turn an event into one row of the stream `events`."""
+    return from_columns(EVENTS, 1, event._asdict())
+
+
+def counter_rows(t_s: float, values: dict[str, float]) -> NDArray[np.void]:
+    """Turn counters into rows of the stream `counters`."""
+    columns = {"t_s": t_s, "name": list(values), "value": list(values.values())}
+    return from_columns(COUNTERS, len(values), columns)
