@@ -83,11 +83,6 @@ class GapDetector:
         message = f"no frame for {silent_s:.2f} s (one is due every {self.interval_s:g} s)"
         return [Event("stalled", last_t_s + silent_s, frame, 0, message)]
 
-    def restart(self) -> None:
-        """Forget the silence so far: acquisition was restarted and the wait is accounted for."""
-        self._last_seen_s = None
-        self._stalled = False
-
     def _check_resumed(self, index: int, t_s: float, now_s: float) -> list[Event]:
         if not self._stalled or self._last_seen_s is None:
             return []

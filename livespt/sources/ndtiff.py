@@ -1,8 +1,8 @@
 """NDTiff datasets, the folders that Micro-Manager and pycromanager write.
 
 Read through ndstorage, read-only. The camera's `ImageNumber` is the frame number, so that a hole
-in the movie is a hole here; times are `ElapsedTime-ms`, which pycromanager takes when the image
-reaches its engine: good to about a millisecond, not to the camera's own clock.
+in the movie is a hole here. Times are `TimeReceivedByCore`, or `ElapsedTime-ms` where it runs
+forward: pycromanager overwrites it with one value for a whole hardware sequence.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.sources.base import SourceError, need
+from livespt.sources.coretap import received
 from livespt.sources.movies import Movie, check_dtype
 
 INDEX = "NDTiff.index"
@@ -78,15 +79,24 @@ def _metadata(tags: list[dict[str, Any]]) -> dict[str, Any]:
     numbers = _column(tags, "ImageNumber")
     if numbers is not None and np.all(np.diff(numbers) >= 1):
         found["index"] = numbers.astype(np.int64)
-    elapsed_ms = _column(tags, "ElapsedTime-ms")
-    if elapsed_ms is not None:
-        found["t_s"] = (elapsed_ms - elapsed_ms[0]) * 1e-3
+    t_s = _times(tags)
+    if t_s is not None:
+        found["t_s"] = t_s - t_s[0]
     exposure_ms = _column(tags[:1], "Exposure-ms")
     if exposure_ms is None:
         exposure_ms = _column(tags[:1], "Exposure")
     if exposure_ms is not None:
         found["exposure_s"] = float(exposure_ms[0]) * 1e-3
     return found
+
+
+def _times(tags: list[dict[str, Any]]) -> NDArray[np.float64] | None:
+    received_s = np.array([received(one, np.nan) for one in tags])
+    elapsed_ms = _column(tags, "ElapsedTime-ms")
+    for t_s in (received_s, None if elapsed_ms is None else elapsed_ms * 1e-3):
+        if t_s is not None and np.all(np.isfinite(t_s)) and np.all(np.diff(t_s) > 0):
+            return t_s
+    return None
 
 
 def _column(tags: list[dict[str, Any]], name: str) -> NDArray[np.float64] | None:
