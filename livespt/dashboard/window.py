@@ -1,8 +1,8 @@
 """The window: parts laid out, fed at a fixed pace whatever the rate of messages.
 
 A tick every 33 ms takes what the feed holds (a bounded portion), files it in the state and
-redraws the image; numbers and curves follow every third tick. Nothing is redrawn that has not
-changed.
+redraws the image; numbers and curves follow some six times a second. Nothing is redrawn that has
+not changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from livespt.types import LivesptError
 from livespt.wire.schema import AnyMessage
 
 TICK_MS = 33
-SLOW_TICKS = 3
+SLOW_TICKS = 5
+CURVE_POINTS = 512  # at most; a plot is some 700 pixels wide
 SIZE = (1500, 940)
 
 
@@ -74,7 +75,7 @@ class DashboardWindow(QtWidgets.QWidget):
         self.setStyleSheet(STYLE_SHEET)
         self.resize(*SIZE)
         self.feed = feed
-        self.state = LiveState()
+        self.state = LiveState(CURVE_POINTS)
         self.header, self.cards, self.final = Header(), Cards(), FinalPanel()
         self.image, self.plots, self.events = LiveImage(), Plots(), EventList()
         self.verdict, self.strip = VerdictLine(), StatusStrip()

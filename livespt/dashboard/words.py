@@ -29,6 +29,13 @@ def estimate(value: float, interval: tuple[float, float] | None) -> str:
     return number(value, digits_for(value, interval))
 
 
+def headline(value: float) -> str:
+    """Return three figures of `value`, for the big numbers."""
+    if not math.isfinite(value) or value == 0:
+        return number(value, 0)
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
 def span(interval: tuple[float, float], value: float | None = None) -> str:
     """Return "low - high" with the digits of the estimate that the interval belongs to."""
     low, high = interval

@@ -20,7 +20,7 @@ OCCUPANCY = {1: [1.0], 2: [0.6, 0.4], 3: [0.45, 0.35, 0.2], 4: [0.4, 0.3, 0.2, 0
 INTERVAL_S = 0.02
 PIXEL_UM = 0.1
 SHAPE = (128, 160)  # height and width differ, so that a swapped axis shows
-CONFIG_TOML = "[optics]\npixel_um = 0.1\nwavelength_um = 0.64\n"
+CONFIG_TOML = "[optics]\npixel_um = 0.1\nwavelength_um = 0.64\nnumerical_aperture = 1.4\n"
 
 
 class Scene:

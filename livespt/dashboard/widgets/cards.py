@@ -5,6 +5,7 @@ from __future__ import annotations
 from livespt.dashboard import palette, words
 from livespt.dashboard.qt import QtCore, QtWidgets, label
 from livespt.dashboard.state import LiveState
+from livespt.dashboard.widgets.axes import aligned
 from livespt.wire.schema import ModelMessage
 
 _D_SIZE = {1: 60, 2: 56, 3: 46, 4: 36}
@@ -24,7 +25,7 @@ class StateCard(QtWidgets.QFrame):
         self.D_95 = label("interval")
         self.share = label("share", "-")
         self.share.setStyleSheet(f"color: {colour}; font-size: {big * 2 // 3}px; font-weight: 700")
-        self.share_95 = label("interval")
+        self.share_95 = aligned(label("interval"))
         grid = QtWidgets.QGridLayout(self)
         grid.setContentsMargins(14, 8, 14, 10)
         grid.setVerticalSpacing(0)
@@ -33,19 +34,16 @@ class StateCard(QtWidgets.QFrame):
         grid.addWidget(self.D, 1, 0, 1, 2)
         grid.addWidget(self.D_95, 2, 0, 1, 2)
         grid.addWidget(self.share, 3, 0)
-        grid.addWidget(self.share_95, 3, 1, _BOTTOM_RIGHT)
+        grid.addWidget(self.share_95, 3, 1)
         grid.setColumnStretch(0, 1)
 
     def show_model(self, model: ModelMessage) -> None:
         """Draw the numbers of this card's state."""
         k, D_95 = self.k, model.D_95[self.k]
-        self.D.setText(words.estimate(model.D_um2_s[k], D_95))
+        self.D.setText(words.headline(model.D_um2_s[k]))
         self.D_95.setText("95 %:  " + words.span(D_95, model.D_um2_s[k]))
         self.share.setText(words.percent(model.occupancy[k]))
-        self.share_95.setText("occupancy  " + words.percent_span(model.occupancy_95[k]))
-
-
-_BOTTOM_RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
+        self.share_95.setText("occupancy\n" + words.percent_span(model.occupancy_95[k]))
 
 
 class Cards(QtWidgets.QWidget):

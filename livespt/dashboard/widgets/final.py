@@ -37,8 +37,8 @@ class FinalPanel(QtWidgets.QFrame):
 
     def _fill(self, final: FinalMessage, live: ModelMessage | None) -> None:
         while self.rows.count():
-            cell = self.rows.takeAt(0).widget()
-            if cell is not None:
+            item = self.rows.takeAt(0)
+            if item and (cell := item.widget()):
                 cell.deleteLater()
         self.title.setText(
             f"final answer   {final.n_tracks:,} tracks, {final.n_spots:,} spots, "
@@ -61,10 +61,7 @@ class FinalPanel(QtWidgets.QFrame):
             (words.state_name(k, len(model.D_um2_s)), colour),
             (words.estimate(model.D_um2_s[k], D_95), colour),
             (words.span(D_95, model.D_um2_s[k]), palette.TEXT),
-            (
-                words.estimate(live.D_um2_s[k], live.D_95[k]) if live and known else "-",
-                palette.CALM,
-            ),
+            (live_D, palette.CALM),
             (words.percent(model.occupancy[k]), colour),
             (words.percent_span(model.occupancy_95[k]), palette.TEXT),
             (live_share, palette.CALM),

@@ -40,6 +40,7 @@ class LiveImage(QtWidgets.QFrame):
         self.circles: list[pg.ScatterPlotItem] = []
         self.tails: list[list[pg.PlotCurveItem]] = []
         self._shown: tuple[str, int] | None = None
+        self._circled: Positions | None = None
         self._framed: HelloMessage | None = None
         self._levels: NDArray[np.float64] | None = None
         column = QtWidgets.QVBoxLayout(self)
@@ -53,6 +54,7 @@ class LiveImage(QtWidgets.QFrame):
         self._show_frame(state.hello)
         if state.n_states != len(self.circles):
             self._rebuild(state.n_states)
+            self._circled = None
         image = state.image
         if state.hello and image and self._shown != (image.run, image.frame):
             self._show_image(image, state.hello.pixel_um)
@@ -61,7 +63,9 @@ class LiveImage(QtWidgets.QFrame):
             self.image.clear()
             self._levels = self._shown = None
         positions = _positions_for(state)
-        self._show_tracks(state.tails, positions)
+        if positions is not self._circled:
+            self._circled = positions
+            self._show_tracks(state.tails, positions)
         self._show_caption(state, positions)
 
     def _show_frame(self, hello: HelloMessage | None) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from livespt.dashboard import palette
 from livespt.dashboard.qt import QtWidgets, pg
 from livespt.dashboard.state import ANSWER_COLUMNS, LiveState
-from livespt.dashboard.widgets.axes import Band, follow_time, plot, titled
+from livespt.dashboard.widgets.axes import Band, follow_time, plot, set_y_range, titled
 
 _SETTLED_FROM = 0.15  # the axis of D is fitted to the curve after this share of the run
 _MIN_DECADES = 0.5
@@ -21,8 +21,8 @@ class Plots(QtWidgets.QWidget):
         super().__init__()
         self.D = plot("D of each state, 95 % band", log=True)
         self.occupancy = plot("share of molecules in each state, 95 % band")
-        self.occupancy.setYRange(-0.02, 1.02, padding=0)
-        self.occupancy.getAxis("left").setTicks([[(v / 4, f"{25 * v} %") for v in range(5)]])
+        set_y_range(self.occupancy, -0.06, 1.09)
+        self.occupancy.getAxis("left").setTicks([[(v / 2, f"{50 * v} %") for v in range(3)]])
         self.precision = plot("median localization precision", x_label="time (s)")
         self.sbr = plot("median signal to background", x_label="time (s)")
         self._precision = _line(self.precision, palette.TEXT)
@@ -41,7 +41,7 @@ class Plots(QtWidgets.QWidget):
         for widget, column in ((self.precision, 1e3 * figures[:, 0]), (self.sbr, figures[:, 1])):
             follow_time(widget, t_s)
             if len(t_s):
-                widget.setYRange(0, 1.3 * float(np.percentile(column, 98)) + 1e-6, padding=0)
+                set_y_range(widget, 0, 1.3 * float(np.percentile(column, 98)) + 1e-6)
 
     def _show_answers(self, t_s: NDArray[np.float64], rows: NDArray[np.float64]) -> None:
         for k, (D_band, share_band) in enumerate(self.bands):
@@ -63,7 +63,7 @@ class Plots(QtWidgets.QWidget):
         bounds = np.log10(np.maximum(settled[-1, :, 1:3], 1e-9))
         low, high = min(D.min(), bounds.min()), max(D.max(), bounds.max())
         air = max(0.1, (_MIN_DECADES - (high - low)) / 2)
-        self.D.setYRange(low - air, high + air, padding=0)
+        set_y_range(self.D, low - air, high + air)
 
     def _rebuild(self, n_states: int) -> None:
         for D_band, share_band in self.bands:
