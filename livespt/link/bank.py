@@ -70,8 +70,7 @@ class Bank(NamedTuple):
     modes: F8  # (capacity, K, 6)
     before: F8  # (capacity, K): mode probabilities before the last switching step
     life: F8  # (capacity, 2)
-    reach: F8  # (capacity, 4): window x0, x1, y0, y1 that holds every possible link
-    spot: I8  # (capacity,): spot linked in this frame, -1 for none
+    spot: I8  # (capacity,): spot chosen in this frame, -1 for none
 
 
 class Edges(NamedTuple):
@@ -80,21 +79,25 @@ class Edges(NamedTuple):
     start: I8
     spot: I8
     cost: F8
+    ratio: F8  # likelihood ratio, exp(-cost) within bounds
     to_spot: F8  # messages of the marginals
     to_track: F8
 
 
-class Grid(NamedTuple):
-    """Scratch over the spots of one frame; `start` is by cell (no more cells than spots)."""
+class Sheet(NamedTuple):
+    """The spots of one frame in the order of a grid, and scratch over them."""
 
+    spots: F8  # (capacity, 5): x, y, vxx, vxy, vyy
+    row: I8  # where each spot stood in the table of OK rows
     cell: I8
-    start: I8
-    order: I8
-    n_rivals: I8
-    n_single: I8
-    best: I8
-    column: I8
-    total: F8
+    start: I8  # first spot of each cell; there are no more cells than spots
+    owner: I8  # track fixed so far, -1 for none
+    column: I8  # column in the contest, -1 for none
+    cheapest: F8
+    next: F8
+    p: F8
+    frame: F8  # (10,): see `lay_out`
+    reach: F8  # (4,): window of one track
 
 
 class Contest(NamedTuple):
@@ -110,13 +113,12 @@ class Contest(NamedTuple):
 def new_bank(capacity: int, n_modes: int) -> Bank:
     """Return an empty bank for `capacity` tracks."""
     return Bank(
-        np.zeros(capacity, np.int64),
-        np.zeros(capacity, np.int64),
-        np.zeros((capacity, n_modes, 6)),
-        np.zeros((capacity, n_modes)),
-        np.zeros((capacity, 2)),
-        np.zeros((capacity, 4)),
-        np.full(capacity, -1, np.int64),
+        track_id=np.zeros(capacity, np.int64),
+        n_spots=np.zeros(capacity, np.int64),
+        modes=np.zeros((capacity, n_modes, 6)),
+        before=np.zeros((capacity, n_modes)),
+        life=np.zeros((capacity, 2)),
+        spot=np.full(capacity, -1, np.int64),
     )
 
 
@@ -131,26 +133,38 @@ def grown_bank(bank: Bank, capacity: int) -> Bank:
 def new_edges(n_tracks: int, n_edges: int) -> Edges:
     """Return room for `n_edges` possible links of `n_tracks` tracks."""
     return Edges(
-        np.zeros(n_tracks + 1, np.int64),
-        np.zeros(n_edges, np.int64),
-        np.zeros(n_edges),
-        np.zeros(n_edges),
-        np.zeros(n_edges),
+        start=np.zeros(n_tracks + 1, np.int64),
+        spot=np.zeros(n_edges, np.int64),
+        cost=np.zeros(n_edges),
+        ratio=np.zeros(n_edges),
+        to_spot=np.zeros(n_edges),
+        to_track=np.zeros(n_edges),
     )
 
 
-def new_grid(n_spots: int) -> Grid:
-    """Return scratch for `n_spots` spots."""
-    integers = [np.zeros(n_spots + 2, np.int64) for _ in range(7)]
-    return Grid(*integers, np.zeros(n_spots + 2))
+def new_sheet(n_spots: int) -> Sheet:
+    """Return room for `n_spots` spots."""
+    return Sheet(
+        spots=np.zeros((n_spots, 5)),
+        row=np.zeros(n_spots, np.int64),
+        cell=np.zeros(n_spots, np.int64),
+        start=np.zeros(n_spots + 1, np.int64),
+        owner=np.zeros(n_spots, np.int64),
+        column=np.zeros(n_spots, np.int64),
+        cheapest=np.zeros(n_spots),
+        next=np.zeros(n_spots),
+        p=np.zeros(n_spots),
+        frame=np.zeros(10),
+        reach=np.zeros(4),
+    )
 
 
 def new_contest(n_tracks: int, n_edges: int) -> Contest:
-    """Return room for the largest contest: every track, every edge, one dummy each."""
+    """Return room for the largest contest: every track, every link, one dummy each."""
     return Contest(
-        np.zeros(n_tracks, np.int64),
-        np.zeros(n_tracks + 1, np.int64),
-        np.zeros(n_edges + n_tracks, np.int64),
-        np.zeros(n_edges + n_tracks),
-        np.zeros(n_edges + n_tracks, np.int64),
+        row=np.zeros(n_tracks, np.int64),
+        start=np.zeros(n_tracks + 1, np.int64),
+        column=np.zeros(n_edges + n_tracks, np.int64),
+        weight=np.zeros(n_edges + n_tracks),
+        spot=np.zeros(n_edges, np.int64),
     )

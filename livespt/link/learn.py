@@ -6,8 +6,10 @@ molecule and ten thousand need no setting (SCIENCE 7). An override fixes its fig
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from livespt.config import LinkConfig
 from livespt.link.bank import F8, Motion
@@ -26,6 +28,10 @@ NEW_SHARE, REAL_SHARE = 0.1, 0.6
 LEAST_FIELD_UM = 10.0
 #: No mode is ruled out for good.
 LEAST_P = 1e-4
+#: Least number of new spots a frame that is expected of an empty field.
+LEAST_NEW = 0.02
+#: Frames between two looks at the switching counts.
+REFRESH = 8
 
 
 class Learner:
@@ -42,77 +48,85 @@ class Learner:
     def __init__(self, overrides: LinkConfig, field_um: tuple[float, float] | None) -> None:
         self.D_um2_s: F8 = np.array(sorted(overrides.D_um2_s) or GENERIC_D_UM2_S)
         n_modes = len(self.D_um2_s)
-        self._fixed_switch = overrides.p_switch is not None
-        p_switch = overrides.p_switch or P_SWITCH
-        self._prior = PRIOR_STEPS * even_switching(n_modes, p_switch)
-        self._life = tuple(
-            default if value is None else value
-            for value, default in (
-                (overrides.p_detect, P_DETECT),
-                (overrides.p_off, P_OFF),
-                (overrides.p_on, P_ON),
-                (overrides.p_bleach, P_BLEACH),
-            )
-        )
+        self._learns_switching = overrides.p_switch is None and n_modes > 1
+        self._prior = PRIOR_STEPS * even_switching(n_modes, overrides.p_switch or P_SWITCH)
+        self._p_detect = overrides.p_detect or P_DETECT
+        self._p_off = overrides.p_off or P_OFF
+        self._p_on = overrides.p_on or P_ON
+        self._p_bleach = overrides.p_bleach or P_BLEACH
         self._field_um = field_um
-        self._corners = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        self._corners_um = (math.inf, math.inf, -math.inf, -math.inf)
+        #: Filled by the kernel: expected switches; new spots, newborns looked for and found.
         self.counts: F8 = np.zeros((n_modes, n_modes))
-        #: Filled by the kernel in one frame: new spots, newborns looked for, newborns found.
         self.tally: F8 = np.zeros(3)
-        self._sums = np.zeros(3)
-        self._frames = 0.0
-        self._spots = 0.0
-        self._spot_frames = 0.0
+        self._n_new, self._n_new_frames = 0.0, 0.0
+        self._n_born, self._n_confirmed = 0.0, 0.0
+        self._n_spots, self._n_frames = 0.0, 0.0
+        self._seen = 0
+        self._refresh()
 
-    def look(self, spots: NDArray[np.float64]) -> None:
-        """Take in how many spots a frame has, and how far they reach."""
-        keep = 1.0 - FORGET_DENSITY
-        self._spots = keep * self._spots + len(spots)
-        self._spot_frames = keep * self._spot_frames + 1.0
-        if self._field_um is None and len(spots):
-            x, y = spots[:, 0], spots[:, 1]
-            low, high = self._corners[:2], self._corners[2:]
-            np.minimum(low, (y.min(), x.min()), out=low)
-            np.maximum(high, (y.max(), x.max()), out=high)
-
-    def learn(self, had_tracks: bool) -> None:
+    def learn(self, n_spots: int, corners_um: Sequence[float], had_tracks: bool) -> None:
         """Take in the counts of the frame just settled, and forget a little.
 
-        A frame before the first track tells nothing of new spots: all of its spots are new.
+        Parameters
+        ----------
+        n_spots : int
+        corners_um : (x0, y0, x1, y1)
+            Extent of this frame's spots; not used where there is none.
+        had_tracks : bool
+            Without tracks, a frame tells nothing of new spots: all of its spots are new.
         """
-        self.counts *= 1.0 - FORGET_MOTION
+        keep = 1.0 - FORGET_DENSITY
+        self._n_spots = keep * self._n_spots + n_spots
+        self._n_frames = keep * self._n_frames + 1.0
+        if n_spots and self._field_um is None:
+            x0, y0, x1, y1 = corners_um
+            a0, b0, a1, b1 = self._corners_um
+            self._corners_um = (min(a0, x0), min(b0, y0), max(a1, x1), max(b1, y1))
         if had_tracks:
-            keep = 1.0 - FORGET_DENSITY
-            self._sums[0] = keep * self._sums[0] + self.tally[0]
-            self._frames = keep * self._frames + 1.0
-            self._sums[1:] = (1.0 - FORGET_MOTION) * self._sums[1:] + self.tally[1:]
+            new, born, confirmed = self.tally.tolist()
+            self._n_new = keep * self._n_new + new
+            self._n_new_frames = keep * self._n_new_frames + 1.0
+            keep = 1.0 - FORGET_MOTION
+            self._n_born = keep * self._n_born + born
+            self._n_confirmed = keep * self._n_confirmed + confirmed
         self.tally[:] = 0.0
+        self._seen += 1
+        if self._seen % REFRESH == 0:
+            self._refresh()
 
     @property
     def area_um2(self) -> float:
         """Area of the field, known or seen so far."""
         if self._field_um is not None:
             return self._field_um[0] * self._field_um[1]
-        extent = np.maximum(self._corners[2:] - self._corners[:2], LEAST_FIELD_UM)
-        return float(extent[0] * extent[1])
+        x0, y0, x1, y1 = self._corners_um
+        return max(x1 - x0, LEAST_FIELD_UM) * max(y1 - y0, LEAST_FIELD_UM)
 
     def motion(self) -> Motion:
         """Return the present estimates, for the kernels."""
-        counts = self._prior if self._fixed_switch else self._prior + self.counts
-        transition = np.maximum(counts / counts.sum(axis=1, keepdims=True), LEAST_P)
-        transition /= transition.sum(axis=1, keepdims=True)
-        occupancy = PRIOR_STEPS / len(counts) + self.counts.sum(axis=1)
-        new = NEW_SHARE * self._spots / max(self._spot_frames, 1.0) + 0.02
-        per_frame = (PRIOR_FRAMES * new + self._sums[0]) / (PRIOR_FRAMES + self._frames)
-        real = (PRIOR_BORN * REAL_SHARE + self._sums[2]) / (PRIOR_BORN + self._sums[1])
+        expected = NEW_SHARE * self._n_spots / max(self._n_frames, 1.0) + LEAST_NEW
+        new = (PRIOR_FRAMES * expected + self._n_new) / (PRIOR_FRAMES + self._n_new_frames)
         return Motion(
             self.D_um2_s,
-            transition,
-            occupancy / occupancy.sum(),
-            *self._life,
+            self._transition,
+            self._occupancy,
+            self._p_detect,
+            self._p_off,
+            self._p_on,
+            self._p_bleach,
             REAL_SHARE,
-            per_frame / self.area_um2,
+            new / self.area_um2,
         )
+
+    def _refresh(self) -> None:
+        """Work out the transition matrix and the occupancy from the counts."""
+        self.counts *= (1.0 - FORGET_MOTION) ** REFRESH
+        counts = self._prior + self.counts if self._learns_switching else self._prior
+        transition = np.maximum(counts / counts.sum(axis=1, keepdims=True), LEAST_P)
+        self._transition: F8 = transition / transition.sum(axis=1, keepdims=True)
+        occupancy = PRIOR_STEPS + self.counts.sum(axis=1)
+        self._occupancy: F8 = occupancy / occupancy.sum()
 
 
 def even_switching(n_modes: int, p_switch: float) -> F8:

@@ -29,6 +29,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -41,14 +42,17 @@ from livespt.link.bank import (
     new_bank,
     new_contest,
     new_edges,
-    new_grid,
+    new_sheet,
 )
 from livespt.link.learn import Learner
 from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Spots
 
 #: A long gap is walked in at most so many pieces.
 MOST_PIECES = 16
-_FIELDS = ("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")
+#: Largest contest (tracks times spots) that goes to the dense solver.
+DENSE_UP_TO = 4096
+#: What is read of a spot, in the order of the kernels.
+FIELDS = ("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2")
 
 
 class LinkError(LivesptError):
@@ -95,8 +99,8 @@ class Linker:
         self._bank = new_bank(64, n_modes)
         self._edges = new_edges(64, 512)
         self._contest = new_contest(64, 512)
-        self._grid = new_grid(64)
-        self._spots = np.zeros((64, 5))
+        self._sheet = new_sheet(64)
+        self._raw = np.zeros((5, 64))
         self._scratch = np.zeros((n_modes, 6))
         self._n_live = 0
         self._next_id = 0
@@ -129,8 +133,8 @@ class Linker:
         Links
             `track_id` (n,) int64, -1 for a row that is not OK; `p_link` (n,), the marginal
             probability of the choice (for a new track: that the spot continues none), 0 for a
-            row that is not OK; `ended` (m,) int64. Tracks that begin together are numbered in
-            order of x, so that the order of the rows does not matter.
+            row that is not OK; `ended` (m,) int64. Tracks that begin together are numbered by
+            place, so that the order of the rows does not matter.
 
         Raises
         ------
@@ -144,14 +148,26 @@ class Linker:
         Gate and cost are one number, the likelihood ratio against a new spot (SCIENCE 7).
         """
         self._check(spots)
-        rows = self._gather(spots)
-        here = self._spots[: len(rows)]
-        elapsed = self._elapsed(spots)
-        self._learner.look(here)
-        motion = self._learner.motion()
-        kernels.predict(self._bank, self._n_live, motion, elapsed, self._scratch)
-        self._assign(here, motion, elapsed.exposure_s)
-        return self._settle(spots, rows, here, motion, elapsed)
+        rows = self._load(spots.table)
+        n, n_live, learner = len(rows), self._n_live, self._learner
+        if n_live + n > len(self._bank.spot):
+            self._make_room(2 * (n_live + n), len(self._edges.spot))
+        elapsed, motion = self._elapsed(spots), learner.motion()
+        self._associate(spots, rows, motion, elapsed)
+        found, p_found = np.empty(n, np.int64), np.empty(n)
+        ended = np.empty(n_live, np.int64)
+        self._n_live, n_ended = kernels.back(
+            self._bank, n_live, n, motion, elapsed, self._sheet, self._edges, self._scratch,
+            learner.counts, learner.tally, self._next_id, found, p_found, ended,
+        )  # fmt: skip
+        self._next_id += self._n_live - (n_live - n_ended)
+        learner.learn(n, self._sheet.frame[:4].tolist(), n_live > 0)
+        self._started = True
+        self._frame, self._start_s = spots.frame, spots.t_s
+        self._end_s = spots.t_s + spots.exposure_s
+        if n < len(spots.table):
+            found, p_found = self._spread(len(spots.table), rows, found, p_found)
+        return Links(spots.frame, found, p_found, ended[:n_ended].copy())
 
     def flush(self) -> Links:
         """End all tracks; the frame is the last one seen (-1 if none was)."""
@@ -185,23 +201,25 @@ class Linker:
                 f"frame {spots.frame}: exposure_s is {spots.exposure_s}, expected a time >= 0"
             )
 
-    def _gather(self, spots: Spots) -> NDArray[np.int64]:
-        """Copy the OK rows, in order of x; return which they are."""
-        table = spots.table
+    def _load(self, table: NDArray[np.void]) -> NDArray[np.intp]:
+        """Copy the OK rows into `raw`; return which they are."""
         rows = np.flatnonzero(table["status"] == FitStatus.OK)
-        rows = rows[np.argsort(table["x_um"][rows], kind="stable")]
-        if len(rows) > len(self._spots):
-            size = 2 * len(rows)
-            self._spots = np.zeros((size, 5))
-            self._grid = new_grid(size)
-        bad = kernels.gather(*(table[name] for name in _FIELDS), rows, self._spots)
-        if bad >= 0:
-            values = ", ".join(f"{name} {table[name][rows[bad]]:g}" for name in _FIELDS)
-            raise LinkError(
-                f"frame {spots.frame}, row {rows[bad]}: {values}; expected finite positions and a "
-                "positive definite covariance in a row of status OK"
-            )
+        n = len(rows)
+        if n > self._raw.shape[1]:
+            self._raw = np.zeros((5, 2 * n))
+            self._sheet = new_sheet(2 * n)
+        for into, name in zip(self._raw, FIELDS, strict=True):
+            into[:n] = table[name] if n == len(table) else table[name][rows]
         return rows
+
+    @staticmethod
+    def _spread(
+        n: int, rows: NDArray[np.intp], found: NDArray[np.int64], p_found: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Fill in the rows that belong to no track."""
+        track_id, p_link = np.full(n, -1, np.int64), np.zeros(n)
+        track_id[rows], p_link[rows] = found, p_found
+        return track_id, p_link
 
     def _elapsed(self, spots: Spots) -> Elapsed:
         """Work out what passed since the last frame; a clock that stood still is not believed."""
@@ -218,62 +236,43 @@ class Linker:
         n_walk = min(n, MOST_PIECES)
         return Elapsed(n_walk, gap_s / n_walk, min(n, 10_000), exposure_s)
 
-    def _assign(self, here: NDArray[np.float64], motion: Motion, exposure_s: float) -> None:
-        """Choose the cheapest set of links into `bank.spot`."""
-        bank, grid, n_live = self._bank, self._grid, self._n_live
-        n_edges = kernels.propose(bank, n_live, here, motion, exposure_s, grid, self._edges)
+    def _associate(
+        self, spots: Spots, rows: NDArray[np.intp], motion: Motion, elapsed: Elapsed
+    ) -> None:
+        """Carry the tracks to this frame and choose the cheapest set of links."""
+        bank, sheet, n_live, n = self._bank, self._sheet, self._n_live, len(rows)
+        bad, n_edges, *contested = kernels.front(
+            self._raw, n, bank, n_live, motion, elapsed, sheet, self._edges, self._contest,
+            self._scratch,
+        )  # fmt: skip
+        if bad >= 0:
+            raise LinkError(_complaint(spots, int(rows[bad])))
         if n_edges > len(self._edges.spot):
             self._make_room(len(bank.spot), 2 * n_edges)
-            kernels.propose(bank, n_live, here, motion, exposure_s, grid, self._edges)
-        contest = self._contest
-        n_rows, n_columns, n_entries = kernels.choose(
-            bank, n_live, len(here), self._edges, grid, contest
-        )
-        if n_rows == 0:
-            return
-        graph = csr_array(
-            (
-                contest.weight[:n_entries],
-                contest.column[:n_entries].astype(np.int32),
-                contest.start[: n_rows + 1].astype(np.int32),
-            ),
-            shape=(n_rows, n_columns),
-        )
-        _, column = min_weight_full_bipartite_matching(graph)
-        linked = column < n_columns - n_rows
-        bank.spot[contest.row[:n_rows][linked]] = contest.spot[column[linked]]
+            _, *contested = kernels.assign(
+                bank, n_live, n, motion, elapsed.exposure_s, sheet, self._edges, self._contest
+            )
+        if contested[0]:
+            self._solve(*contested)
 
-    def _settle(
-        self,
-        spots: Spots,
-        rows: NDArray[np.int64],
-        here: NDArray[np.float64],
-        motion: Motion,
-        elapsed: Elapsed,
-    ) -> Links:
-        learner, n_live = self._learner, self._n_live
-        kernels.settle(
-            self._bank, n_live, here, motion, elapsed, self._edges, self._grid, self._scratch,
-            learner.counts, learner.tally,
-        )  # fmt: skip
-        if n_live + len(rows) > len(self._bank.spot):
-            self._make_room(2 * (n_live + len(rows)), len(self._edges.spot))
-        track_of_spot = np.empty(len(rows), np.int64)
-        ended = np.empty(n_live, np.int64)
-        self._n_live, n_ended = kernels.renew(
-            self._bank, n_live, here, motion, elapsed.exposure_s, self._next_id, self._grid,
-            track_of_spot, ended,
-        )  # fmt: skip
-        learner.learn(n_live > 0)
-        self._next_id = max(self._next_id, int(track_of_spot.max(initial=-1)) + 1)
-        self._started = True
-        self._frame, self._start_s = spots.frame, spots.t_s
-        self._end_s = spots.t_s + spots.exposure_s
-        track_id = np.full(len(spots.table), -1, np.int64)
-        track_id[rows] = track_of_spot
-        p_link = np.zeros(len(spots.table))
-        p_link[rows] = self._grid.total[: len(rows)]
-        return Links(spots.frame, track_id, p_link, ended[:n_ended].copy())
+    def _solve(self, n_rows: int, n_columns: int, n_entries: int) -> None:
+        """Assign the tracks that compete; one that gets its dummy column, or no link, misses.
+
+        Both solvers are scipy's: the dense one starts sooner, the sparse one scales.
+        """
+        contest = self._contest
+        start, n_spots = contest.start[: n_rows + 1], n_columns - n_rows
+        column, weight = contest.column[:n_entries], contest.weight[:n_entries]
+        if n_rows * n_spots <= DENSE_UP_TO:
+            cost = np.zeros((n_rows, n_columns))
+            cost[np.repeat(np.arange(n_rows), np.diff(start)), column] = weight - weight[-1]
+            row, chosen = linear_sum_assignment(cost[:, :n_spots])
+            linked = cost[row, chosen] < 0.0
+        else:
+            graph = csr_array((weight, column, start), shape=(n_rows, n_columns))
+            row, chosen = min_weight_full_bipartite_matching(graph)
+            linked = chosen < n_spots
+        self._bank.spot[contest.row[row[linked]]] = contest.spot[chosen[linked]]
 
     def _make_room(self, n_tracks: int, n_edges: int) -> None:
         """Enlarge what is too small for so many tracks and possible links."""
@@ -281,3 +280,12 @@ class Linker:
             self._bank = grown_bank(self._bank, n_tracks)
         self._edges = new_edges(n_tracks, n_edges)
         self._contest = new_contest(n_tracks, n_edges)
+
+
+def _complaint(spots: Spots, row: int) -> str:
+    """Say what is wrong with a row of status OK."""
+    values = ", ".join(f"{name} {spots.table[name][row]:g}" for name in FIELDS)
+    return (
+        f"frame {spots.frame}, row {row}: {values}; expected a finite position and a positive "
+        "definite covariance in a row of status OK"
+    )

@@ -24,9 +24,9 @@ D_UM2_S = (0.05, 1.0)
 P_SWITCH = 0.02
 P_MISSED = 0.05
 P_FALSE = 0.05
-P_OFF = 0.02
-P_ON = 0.3
-P_BLEACH = 0.01
+P_OFF = 0.01
+P_ON = 0.5
+P_BLEACH = 0.005
 #: ISBI gate.
 GATE_UM = 0.25
 #: Tracks shorter than this are not scored, neither true nor found.
