@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, ANN202 (numba infers the types of kernels)
+# ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
 """Exact probabilities of a camera's counts (theory: `livespt.camera`).
 
 Symbols: E rate (expected photo-electrons), n electrons that came, c count, g gain, o offset,

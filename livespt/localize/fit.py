@@ -1,0 +1,231 @@
+"""The five-parameter fit of a spot: maximum likelihood by Fisher scoring (SCIENCE 1, 2).
+
+Model: rate E_i = b + N * (pixel-integrated Gaussian at (x, y), width sigma) + light of neighbours.
+With score s_i = d ln q(c_i|E_i)/dE and information I_i of the camera,
+
+    g = sum_i s_i dE_i/dtheta,   J = sum_i I_i dE_i/dtheta dE_i/dtheta^T,   theta += J^-1 g
+
+until the step's length in standard deviations, g^T J^-1 g, is negligible; fits that do not get
+there start again under Levenberg damping. A parameter at its bound is held while the gradient
+pushes outward. The covariance handed on is J^-1 at the optimum: the Cramer-Rao bound.
+
+- `Ideal`, `Scmos`: shifted Poisson, d = n + var against E + var (Huang 2013): s = d/(E+var) - 1,
+  I = 1/(E+var); negative d is floored.
+- `Emccd`: exact score and information from `livespt.localize.table`; no flat factor 2.
+
+Symbols: x, y, N, b, sigma = x_px, y_px, photons, bg_photons, sigma_px; P = side of the region.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from livespt.camera import Camera, Emccd, Scmos
+from livespt.localize import fit_kernels as kernels
+from livespt.localize.errors import LocalizeError
+from livespt.localize.fit_kernels import Region, Scratch
+from livespt.localize.table import PER_Z, no_table, table_of
+from livespt.localize.table_kernels import Table
+from livespt.types import FitStatus
+
+#: Result of `fit_rois`; `covariance` is over (x, y, photons, bg_photons, sigma).
+FIT_DTYPE = np.dtype(
+    [
+        ("x_px", "f8"),  # relative to the centre of the region
+        ("y_px", "f8"),
+        ("photons", "f8"),
+        ("bg_photons", "f8"),  # per pixel
+        ("sigma_px", "f8"),
+        ("covariance", "f8", (5, 5)),
+        ("loglik", "f8"),
+        ("status", "u1"),  # FitStatus
+    ]
+)
+
+MIN_SIDE, MAX_SIDE = 5, 15
+DIM_SDS = 2.0  # photons below this many of their standard deviations are not significant
+_CODES = {
+    kernels.CONVERGED: FitStatus.OK,
+    kernels.FAILED: FitStatus.NOT_CONVERGED,
+    kernels.SINGULAR: FitStatus.SINGULAR,
+}
+
+
+def fit_rois(
+    rois: ArrayLike,
+    camera: Camera,
+    sigma_px: float,
+    model: str = "symmetric",
+    method: str = "mle",
+    fix_sigma: bool = False,
+) -> NDArray[np.void]:
+    """Fit one spot in each region.
+
+    Parameters
+    ----------
+    rois : (n, P, P) uint16
+        Counts in ADU; P odd, 5 to 15.
+    camera : Camera
+        The pixel model. Maps may be (P, P), the same for all regions, or stacked (n * P, P), the
+        maps of one region below those of the other.
+    sigma_px : float
+        Width of an in-focus spot: start of the width, and its value with `fix_sigma`.
+    model : {"symmetric"}
+        Shape of the spot.
+    method : {"mle"}
+        Maximum likelihood.
+    fix_sigma : bool
+        Hold the width.
+
+    Returns
+    -------
+    (n,) structured array
+        `FIT_DTYPE`; no field is ever NaN.
+
+    Raises
+    ------
+    LocalizeError
+        Shape, dtype or an option is not one of those above.
+    """
+    for name, value, known in (("model", model, "symmetric"), ("method", method, "mle")):
+        if value != known:
+            raise LocalizeError(f"{name}: not available: {value!r}; expected {known!r}")
+    regions = _checked_regions(rois)
+    n, side = regions.shape[0], regions.shape[1]
+    check_sigma(sigma_px)
+    maps = _region_maps(camera, n, side)
+    adu = np.ascontiguousarray(regions.reshape(n, -1))
+    bounds = bounds_of(sigma_px, side, fix_sigma)
+    out = (np.zeros((n, 5)), np.zeros((n, 5, 5)), np.zeros(n), np.zeros(n, np.int64))
+    bad = np.zeros(n, np.bool_)
+    region, scratch = make_region(side), make_scratch(side)
+    table = table_for(camera)
+    electrons = np.empty(side * side)
+    kernels.fit_many(
+        adu, maps, table, PER_Z, float(sigma_px), bounds, region, scratch, electrons, (*out, bad)
+    )
+    return _result(*out, bad, bounds, side)
+
+
+def table_for(camera: Camera) -> Table:
+    """Return the likelihood's table, or its stand-in for Poisson-like cameras."""
+    return table_of(camera) if isinstance(camera, Emccd) else no_table()
+
+
+def electron_maps(camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """Return gain, offset and read variance (e2) of any camera, scalars or maps."""
+    if isinstance(camera, Scmos):
+        return camera.gain_adu_per_e, camera.offset_adu, camera.var_e2
+    if isinstance(camera, Emccd):
+        gain = camera.gain_adu_per_e
+        return gain, camera.offset_adu, (camera.readout_adu / gain) ** 2
+    return 1.0, 0.0, 0.0
+
+
+def bounds_of(sigma_px: float, side: int, fix_sigma: bool) -> NDArray[np.float64]:
+    """Return the lowest and highest (x, y, N, b, sigma) of a fit, (2, 5)."""
+    widest = max(min(3.0 * sigma_px, 0.5 * side), 1.2 * sigma_px)
+    widths = (sigma_px, sigma_px) if fix_sigma else (0.4 * sigma_px, widest)
+    low = [-1.0, -1.0, 0.1, 0.005, widths[0]]
+    return np.array([low, [side, side, 1e9, 1e7, widths[1]]], dtype=np.float64)
+
+
+def make_region(side: int) -> Region:
+    """Return space for one region of `side` pixels."""
+    return Region(*(np.zeros(side * side) for _ in range(4)))
+
+
+def make_scratch(side: int) -> Scratch:
+    """Return the work space of one thread."""
+    return Scratch(
+        np.zeros((3, side)),
+        np.zeros((3, side)),
+        np.zeros(5),
+        np.zeros((5, 5)),
+        np.zeros(5),
+        np.zeros(5),
+        np.zeros((5, 5)),
+        np.zeros((5, 5)),
+        np.zeros(5, np.uint8),
+    )
+
+
+def judge(
+    theta: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    code: NDArray[np.int64],
+    bad: NDArray[np.bool_],
+    bounds: NDArray[np.float64],
+    side: int,
+) -> NDArray[np.uint8]:
+    """Return the `FitStatus` of each fit; the gravest reason wins."""
+    status = np.full(code.size, FitStatus.OK, np.uint8)
+    sd_photons = np.sqrt(np.maximum(covariance[:, 2, 2], 0.0))
+    status[theta[:, 2] < DIM_SDS * sd_photons] = FitStatus.DIM
+    if bounds[1, 4] > bounds[0, 4]:
+        at_bound = (theta[:, 4] <= 1.001 * bounds[0, 4]) | (theta[:, 4] >= 0.999 * bounds[1, 4])
+        status[at_bound] = FitStatus.BAD_WIDTH
+    outside = (theta[:, :2] < -0.5) | (theta[:, :2] > side - 0.5)
+    status[outside.any(axis=1)] = FitStatus.OUT_OF_REGION
+    for found, meaning in _CODES.items():
+        if meaning != FitStatus.OK:
+            status[code == found] = meaning
+    status[bad] = FitStatus.SATURATED
+    return status
+
+
+def check_sigma(sigma_px: float) -> None:
+    """Raise `LocalizeError` unless the width is one that a region can hold."""
+    if not 0.3 <= sigma_px <= 5.0:
+        raise LocalizeError(
+            f"sigma_px: {sigma_px:g} px; expected 0.3 to 5 (is the pixel size or the width in "
+            "another unit?)"
+        )
+
+
+def _checked_regions(rois: ArrayLike) -> NDArray[np.uint16]:
+    regions = np.asarray(rois)
+    if regions.ndim != 3 or regions.shape[1] != regions.shape[2]:
+        raise LocalizeError(f"rois: found shape {regions.shape}; expected (n, P, P)")
+    if regions.dtype != np.uint16:
+        raise LocalizeError(f"rois: found dtype {regions.dtype}; expected uint16 counts")
+    check_side(regions.shape[1])
+    return regions
+
+
+def check_side(side: int) -> None:
+    """Raise `LocalizeError` unless `side` is odd and 5 to 15."""
+    if side % 2 == 0 or not MIN_SIDE <= side <= MAX_SIDE:
+        raise LocalizeError(f"roi_px: {side}; expected an odd number from 5 to 15")
+
+
+def _region_maps(camera: Camera, n: int, side: int) -> NDArray[np.float64]:
+    """Return gain, offset, variance as (3, 1 or n, P*P)."""
+    shape = camera.shape
+    if shape not in (None, (side, side), (n * side, side)):
+        raise LocalizeError(
+            f"camera: maps have shape {shape}; expected {(side, side)} or {(n * side, side)}"
+        )
+    full = (side, side) if shape is None else shape
+    maps = [np.broadcast_to(np.asarray(m, np.float64), full) for m in electron_maps(camera)]
+    return np.ascontiguousarray(np.stack(maps).reshape(3, -1, side * side))
+
+
+def _result(
+    theta: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    loglik: NDArray[np.float64],
+    code: NDArray[np.int64],
+    bad: NDArray[np.bool_],
+    bounds: NDArray[np.float64],
+    side: int,
+) -> NDArray[np.void]:
+    result = np.zeros(code.size, FIT_DTYPE)
+    status = judge(theta, covariance, code, bad, bounds, side)
+    middle = 0.5 * (side - 1)
+    columns = (theta[:, 0] - middle, theta[:, 1] - middle, theta[:, 2], theta[:, 3], theta[:, 4])
+    for name, values in zip(FIT_DTYPE.names or (), (*columns, covariance, loglik), strict=False):
+        result[name] = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    result["status"] = status
+    return result

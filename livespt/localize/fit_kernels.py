@@ -1,0 +1,370 @@
+# ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
+"""Maximum-likelihood fit of one spot by Fisher scoring (theory: `livespt.localize.fit`).
+
+Symbols: theta = (x, y, N, b, sigma), g gradient and J information of ln L in theta, E rate.
+All arrays are float64 and belong to the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from livespt.jit import kernel
+from livespt.localize import table_kernels as tables
+from livespt.psf_kernels import profile
+
+X, Y, N, B, S = 0, 1, 2, 3, 4  # where each parameter stands in theta
+PLAIN_STEPS = 14
+DAMPED_STEPS = 30
+TOLERANCE = 1e-5  # squared length of the last step in standard deviations
+CONVERGED, FAILED, SINGULAR = 0, 1, 2
+
+
+class Region(NamedTuple):
+    """What a fit reads: one region, flat over its pixels.
+
+    `data` is electrons plus read variance (shifted Poisson) or, with a table, where the count
+    lies on its first axis; `var` the read variance; `count` counts less offset; `extra` the
+    light of neighbours in electrons.
+    """
+
+    data: np.ndarray
+    var: np.ndarray
+    count: np.ndarray
+    extra: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Work space of one thread."""
+
+    along_x: np.ndarray  # (3, P): share of light, its derivatives in centre and width
+    along_y: np.ndarray
+    grad: np.ndarray  # (5,)
+    info: np.ndarray  # (5, 5)
+    step: np.ndarray  # (5,)
+    trial: np.ndarray  # (5,)
+    factor: np.ndarray  # (5, 5)
+    inverse: np.ndarray  # (5, 5)
+    free: np.ndarray  # (5,) uint8
+
+
+@kernel
+def profiles(theta, side, scratch):
+    """Fill the two axes' profiles of the spot `theta`."""
+    ax, ay = scratch.along_x, scratch.along_y
+    profile(theta[X], theta[S], side, ax[0], ax[1], ax[2])
+    profile(theta[Y], theta[S], side, ay[0], ay[1], ay[2])
+
+
+@kernel
+def slopes(theta, side, region, table, scratch):
+    """Fill gradient and expected information; the light is separable, so sum rows first."""
+    profiles(theta, side, scratch)
+    ax, ay, g, J = scratch.along_x, scratch.along_y, scratch.grad, scratch.info
+    photons, background = theta[N], theta[B]
+    g[:] = 0.0
+    J[:, :] = 0.0
+    for i in range(side):
+        y0, y1, y2 = ay[0, i], photons * ay[1, i], photons * ay[2, i]
+        light = photons * y0
+        s0 = s1 = s2 = s3 = 0.0
+        w00 = w01 = w02 = w0 = w11 = w12 = w1 = w22 = w2 = w = 0.0
+        for j in range(side):
+            at = i * side + j
+            x0, x1, x2 = ax[0, j], ax[1, j], ax[2, j]
+            rate = background + region.extra[at] + light * x0
+            if table.size:
+                score, info = tables.look_up(region.data[at], rate, table)
+            else:
+                info = 1.0 / (rate + region.var[at])
+                score = region.data[at] * info - 1.0
+            s0 += score * x0
+            s1 += score * x1
+            s2 += score * x2
+            s3 += score
+            i0, i1, i2 = info * x0, info * x1, info * x2
+            w00 += i0 * x0
+            w01 += i0 * x1
+            w02 += i0 * x2
+            w0 += i0
+            w11 += i1 * x1
+            w12 += i1 * x2
+            w1 += i1
+            w22 += i2 * x2
+            w2 += i2
+            w += info
+        # dE/dx = light x1, dE/dy = y1 x0, dE/dN = y0 x0, dE/db = 1, dE/dsigma = light x2 + y2 x0
+        g[X] += light * s1
+        g[Y] += y1 * s0
+        g[N] += y0 * s0
+        g[B] += s3
+        g[S] += light * s2 + y2 * s0
+        J[X, X] += light * light * w11
+        J[X, Y] += light * y1 * w01
+        J[X, N] += light * y0 * w01
+        J[X, B] += light * w1
+        J[X, S] += light * (light * w12 + y2 * w01)
+        J[Y, Y] += y1 * y1 * w00
+        J[Y, N] += y1 * y0 * w00
+        J[Y, B] += y1 * w0
+        J[Y, S] += y1 * (light * w02 + y2 * w00)
+        J[N, N] += y0 * y0 * w00
+        J[N, B] += y0 * w0
+        J[N, S] += y0 * (light * w02 + y2 * w00)
+        J[B, B] += w
+        J[B, S] += light * w2 + y2 * w0
+        J[S, S] += light * (light * w22 + 2.0 * y2 * w02) + y2 * y2 * w00
+    for a in range(5):
+        for b in range(a):
+            J[a, b] = J[b, a]
+
+
+@kernel
+def loglik(theta, side, region, table, scratch, whole):
+    """Return ln L at `theta`; without `whole`, less what does not depend on it."""
+    profiles(theta, side, scratch)
+    total = 0.0
+    for i in range(side):
+        for j in range(side):
+            at = i * side + j
+            light = theta[N] * scratch.along_y[0, i] * scratch.along_x[0, j]
+            rate = theta[B] + region.extra[at] + light
+            if table.size:
+                total += tables.look_up_loglik(region.data[at], region.count[at], rate, table)
+            else:
+                mu = rate + region.var[at]
+                total += region.data[at] * math.log(mu) - mu
+                if whole:
+                    total -= math.lgamma(region.data[at] + 1.0)
+    return total
+
+
+@kernel
+def factorise(matrix, ridge, free, factor):
+    """Fill `factor` with the Cholesky factor of J + ridge diag J over the free parameters."""
+    for a in range(5):
+        for b in range(a + 1):
+            if free[a] and free[b]:
+                total = matrix[a, b] * (1.0 + ridge) if a == b else matrix[a, b]
+            else:
+                total = 1.0 if a == b else 0.0
+            for k in range(b):
+                total -= factor[a, k] * factor[b, k]
+            if a == b:
+                # relative: a pivot lost to rounding says that the parameters are not told apart
+                if not total > 1e-12 * abs(matrix[a, a]) * (1.0 if free[a] else 0.0):
+                    return False
+                factor[a, a] = math.sqrt(total)
+            else:
+                factor[a, b] = total / factor[b, b]
+    return True
+
+
+@kernel
+def solve(factor, right, free, out):
+    """Solve L L^T out = right, with zero for parameters that are held."""
+    for a in range(5):
+        total = right[a] if free[a] else 0.0
+        for k in range(a):
+            total -= factor[a, k] * out[k]
+        out[a] = total / factor[a, a]
+    for a in range(4, -1, -1):
+        total = out[a]
+        for k in range(a + 1, 5):
+            total -= factor[k, a] * out[k]
+        out[a] = total / factor[a, a]
+
+
+@kernel
+def hold_at_bounds(theta, low, high, scratch):
+    """Free each parameter, but those at a bound that the gradient pushes against."""
+    for a in range(5):
+        held = theta[a] <= low[a] and scratch.grad[a] < 0.0
+        held = held or (theta[a] >= high[a] and scratch.grad[a] > 0.0)
+        scratch.free[a] = 0 if held else 1
+
+
+@kernel
+def move(theta, step, low, high, out):
+    """Take the step, shortened where it would run far ahead of the quadratic model."""
+    for a in range(5):
+        far = 0.5 * theta[S]
+        if a == N:
+            far = max(0.7 * theta[N], 10.0)
+        elif a == B:
+            far = max(0.8 * theta[B], 1.0)
+        elif a == S:
+            far = 0.3 * theta[S]
+        out[a] = min(max(theta[a] + min(max(step[a], -far), far), low[a]), high[a])
+
+
+@kernel
+def climb(theta, low, high, side, region, table, scratch):
+    """Plain Fisher scoring from `theta`; True when the last step was negligible."""
+    for _ in range(PLAIN_STEPS):
+        slopes(theta, side, region, table, scratch)
+        hold_at_bounds(theta, low, high, scratch)
+        if not factorise(scratch.info, 0.0, scratch.free, scratch.factor):
+            return False
+        solve(scratch.factor, scratch.grad, scratch.free, scratch.step)
+        move(theta, scratch.step, low, high, scratch.trial)
+        length = 0.0
+        for a in range(5):
+            length += scratch.step[a] * scratch.grad[a] * scratch.free[a]
+            theta[a] = scratch.trial[a]
+        if length < TOLERANCE:
+            return True
+    return False
+
+
+@kernel
+def climb_damped(theta, low, high, side, region, table, scratch):
+    """Levenberg-damped scoring that never steps downhill; True when it has converged."""
+    ridge = 0.1
+    best = loglik(theta, side, region, table, scratch, False)
+    for _ in range(DAMPED_STEPS):
+        slopes(theta, side, region, table, scratch)
+        hold_at_bounds(theta, low, high, scratch)
+        rose = False
+        length = 0.0
+        while ridge < 1e6 and not rose:
+            if factorise(scratch.info, ridge, scratch.free, scratch.factor):
+                solve(scratch.factor, scratch.grad, scratch.free, scratch.step)
+                move(theta, scratch.step, low, high, scratch.trial)
+                length = 0.0
+                for a in range(5):
+                    length += scratch.step[a] * scratch.grad[a] * scratch.free[a]
+                value = loglik(scratch.trial, side, region, table, scratch, False)
+                rose = value >= best - 1e-9 * abs(best)
+            if rose:
+                best = max(value, best)
+                theta[:] = scratch.trial
+                ridge = max(0.2 * ridge, 1e-7)
+            else:
+                if length > 0.0 and length < TOLERANCE:
+                    return True  # the table's facets hide a smaller rise than this
+                ridge *= 6.0
+        if not rose:
+            return False
+        if length < TOLERANCE and ridge < 1.0:
+            return True
+    return False
+
+
+@kernel
+def covariance_at(theta, side, region, table, free_width, scratch, covariance):
+    """Fill the inverse of the full information; False where there is none."""
+    slopes(theta, side, region, table, scratch)
+    scratch.free[:] = 1
+    scratch.free[S] = 1 if free_width else 0
+    covariance[:, :] = 0.0
+    if not factorise(scratch.info, 0.0, scratch.free, scratch.factor):
+        return False
+    for a in range(5):
+        scratch.grad[:] = 0.0
+        scratch.grad[a] = 1.0
+        solve(scratch.factor, scratch.grad, scratch.free, scratch.step)
+        for b in range(5):
+            covariance[a, b] = scratch.step[b]
+    if not free_width:
+        covariance[S, S] = 0.0
+    return True
+
+
+@kernel
+def fit_spot(theta, low, high, side, region, table, scratch, covariance):
+    """Fit one region from `theta`, in place; return (ln L, CONVERGED | FAILED | SINGULAR)."""
+    start = scratch.inverse[0]
+    start[:] = theta
+    code = CONVERGED
+    if not climb(theta, low, high, side, region, table, scratch):
+        theta[:] = start
+        if not climb_damped(theta, low, high, side, region, table, scratch):
+            code = FAILED
+    free_width = high[S] > low[S]
+    if not covariance_at(theta, side, region, table, free_width, scratch, covariance):
+        code = SINGULAR
+    return loglik(theta, side, region, table, scratch, True), code
+
+
+@kernel
+def guess(electrons, side, width, theta):
+    """Fill a start for a region without a detection: border light, then a windowed centroid.
+
+    The border's bright pixels (a neighbour) are left out of the background; the window has twice
+    the spot's variance, so that each pass moves by 3/2 of the centroid found.
+    """
+    mean, square, n = 0.0, 0.0, 0
+    limit = 1e300
+    for _ in range(3):
+        mean, square, n = 0.0, 0.0, 0
+        for i in range(side):
+            for j in range(side):
+                value = electrons[i * side + j]
+                inside = 0 < i < side - 1 and 0 < j < side - 1
+                if not inside and value <= limit:
+                    mean += value
+                    square += value * value
+                    n += 1
+        mean /= max(n, 1)
+        limit = mean + 2.0 * math.sqrt(max(square / max(n, 1) - mean * mean, 0.25))
+    middle = 0.5 * (side - 1)
+    x = y = middle
+    light = 0.0
+    for _ in range(3):
+        light, at_x, at_y = 0.0, 0.0, 0.0
+        for i in range(side):
+            for j in range(side):
+                r2 = (i - y) ** 2 + (j - x) ** 2
+                value = (electrons[i * side + j] - mean) * math.exp(-0.25 * r2 / (width * width))
+                light += value
+                at_x += value * (j - x)
+                at_y += value * (i - y)
+        if light > 1.0:
+            x += min(max(1.5 * at_x / light, -1.0), 1.0)
+            y += min(max(1.5 * at_y / light, -1.0), 1.0)
+    theta[X], theta[Y], theta[S] = x, y, width
+    theta[N] = max(1.5 * light, 10.0)
+    theta[B] = max(mean, 0.05)
+
+
+@kernel
+def prepare(adu, gain, offset, var, table, per_z, region, electrons):
+    """Turn counts into what the likelihood reads; True where a pixel is saturated or all dead."""
+    lowest, highest = 65535, 0
+    for at in range(adu.size):
+        value = int(adu[at])
+        lowest, highest = min(lowest, value), max(highest, value)
+        count = value - offset[at]
+        electrons[at] = count / gain[at]
+        region.count[at] = count
+        region.var[at] = var[at]
+        if table.size:
+            region.data[at] = tables.position(count, per_z, table)
+        else:
+            region.data[at] = max(electrons[at] + var[at], 1e-6)
+    return highest >= 65535 or lowest == highest
+
+
+@kernel
+def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, electrons, out):
+    """Fit regions (n, P*P) without starts; `maps` (3, n or 1, P*P) gain, offset, variance.
+
+    `out` is (theta (n, 5), covariance (n, 5, 5), loglik (n,), code (n,), bad (n,)).
+    """
+    thetas, covariances, logliks, codes, bad = out
+    side = int(math.sqrt(adu.shape[1]) + 0.5)
+    for k in range(adu.shape[0]):
+        m = k if maps.shape[1] > 1 else 0
+        bad[k] = prepare(
+            adu[k], maps[0, m], maps[1, m], maps[2, m], table, per_z, region, electrons
+        )
+        guess(electrons, side, width, thetas[k])
+        for a in range(5):
+            thetas[k, a] = min(max(thetas[k, a], bounds[0, a]), bounds[1, a])
+        logliks[k], codes[k] = fit_spot(
+            thetas[k], bounds[0], bounds[1], side, region, table, scratch, covariances[k]
+        )

@@ -1,0 +1,76 @@
+"""The likelihood of an electron-multiplying camera as a table over (count, rate) (SCIENCE 2).
+
+The exact score of `livespt.camera.Emccd` is a sum over electrons, hundreds of microseconds a pixel;
+a fit asks for it thousands of times. Here it is worked out once per camera on a grid and read back
+by bilinear interpolation. What is stored is chosen to be nearly linear between nodes:
+
+- m(c, E) = E[n|c, E], which for F = 2 is about sqrt(E c/g); the score is m/E - 1;
+- ln q + (2/F)(sqrt(c/g) - sqrt(E))^2, the log-likelihood less its bright-limit parabola;
+- E I(E), the information, which runs from ~1 (dark) through ~0.63 to 1/F (bright).
+
+Axes are stretched so that a step is a fixed share of the local noise. The grid covers every count
+that the converter can read out; rates above it are clamped, rates below 1e-3 too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from livespt.camera import Emccd
+from livespt.localize import table_kernels as kernels
+from livespt.localize.table_kernels import Table
+
+#: Nodes per standard deviation of the count, and per unit of the stretched rate.
+PER_Z = 5.0
+PER_W = 4.0
+_MIN_RATE = 1e-3
+_MAX_RATE = 2500.0
+_MIN_READ_ADU = 0.1
+
+
+def no_table() -> Table:
+    """Return the stand-in for cameras whose likelihood is Poisson of shifted data."""
+    empty = np.zeros((2, 2))
+    return Table(empty, empty, np.zeros(2), 1.0, 0.0, 1.0, 2.0, 0.0, 0.0, 1.0, 0)
+
+
+@functools.lru_cache(maxsize=8)
+def table_of(camera: Emccd) -> Table:
+    """Return the table of `camera` (made once per set of its four numbers, then kept)."""
+    gain, excess = camera.gain_adu_per_e, camera.excess
+    readout = max(camera.readout_adu, _MIN_READ_ADU)
+    sd = max(readout / 3.0, 0.3)  # the grid is finest where read noise meets first electrons
+    top = min((65535.0 - camera.offset_adu) / gain, _MAX_RATE)
+    z = np.arange(
+        -kernels.KNEE * 2.5 * PER_Z, kernels.stretch_count(top * gain, gain, sd, excess) * PER_Z + 2
+    )
+    counts = np.array([kernels.count_at(v / PER_Z, gain, sd, excess) for v in z])
+    w_min = math.floor(kernels.stretch_rate(_MIN_RATE))  # E = 1, where w bends, is a node
+    n_w = math.ceil((kernels.stretch_rate(1.3 * top) - w_min) * PER_W) + 2
+    rates = np.array([kernels.rate_at(w_min + k / PER_W) for k in range(n_w)])
+    size = (counts.size, rates.size)
+    mean_n, rest, log_q = np.empty(size), np.empty(size), np.empty(size)
+    kernels.fill(counts, rates, gain, readout, excess, mean_n, rest, log_q)
+    info = _information(camera, rates)
+    for array in (mean_n, rest, info):
+        array.setflags(write=False)
+    return Table(
+        mean_n, rest, info, gain, camera.offset_adu, sd, excess, z[0] / PER_Z, w_min, PER_W, 1
+    )
+
+
+def _information(camera: Emccd, rates: np.ndarray) -> np.ndarray:
+    """Return E I(E): exact at a few rates, interpolated in the stretched rate between them."""
+    knots = np.r_[np.geomspace(rates[0], 1.0, 16), np.geomspace(1.2, 60.0, 14)]
+    stretched = np.array([kernels.stretch_rate(r) for r in rates])
+    at = np.array([kernels.stretch_rate(r) for r in knots])
+    clean = Emccd(camera.gain_adu_per_e, camera.excess, camera.readout_adu, 1e3)
+    exact = knots * clean.fisher(knots)
+    spread = (max(camera.readout_adu, _MIN_READ_ADU) / camera.gain_adu_per_e) ** 2
+    bright = rates / (camera.excess * rates + spread)  # Gaussian limit, from 60 e on
+    scale = exact[-1] / (knots[-1] / (camera.excess * knots[-1] + spread))
+    bright *= 1.0 + (scale - 1.0) * knots[-1] / np.maximum(rates, knots[-1])
+    return np.where(rates > knots[-1], bright, np.interp(stretched, at, exact))
