@@ -20,8 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import pdtr
 
-GUIDE_CELLS = 4096
-
 
 def background_e(start_e: float, floor_e: float, tau_s: float, t_s: float) -> float:
     """Return the background per pixel and exposure at `t_s`, at the reference excitation.
@@ -34,22 +32,25 @@ def background_e(start_e: float, floor_e: float, tau_s: float, t_s: float) -> fl
     return floor_e + (start_e - floor_e) * math.exp(-t_s / tau_s)
 
 
-def inverse_table(mean: float) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Tabulate the inverse of a Poisson distribution for `opticskernels.fill_background`.
-
-    Returns
-    -------
-    guide : (4096,) int32
-        The number that a draw u of [i/4096, (i+1)/4096) gives, where there is only one; else
-        -1 - the smallest one.
-    cdf : (K,) float64
-        P(n <= k); the last is 1.
-    """
+def poisson_cdf(mean: float) -> NDArray[np.float64]:
+    """Return P(n <= k) of a Poisson number, as far as it differs from 1; the last is 1."""
     n_max = int(mean + 8.0 * math.sqrt(mean)) + 20  # what lies above has P < 1e-13
     cdf = pdtr(np.arange(n_max), mean)
     cdf[-1] = 1.0
-    edges = np.arange(GUIDE_CELLS + 1) / GUIDE_CELLS
+    return cdf
+
+
+def inverse_table(cdf: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Tabulate the inverse of a discrete distribution for `opticskernels.fill`.
+
+    Returns
+    -------
+    (2^k,) int32
+        The number that a draw u of [i, i + 1) / 2^k gives, where there is only one; else
+        -1 - the smallest one. About 64 cells per number keep the second case rare.
+    """
+    cells = 1 << min(16, 6 + len(cdf).bit_length())
+    edges = np.arange(cells + 1) / cells
     low = np.searchsorted(cdf, edges[:-1], side="right")
     high = np.searchsorted(cdf, edges[1:], side="left")
-    guide = np.where(low >= high, low, -1 - low)
-    return guide.astype(np.int32), cdf
+    return np.where(low >= high, low, -1 - low).astype(np.int32)

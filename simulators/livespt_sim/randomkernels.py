@@ -22,7 +22,7 @@ STEP = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
 SHIFT_30, SHIFT_27, SHIFT_31 = np.uint64(30), np.uint64(27), np.uint64(31)
-SHIFT_11, SHIFT_52 = np.uint64(11), np.uint64(52)
+SHIFT_11 = np.uint64(11)
 SIGNED_SHIFT = np.int64(11)
 LAYER_MASK = np.uint64(255)
 TO_UNIT = 2.0**-53
@@ -89,15 +89,13 @@ def normal(s):
     u = signed_unit(z)
     if abs(u) < RATIO[layer]:
         return s, u * EDGE[layer]
-    return normal_rare(s, z)
+    return normal_rare(s, layer, u)
 
 
 @kernel
-def normal_rare(s, z):
-    """Finish a normal draw whose first 64 bits `z` fell outside the layers' cores."""
+def normal_rare(s, layer, u):
+    """Finish a normal draw that fell outside the core of its layer."""
     while True:
-        layer = z & LAYER_MASK
-        u = signed_unit(z)
         x = u * EDGE[layer]
         if abs(u) < RATIO[layer]:
             return s, x
@@ -109,6 +107,8 @@ def normal_rare(s, z):
         if high + v * (low - high) < 1.0:
             return s, x
         s, z = bits(s)
+        layer = z & LAYER_MASK
+        u = signed_unit(z)
 
 
 @kernel

@@ -18,31 +18,20 @@ def to_adu(value):
 
 
 @kernel
-def read_ideal(electrons, adu):
-    """Counts are electrons."""
-    for y in range(electrons.shape[0]):
-        for x in range(electrons.shape[1]):
-            adu[y, x] = to_adu(float(electrons[y, x]))
-
-
-@kernel
-def read_scmos(electrons, gain, offset, read_adu, rng, adu):
-    """Each pixel with its own gain, offset and read noise (s.d. in counts); (H, W) maps."""
-    n, g, o, d = electrons.reshape(-1), gain.reshape(-1), offset.reshape(-1), read_adu.reshape(-1)
-    out = adu.reshape(-1)
+def read_scmos(n, gain, offset, read_adu, rng, out):
+    """Read `n` (m,) electrons, each with its own gain, offset and read noise (s.d. in counts)."""
     r = rng[0]
     for i in range(n.shape[0]):
         r, noise = normal(r)
-        out[i] = to_adu(g[i] * n[i] + o[i] + d[i] * noise)
+        out[i] = to_adu(gain[i] * n[i] + offset[i] + read_adu[i] * noise)
     rng[0] = r
 
 
 @kernel
-def read_emccd(electrons, gain, excess, readout_adu, offset, rng, adu):
-    """Gamma-distributed multiplication, then Gaussian readout."""
+def read_emccd(n, gain, excess, readout_adu, offset, rng, out):
+    """Read `n` (m,) electrons: gamma-distributed multiplication, then Gaussian readout."""
     spread = excess - 1.0
     scale = gain * spread
-    n, out = electrons.reshape(-1), adu.reshape(-1)
     r = rng[0]
     for i in range(n.shape[0]):
         r, noise = normal(r)

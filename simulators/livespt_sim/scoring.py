@@ -27,8 +27,8 @@ Outliers
     in 10^9) but a mismatch or a failed fit. It is left out of `rmse_um`, counted in `outliers`
     (a fraction), and left in in `rmse_over_crlb_all`. `z_sd` is the standard deviation of
     error / reported s.d. over both axes without those beyond 5 robust s.d. (1.4826 times the median
-    absolute deviation); for Gaussian errors this cut changes it by less than 1 in 10^4. No figure is
-    scaled or fitted.
+    absolute deviation); for Gaussian errors this cut changes it by less than 1 in 10^4. No figure
+    is scaled or fitted.
 """
 
 from __future__ import annotations

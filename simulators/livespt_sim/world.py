@@ -55,33 +55,28 @@ class World:
         self.chain = motion.switching(options.D_um2_s, options.rate_matrix)
         self.excitation = options.excitation
         self._photophysics = Photophysics(options)
-        self._readout = Readout(self.camera, options.shape)
+        constant = options.background_tau_s == 0
+        self._readout = Readout(self.camera, options.shape, tabulate=constant)
         self._room, self._origin_um = _room(options)
         self._steps_s = _steps(options, self._room)
         seeds = np.random.SeedSequence(options.seed).spawn(5)
         self._rng = np.random.default_rng(seeds[0])
         states = [s.generate_state(1, np.uint64).astype(np.uint64) for s in seeds[1:]]
         self._motion_rng, self._light_rng, self._photon_rng, self._read_rng = states
+        self._electrons = np.zeros(options.shape, np.int32)
+        self._lit = np.zeros(self._electrons.size, np.int64)
         self._next_identity = 0
         self._frame = 0
         self._molecules = self._new(_how_many(options, self._room))
-        self._background: tuple[float, Any] = (-1.0, None)
 
     def step(self) -> Exposure:
         """Expose and read out the next frame."""
         excitation = self.excitation
+        background = self._background_e(excitation)
         with np.errstate(over="ignore"):  # kernels run as Python: their counters wrap on purpose
             path, fraction = self._live(excitation)
-            electrons, background = self._sky(excitation)
             photons = self._photons(fraction, excitation)
-            mid = path.mid_um + self._origin_um
-            landed = np.zeros(len(mid), np.int64)
-            o = self.options
-            opticskernels.add_photons(
-                electrons, mid, path.lam_um2, photons, o.pixel_um, o.sigma_um,
-                self._photon_rng, landed,
-            )  # fmt: skip
-            adu = self._readout(electrons, self._read_rng)
+            adu, landed = self._image(path, photons, background)
         truth = self._truth(path, fraction, photons, landed, background)
         self._settle()
         return Exposure(adu, truth, excitation)
@@ -96,19 +91,28 @@ class World:
         )
         return path, fraction
 
-    def _sky(self, excitation: float) -> tuple[NDArray[np.int32], float]:
-        """Draw the background's electrons."""
+    def _image(
+        self, path: motion.Path, photons: Array, background: float
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """Return the counts, and how many photons of each molecule hit the sensor."""
+        o = self.options
+        mid = path.mid_um + self._origin_um
+        landed = np.zeros(len(mid), np.int64)
+        n_lit = opticskernels.add_photons(
+            self._electrons, mid, path.lam_um2, photons, o.pixel_um, o.sigma_um,
+            self._photon_rng, landed, self._lit,
+        )  # fmt: skip
+        lit = self._lit[:n_lit]
+        adu = self._readout(self._electrons, lit, background, self._read_rng)
+        self._electrons.reshape(-1)[lit] = 0
+        return adu, landed
+
+    def _background_e(self, excitation: float) -> float:
         o = self.options
         t_s = self._frame * o.interval_s
-        mean = excitation * optics.background_e(
+        return excitation * optics.background_e(
             o.background_e, o.background_floor_e, o.background_tau_s, t_s
         )
-        if self._background[0] != mean:
-            self._background = (mean, optics.inverse_table(mean))
-        electrons = np.empty(o.shape, np.int32)
-        guide, cdf = self._background[1]
-        opticskernels.fill_background(electrons, guide, cdf, self._photon_rng)
-        return electrons, mean
 
     def _photons(self, fraction: Array, excitation: float) -> Array:
         """Return the expected photons of each molecule and sub-step."""
