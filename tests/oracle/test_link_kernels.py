@@ -1,0 +1,319 @@
+"""The linker's kernels against plain numpy written from joint normals and brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+from livespt.link import graph_kernels as graph
+from livespt.link import kernels
+from livespt.link import motion_kernels as track
+from livespt.link.bank import (
+    Elapsed,
+    Motion,
+    new_bank,
+    new_contest,
+    new_edges,
+    new_sheet,
+)
+from livespt.link.learn import even_switching
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import multivariate_normal
+
+D_UM2_S = np.array([0.02, 0.4, 3.0])
+EXPOSURE_S = 0.015
+
+
+def a_motion(density_um2=0.1, **changes):
+    """Three modes and unhurried photophysics."""
+    motion = Motion(
+        D_um2_s=D_UM2_S,
+        transition=even_switching(3, 0.2),
+        occupancy=np.array([0.5, 0.3, 0.2]),
+        p_detect=0.9,
+        p_off=0.05,
+        p_on=0.2,
+        p_bleach=0.02,
+        p_real=0.7,
+        density_um2=density_um2,
+    )
+    return motion._replace(**changes)
+
+
+def a_covariance(rng, scale):
+    root = rng.normal(size=(2, 2)) * scale
+    return root @ root.T + 0.1 * scale**2 * np.eye(2)
+
+
+def a_bank(rng, n_tracks, extent_um=2.0):
+    """Random tracks, each mode with its own mean and tilted covariance."""
+    bank = new_bank(2 * n_tracks + 8, 3)
+    for i in range(n_tracks):
+        centre = rng.uniform(0, extent_um, 2)
+        bank.modes[i, :, 0] = rng.dirichlet(np.ones(3))
+        for k in range(3):
+            p = a_covariance(rng, 0.05)
+            bank.modes[i, k, 1:3] = centre + 0.02 * rng.normal(size=2)
+            bank.modes[i, k, 3:] = p[0, 0], p[0, 1], p[1, 1]
+        bank.life[i] = rng.dirichlet(np.ones(3))[:2]
+        bank.track_id[i] = 100 + i
+        bank.n_spots[i] = 1 + i % 3
+    return bank
+
+
+def a_sheet(rng, n_spots, extent_um=2.0):
+    """Random spots with tilted covariances, laid out."""
+    raw = np.zeros((5, n_spots + 3))
+    for j in range(n_spots):
+        v = a_covariance(rng, 0.03)
+        raw[:2, j] = rng.uniform(0, extent_um, 2)
+        raw[2:, j] = v[0, 0], v[0, 1], v[1, 1]
+    sheet = new_sheet(n_spots + 3)
+    if n_spots:
+        graph.lay_out(raw, n_spots, sheet)
+    return raw, sheet
+
+
+def matrix(xx, xy, yy):
+    return np.array([[xx, xy], [xy, yy]])
+
+
+def naive_cost(bank, i, spot, motion):
+    """-ln [p sum w N / (density (1 - p))], with scipy's normal density."""
+    total = 0.0
+    for (w, x, y, *p), d in zip(bank.modes[i], motion.D_um2_s, strict=True):
+        s = matrix(*p) + 2 * d * EXPOSURE_S / 3 * np.eye(2) + matrix(*spot[2:])
+        total += w * multivariate_normal.pdf(spot[:2], (x, y), s)
+    p = bank.life[i, 0] * motion.p_detect
+    with np.errstate(divide="ignore"):
+        return -np.log(p * total / (motion.density_um2 * (1 - p)))
+
+
+def naive_costs(bank, n_live, sheet, n, motion):
+    return np.array(
+        [[naive_cost(bank, i, sheet.spots[j], motion) for j in range(n)] for i in range(n_live)]
+    ).reshape(n_live, n)
+
+
+def dense_costs(edges, n_live, n):
+    cost = np.zeros((n_live, n))
+    for i in range(n_live):
+        for e in range(edges.start[i], edges.start[i + 1]):
+            cost[i, edges.spot[e]] = edges.cost[e]
+    return cost
+
+
+def test_mixing_keeps_the_moments_of_the_mixture(rng):
+    bank, motion = a_bank(rng, 1), a_motion()
+    before = bank.modes[0].copy()
+    track.switch(bank.modes, 0, motion.transition, np.zeros((3, 6)))
+    for k in range(3):
+        weight = before[:, 0] * motion.transition[:, k]
+        share = weight / weight.sum()
+        mean = share @ before[:, 1:3]
+        apart = before[:, 1:3] - mean
+        second = sum(
+            a * (matrix(*m[3:]) + np.outer(u, u))
+            for a, m, u in zip(share, before, apart, strict=True)
+        )
+        np.testing.assert_allclose(bank.modes[0, k, 0], weight.sum(), rtol=1e-13)
+        np.testing.assert_allclose(bank.modes[0, k, 1:3], mean, rtol=1e-13)
+        np.testing.assert_allclose(matrix(*bank.modes[0, k, 3:]), second, rtol=1e-11)
+
+
+def test_conditioning_is_that_of_the_joint_normal(rng):
+    """Twin: build Cov of (position after, blurred spot) from the path's covariance, condition."""
+    bank, motion = a_bank(rng, 1), a_motion()
+    _, sheet = a_sheet(rng, 1)
+    sheet.spots[0, :2] = bank.modes[0, 0, 1:3] + 0.1
+    before, spot = bank.modes[0].copy(), sheet.spots[0]
+    steps = 4000  # mean of the path by quadrature: error of order 1 / steps
+    time = (np.arange(steps) + 0.5) / steps * EXPOSURE_S
+    weight = []
+    track.condition(bank.modes, 0, sheet.spots, 0, motion.D_um2_s, EXPOSURE_S)
+    for k, d in enumerate(motion.D_um2_s):
+        # Cov(W_s, W_t) = min(s, t): its mean over both times, and the mean of t
+        mean_min = np.mean(time * (1 - time / EXPOSURE_S / 2))
+        p = matrix(*before[k, 3:])
+        s = p + 2 * d * mean_min * np.eye(2) + matrix(*spot[2:])
+        cross = p + 2 * d * time.mean() * np.eye(2)
+        after = p + 2 * d * EXPOSURE_S * np.eye(2)
+        gain = cross @ np.linalg.inv(s)
+        mean = before[k, 1:3] + gain @ (spot[:2] - before[k, 1:3])
+        np.testing.assert_allclose(bank.modes[0, k, 1:3], mean, rtol=1e-6)
+        np.testing.assert_allclose(
+            matrix(*bank.modes[0, k, 3:]), after - gain @ cross.T, rtol=1e-5, atol=1e-9
+        )
+        weight.append(before[k, 0] * multivariate_normal.pdf(spot[:2], before[k, 1:3], s))
+    np.testing.assert_allclose(bank.modes[0, :, 0], np.array(weight) / sum(weight), rtol=1e-5)
+
+
+def test_a_newborn_track_is_the_update_of_a_flat_prior(rng):
+    bank, motion = a_bank(rng, 1), a_motion()
+    _, sheet = a_sheet(rng, 1)
+    bank.modes[0, :, 0] = motion.occupancy
+    bank.modes[0, :, 1:] = 0.0, 0.0, 1e8, 0.0, 1e8
+    track.condition(bank.modes, 0, sheet.spots, 0, motion.D_um2_s, EXPOSURE_S)
+    track.bear(bank, 1, sheet.spots, 0, 7, motion, EXPOSURE_S)
+    # 1e8 um2 stands for flat: digits lost in P + t - G S G^T are of order 1e8 * 2e-16
+    np.testing.assert_allclose(bank.modes[1], bank.modes[0], rtol=1e-6, atol=2e-7)
+
+
+def test_a_gap_of_n_frames_is_n_steps(rng):
+    motion, scratch = a_motion(), np.zeros((3, 6))
+    one, many = a_bank(rng, 2), a_bank(rng, 2)
+    many.modes[:], many.life[:] = one.modes, one.life
+    track.predict(one, 2, motion, Elapsed(3, 0.02, 3, EXPOSURE_S), scratch)
+    for _ in range(3):
+        track.predict(many, 2, motion, Elapsed(1, 0.02, 1, EXPOSURE_S), scratch)
+    np.testing.assert_array_equal(one.modes, many.modes)
+    np.testing.assert_array_equal(one.life, many.life)
+
+
+def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
+    bank, motion = a_bank(rng, 1), a_motion()
+    on, off = bank.life[0]
+    stay = 1 - motion.p_bleach
+    chain = np.array(
+        [
+            [stay * (1 - motion.p_off), stay * motion.p_off, 1 - stay],
+            [stay * motion.p_on, stay * (1 - motion.p_on), 1 - stay],
+            [0, 0, 1],
+        ]
+    )
+    want = np.array([on, off, 1 - on - off]) @ np.linalg.matrix_power(chain, 4)
+    track.live_on(bank.life, 0, motion, 4)
+    np.testing.assert_allclose(bank.life[0], want[:2], rtol=1e-13)
+    want *= 1 - motion.p_detect, 1, 1
+    track.miss(bank, 0, motion, EXPOSURE_S)
+    np.testing.assert_allclose(bank.life[0], want[:2] / want.sum(), rtol=1e-13)
+
+
+@pytest.mark.parametrize(("n_tracks", "n_spots"), [(1, 1), (12, 9), (9, 14), (3, 0), (0, 4)])
+@pytest.mark.parametrize("density_um2", [0.01, 3.0])
+def test_the_grid_finds_every_possible_link_and_no_other(rng, n_tracks, n_spots, density_um2):
+    bank, motion = a_bank(rng, n_tracks), a_motion(density_um2)
+    _, sheet = a_sheet(rng, n_spots)
+    edges = new_edges(len(bank.spot), 400)
+    n_edges = graph.propose(bank, n_tracks, n_spots, motion, EXPOSURE_S, sheet, edges)
+    want = naive_costs(bank, n_tracks, sheet, n_spots, motion)
+    assert n_edges == np.count_nonzero(want < 0)
+    got = dense_costs(edges, n_tracks, n_spots)
+    np.testing.assert_allclose(got, np.minimum(want, 0), rtol=1e-9, atol=1e-12)
+
+
+def test_a_full_list_still_counts_every_link(rng):
+    bank, motion = a_bank(rng, 8), a_motion(0.01)
+    _, sheet = a_sheet(rng, 8)
+    large, small = new_edges(len(bank.spot), 400), new_edges(len(bank.spot), 3)
+    args = bank, 8, 8, motion, EXPOSURE_S, sheet
+    assert graph.propose(*args, small) == graph.propose(*args, large) > 3
+    np.testing.assert_array_equal(small.cost, large.cost[:3])
+
+
+def random_edges(rng, n_live, n, fill):
+    """Random links of random cost."""
+    edges = new_edges(n_live, n_live * n)
+    count = 0
+    for i in range(n_live):
+        for j in np.flatnonzero(rng.random(n) < fill):
+            edges.spot[count], edges.cost[count] = j, -rng.exponential(3.0)
+            count += 1
+        edges.start[i + 1] = count
+    return edges
+
+
+@pytest.mark.parametrize("fill", [0.1, 0.3, 0.8])
+def test_what_is_certain_and_what_is_contested_make_the_cheapest_assignment(rng, fill):
+    for _ in range(20):
+        n_live, n = rng.integers(1, 9, 2)
+        edges, bank = random_edges(rng, n_live, n, fill), new_bank(n_live, 1)
+        sheet, contest = new_sheet(n), new_contest(n_live, n_live * n)
+        rows, columns, entries = graph.choose(bank, n_live, n, edges, sheet, contest)
+        cost = dense_costs(edges, n_live, n)
+        certain = [(i, bank.spot[i]) for i in range(n_live) if bank.spot[i] >= 0]
+        total = sum(cost[pair] for pair in certain)
+        if rows:
+            rest = np.zeros((rows, columns))
+            shift = contest.weight[contest.start[1] - 1]  # a dummy: cost 0
+            for r in range(rows):
+                for e in range(contest.start[r], contest.start[r + 1]):
+                    rest[r, contest.column[e]] = contest.weight[e] - shift
+                assert contest.row[r] not in [i for i, _ in certain]
+            total += rest[linear_sum_assignment(rest)].sum()
+            assert entries == contest.start[rows]
+        best = cost[linear_sum_assignment(cost)].sum()
+        np.testing.assert_allclose(total, best, rtol=1e-12)
+
+
+def naive_marginals(cost):
+    """Probabilities by enumeration of every set of links: p[i, j], and p[:, none]."""
+    n_live, n = cost.shape
+    p = np.zeros((n_live, n + 1))
+    for choice in itertools.product(range(n + 1), repeat=n_live):
+        taken = [j for j in choice if j < n]
+        if len(set(taken)) == len(taken):
+            terms = [cost[i, j] for i, j in enumerate(choice) if j < n]
+            if all(t < 0 for t in terms):
+                p[range(n_live), choice] += np.exp(-sum(terms))
+    return p / p.sum(1, keepdims=True)
+
+
+def test_marginals_are_exact_on_a_tree_of_links():
+    """Three tracks and three spots in a chain: 0-0-1-1-2-2."""
+    edges, sheet = new_edges(3, 5), new_sheet(3)
+    edges.start[:] = 0, 1, 3, 5
+    edges.spot[:] = 0, 0, 1, 1, 2
+    edges.cost[:] = -1.0, -2.5, -2.0, -3.0, -0.5
+    graph.marginals(3, 3, edges, sheet)
+    want = naive_marginals(dense_costs(edges, 3, 3))
+    for i in range(3):
+        for e in range(edges.start[i], edges.start[i + 1]):
+            j = edges.spot[e]
+            np.testing.assert_allclose(graph.marginal_of(edges, i, j), want[i, j], rtol=1e-12)
+        np.testing.assert_allclose(graph.marginal_of(edges, i, -1), want[i, -1], rtol=1e-12)
+    np.testing.assert_allclose(sheet.p[:3], 1 - want[:, :-1].sum(0), rtol=1e-12)
+
+
+def test_marginals_are_close_where_links_form_loops(rng):
+    """Loopy message passing is an approximation: a few hundredths in small dense crowds."""
+    worst = 0.0
+    for _ in range(10):
+        edges, sheet = random_edges(rng, 4, 4, 0.7), new_sheet(4)
+        graph.marginals(4, 4, edges, sheet)
+        want = naive_marginals(dense_costs(edges, 4, 4))
+        for i in range(4):
+            for e in range(edges.start[i], edges.start[i + 1]):
+                p = graph.marginal_of(edges, i, edges.spot[e])
+                worst = max(worst, abs(p - want[i, edges.spot[e]]))
+    assert worst < 0.1
+
+
+def test_the_layout_forgets_the_order_of_the_rows(rng):
+    raw, sheet = a_sheet(rng, 30)
+    shuffled, other = raw.copy(), new_sheet(33)
+    shuffled[:, :30] = raw[:, rng.permutation(30)]
+    graph.lay_out(shuffled, 30, other)
+    np.testing.assert_array_equal(sheet.spots[:30], other.spots[:30])
+    np.testing.assert_array_equal(raw[0, sheet.row[:30]], sheet.spots[:30, 0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(0, np.nan), (1, np.inf), (2, 0.0), (4, -1.0), (3, 0.5)]
+)
+def test_the_first_bad_row_is_named(rng, field, value):
+    raw, _ = a_sheet(rng, 5)
+    assert graph.first_bad(raw, 5) == -1
+    raw[field, 3] = value
+    assert graph.first_bad(raw, 5) == 3
+    assert graph.first_bad(raw, 3) == -1
+
+
+def test_the_dead_are_dropped_and_the_rest_keep_their_order(rng):
+    bank = a_bank(rng, 5)
+    bank.life[[1, 3]] = 0.01, 0.02
+    modes = bank.modes.copy()
+    ended = np.zeros(5, np.int64)
+    assert kernels.bury(bank, 5, ended) == (3, 2)
+    assert ended[:2].tolist() == [101, 103]
+    assert bank.track_id[:3].tolist() == [100, 102, 104]
+    np.testing.assert_array_equal(bank.modes[:3], modes[[0, 2, 4]])
