@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from livespt.dashboard.feed import Feed
@@ -84,12 +87,22 @@ def check_machine(*, headless: bool = False) -> None:
         raise DashboardError("no screen (DISPLAY is not set): use the terminal view instead")
 
 
+@contextlib.contextmanager
+def _interruptible(leave: Callable[[], object]) -> Iterator[None]:
+    """Let Ctrl-C close the window: Qt's loop would not look at it, the window's timer does."""
+    before = signal.signal(signal.SIGINT, lambda *_: leave())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run(publish: str, command: str, screenshot: Path | None, after_s: float) -> int:
     from livespt.dashboard.qt import QtCore, QtWidgets
     from livespt.dashboard.window import DashboardWindow
 
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["livespt"])
-    with Feed(publish, command) as feed:
+    with Feed(publish, command) as feed, _interruptible(app.quit):
         window = DashboardWindow(feed)
         window.show()
         if screenshot is not None:

@@ -8,6 +8,7 @@ from the start again, empties the state.
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +108,15 @@ class LiveState:
         return self.hello.n_states if self.hello else 0
 
     @property
+    def title(self) -> str:
+        """The run's name, or what comes nearest to one."""
+        if self.run:
+            return self.run
+        if self.hello is None:
+            return "no run yet"
+        return Path(self.hello.folder).name or "live"
+
+    @property
     def run_state(self) -> str:
         """Return "waiting" before any status, then the state that the run reports."""
         if self.status:
@@ -135,6 +145,8 @@ class LiveState:
     def _is_of_another_run(self, message: Message) -> bool:
         if self.run and message.run and message.run != self.run:
             return True
+        if isinstance(message, HelloMessage) and self.hello is not None:
+            return message != self.hello
         # Topics may overtake one another (images travel apart); one topic never runs backwards.
         return 0 < message.seq < self._last_seq.get(type(message), 0)
 

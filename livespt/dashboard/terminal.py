@@ -23,7 +23,7 @@ from rich.text import Text
 
 from livespt.dashboard import palette, words
 from livespt.dashboard.braille import log_plot
-from livespt.dashboard.plain import PlainLines
+from livespt.dashboard.plain import PlainLines, answer_line
 from livespt.dashboard.quality import judge_state
 from livespt.dashboard.results import result_table
 from livespt.dashboard.state import ANSWER_COLUMNS, LiveState
@@ -117,14 +117,14 @@ def layout(state: LiveState, width: int = 100) -> RenderableType:
     parts += [_verdict_line(state), _status_strip(state), _drop_strip(state)]
     parts += _event_lines(state)
     if state.final:
-        parts.append(result_table(state.model, state.final))
+        parts.append(_line("final").append(answer_line(state.final.model), style="bold"))
     return Group(*parts)
 
 
 def _header(state: LiveState) -> RenderableType:
     hello, run_state = state.hello, state.run_state
     left = Text("livespt ", style=f"bold {palette.ACCENT}")
-    left.append(state.run or "no run yet", style="bold")
+    left.append(state.title, style="bold")
     if hello:
         height, width = hello.shape
         size_text = f"{width} x {height}, {1e3 * hello.interval_s:.3g} ms"

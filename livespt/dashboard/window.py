@@ -147,7 +147,7 @@ class DashboardWindow(QtWidgets.QWidget):
             self.progress.setValue(round(1000 * min(1.0, max(0.0, status.progress))))
 
     def _show_notice(self) -> None:
-        waiting = "" if self.state.run else f"waiting for a run at {self.feed.publish}"
+        waiting = "" if self.state.version else f"waiting for a run at {self.feed.publish}"
         text = self.feed.error or self.feed.reply or waiting
         colour = palette.BAD if self.feed.error else palette.CALM
         if text != self.notice.text():

@@ -39,6 +39,23 @@ def test_a_publisher_that_counts_from_the_start_again_empties_the_state():
     assert len(state.answers) == 1
 
 
+def test_messages_without_a_stamp_are_understood_too():
+    """The pipeline's own listeners get messages before the publisher stamps them."""
+    scene, state = Scene(run=""), LiveState()
+    plain = {"seq": 0}
+    state.update(msgspec.structs.replace(scene.status("compiling"), **plain))
+    hello = msgspec.structs.replace(scene.hello(), **plain)
+    state.update(hello)
+    for _ in range(5):
+        state.update(msgspec.structs.replace(scene.estimate(), **plain))
+    state.update(hello)  # the same once more
+    assert state.title == "run-a"  # its folder's name
+    assert state.run_state == "compiling"
+    assert len(state.answers) == 5
+    state.update(msgspec.structs.replace(hello, folder="runs/another"))
+    assert len(state.answers) == 0
+
+
 def test_an_image_of_the_last_run_does_not_bring_it_back():
     state = state_after(Scene(run="run-b"))
     state.update(Scene(run="run-a").image())
@@ -125,6 +142,14 @@ def test_a_fast_state_smeared_by_the_exposure_is_named():
     model = msgspec.structs.replace(scene.model(50_000), D_um2_s=[0.08, 8.0])
     verdict = judge(Quality(0.024, 300.0, 5.0, 4.2, 30.0), scene.hello(), model)
     assert "the fast state is smeared" in verdict.reasons
+
+
+@pytest.mark.parametrize("text", ["", "not toml [", "optics = 3", "[optics]\nsigma_um = 'wide'"])
+def test_a_config_that_cannot_be_read_is_judged_without_the_blur(text):
+    scene = Scene(2)
+    hello = msgspec.structs.replace(scene.hello(), config_toml=text)
+    verdict = judge(Quality(0.024, 300.0, 5.0, 4.2, 30.0), hello, scene.model(50_000))
+    assert verdict.level == "good"
 
 
 def test_few_steps_are_never_called_good():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -196,11 +197,11 @@ def test_ten_thousand_estimates_leave_memory_flat(window, show, publisher, qtbot
     scene = Scene(2, n_tracks=20)
     sizes = []
     show(scene.hello())
-    for chunk in range(50):
-        for _ in range(199):
+    for chunk in range(25):
+        for _ in range(399):
             publisher.send(scene.estimate())
         show(scene.estimate())
-        if chunk in (19, 49):
+        if chunk in (9, 24):
             show(scene.image())
             gc.collect()
             sizes.append((len(gc.get_objects()), resident_bytes()))
@@ -261,6 +262,15 @@ def test_without_a_screen_it_says_so_instead_of_aborting():
         assert done.returncode == 2
         assert "no screen" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_closes_the_window(publisher, qapp):
+    from PySide6.QtCore import QTimer
+
+    before = signal.getsignal(signal.SIGINT)
+    QTimer.singleShot(300, lambda: signal.raise_signal(signal.SIGINT))
+    assert main(publisher.publish_address, publisher.command_address) == 0
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_importing_the_app_brings_no_qt():

@@ -43,7 +43,7 @@ class Header(QtWidgets.QWidget):
     def show_state(self, state: LiveState, silent_s: float = 0.0) -> None:
         """Draw the header; `silent_s` is how long the publisher has said nothing."""
         hello = state.hello
-        self.run.setText(state.run or "no run yet")
+        self.run.setText(state.title)
         self.source.setText("")
         if hello:
             height, width = hello.shape
@@ -54,7 +54,7 @@ class Header(QtWidgets.QWidget):
             name = f"silent for {silent_s:.0f} s"
         self._set_pill(name)
         self.clock.setText(words.clock(state.elapsed_s))
-        self.stop.setEnabled(bool(state.run) and state.run_state not in _OVER)
+        self.stop.setEnabled(state.hello is not None and state.run_state not in _OVER)
 
     def _set_pill(self, name: str) -> None:
         if name == self.pill.text():
