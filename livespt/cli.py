@@ -162,18 +162,17 @@ def recover(folder: Path, *, json: Json = False) -> int:
     folder
         A run folder.
     """
-    from livespt.journal import recover
+    from livespt.journal import recover as mend
 
-    report = recover(folder)
+    report = mend(folder)
     if json:
-        print(msgspec.json.encode(report).decode())
+        print(msgspec.json.encode(report.as_json()).decode())
         return 0
     console = Console()
-    for stream, rows in sorted(report["streams"].items()):
-        console.print(
-            f"{stream:<10} {rows['kept']:>9} rows kept, {rows['torn_bytes']} torn bytes set aside"
-        )
-    console.print(f"recovered: {folder}")
+    for stream, rows in report.streams.items():
+        torn = f", {rows.rows_lost} torn (set aside)" if rows.torn_bytes else ""
+        console.print(f"{stream:<10} {rows.rows_kept:>9} rows kept{torn}")
+    console.print(f"{folder}: {'recovered' if report.changed else 'was in good order'}")
     return 0
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+import msgspec
 
 import livespt
 from livespt import config as configuration
@@ -34,14 +37,17 @@ from livespt.wire.messages import model_message
 
 
 class Stages(NamedTuple):
-    """The stages of one run, built and checked, nothing started."""
+    """The stages of one run, built and checked, nothing started.
 
+    `config` is what was asked for, with what the source knew filled in.
+    """
+
+    config: Config
     source: Source
     camera: Camera
     localizer: Localizer
     linker: Linker
     online: OnlineFilter
-    pixel_um: float
 
 
 def open_stages(config: Config, origin: str = "config") -> Stages:
@@ -79,7 +85,9 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
     online = OnlineFilter(config.infer.n_states, info.interval_s, config=config.infer)
-    return Stages(source, camera, localizer, linker, online, pixel_um)
+    optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
+    resolved = msgspec.structs.replace(config, optics=optics)
+    return Stages(resolved, source, camera, localizer, linker, online)
 
 
 def _known(given: float, source: Source, name: str, origin: str) -> float:
@@ -105,7 +113,7 @@ def describe(config: Config, origin: str = "config") -> dict[str, Any]:
             "n_frames": info.n_frames,
             "paced": info.paced,
             "camera": type(stages.camera).__name__.lower(),
-            "pixel_um": stages.pixel_um,
+            "pixel_um": stages.config.optics.pixel_um,
             "n_states": config.infer.n_states,
         }
     finally:
@@ -132,28 +140,30 @@ class Session:
     def __init__(
         self, config: Config, *, origin: str = "config", listeners: Sequence[Listener] = ()
     ) -> None:
-        self.config = config
         self._stages = open_stages(config, origin)
+        self.config = self._stages.config
         self._publisher: Publisher | None = None
+        self._journal: Journal | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         try:
+            self._stream = self._buffered()
             if config.wire.enabled:
                 self._publisher = Publisher(config.wire.publish, config.wire.command)
-            self._journal = self._open_journal()
+            self._journal = journal = self._open_journal()
         except BaseException:
             self.close()
             raise
-        self.folder: Path = self._journal.folder
+        self.folder: Path = journal.folder
         if self._publisher is not None:
             self._publisher.run = self.folder.name
             listeners = [self._publisher.send, *listeners]
-        self._stream = self._buffered()
         self._broadcast = BroadcastSink(
             listeners,
-            pixel_um=self._stages.pixel_um,
+            pixel_um=self._stages.config.optics.pixel_um,
             image_every_s=config.wire.image_every_s,
             gauges=self._gauges,
         )
-        sinks: list[Sink] = [JournalSink(self._journal), self._broadcast]
+        sinks: list[Sink] = [JournalSink(journal), self._broadcast]
         if self._publisher is not None:
             sinks.append(_CommandSink(self, self._publisher))
         self.pipeline = Pipeline(
@@ -183,13 +193,18 @@ class Session:
     def close(self) -> None:
         """Let go of the camera, the ports and the folder."""
         self._stages.source.close()
-        if hasattr(self, "_journal"):
-            self._journal.close()
-        if self._publisher is not None:
-            self._publisher.close()
+        try:
+            if self._journal is not None:
+                self._journal.close()
+        finally:
+            if self._publisher is not None:
+                self._publisher.close()
+            if self._scratch is not None:
+                self._scratch.cleanup()
 
     def run(self) -> RunResult:
         """Compile, stream, smooth; return the answer. The folder is in order afterwards."""
+        assert self._journal is not None
         self._broadcast.tell(self._hello())
         self._warm_up()
         clock = [time.perf_counter()]
@@ -226,8 +241,12 @@ class Session:
 
     def _open_journal(self) -> Journal:
         chosen = self.config.journal
+        folder = chosen.folder
+        if not chosen.enabled:  # the final pass reads a journal; this one goes with the session
+            self._scratch = tempfile.TemporaryDirectory(prefix="livespt-")
+            folder = self._scratch.name
         return Journal(
-            chosen.folder,
+            folder,
             config_toml=configuration.dump(self.config),
             info=self._stages.source.info,
             name=chosen.name or self.config.source.kind,
@@ -244,7 +263,7 @@ class Session:
             shape=info.shape,
             interval_s=info.interval_s,
             exposure_s=info.exposure_s,
-            pixel_um=self._stages.pixel_um,
+            pixel_um=self._stages.config.optics.pixel_um,
             n_states=self.config.infer.n_states,
             folder=str(self.folder),
         )
@@ -252,11 +271,12 @@ class Session:
     def _warm_up(self) -> None:
         """Compile every kernel before the camera is armed, and show it."""
         stages = self._stages
-        steps = (stages.localizer.warm_up, stages.linker.warm_up, stages.online.warm_up)
+        parts = (stages.source, stages.localizer, stages.linker, stages.online)
+        steps = [part for part in parts if hasattr(part, "warm_up")]
         self._broadcast.state = "compiling"
-        for done, step in enumerate(steps):
-            self._progress(done / len(steps), f"compiling {type(step.__self__).__name__}")
-            step()
+        for done, part in enumerate(steps):
+            self._progress(done / len(steps), f"compiling {type(part).__name__}")
+            part.warm_up()
         self._progress(1.0, "compiled")
         self._broadcast.state = "running"
 
@@ -290,7 +310,7 @@ class Session:
         return why
 
     def _gauges(self) -> dict[str, int]:
-        gauges = {"journal_bytes": self._journal.n_bytes}
+        gauges = {"journal_bytes": self._journal.n_bytes if self._journal else 0}
         if isinstance(self._stream, BufferedSource):
             ring = self._stream.ring
             gauges |= {"ring_used": ring.n_waiting, "ring_size": ring.n_frames}
@@ -340,7 +360,7 @@ class Session:
             },
             latency_ms={"p50": p50, "p99": p99},
             seconds=seconds,
-            run=str(self.folder),
+            run=str(self.folder) if self._scratch is None else "",
             failed=failed,
         )
 

@@ -1,0 +1,148 @@
+"""What can be done with a run folder once the stream is over.
+
+The final pass reads what was journalled, not what happened to be in memory: it can be repeated at
+any time, on any machine, and gives the same answer.
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.config import Config, parse
+from livespt.infer import TRACK_ROW_DTYPE, FinalResult, OnlineFilter, smooth_run
+from livespt.journal import JournalError, Run, read_run, write_final
+from livespt.link import Linker
+from livespt.pipeline import LatencyLog
+from livespt.results import RunResult, model_json
+from livespt.types import Estimates, FitStatus, Links, Model, Spots
+
+Progress = Callable[[int, int], None]
+
+
+def is_run_folder(path: Path) -> bool:
+    """Say whether `path` is a run folder."""
+    return (path / "run.json").is_file()
+
+
+def track_rows(run: Run) -> NDArray[np.void]:
+    """Return every linked spot of a run as `TRACK_ROW_DTYPE`, sorted by track and frame."""
+    spots, links, frames = run.spots, run.links, run.frames
+    n = min(len(spots), len(links))  # a run that was cut off may lack the last links
+    spots, links = spots[:n], links[:n]
+    kept = (links["track_id"] >= 0) & (spots["status"] == FitStatus.OK)
+    kept &= np.isin(spots["frame"], frames["frame"])
+    rows = np.zeros(int(kept.sum()), TRACK_ROW_DTYPE)
+    for name in TRACK_ROW_DTYPE.names or ():
+        if name in (spots.dtype.names or ()):
+            rows[name] = spots[name][kept]
+    rows["track_id"] = links["track_id"][kept]
+    rows["p_link"] = links["p_link"][kept]
+    where = np.searchsorted(frames["frame"], rows["frame"])
+    rows["exposure_s"] = frames["exposure_s"][where]
+    return rows[np.lexsort((rows["frame"], rows["track_id"]))]
+
+
+def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> Model:
+    """Smooth all tracks of a run, fit the motion to them, write both; return the answer.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder; gets ``tracks.parquet`` and ``final.json``.
+    live : Model
+        Where the fit starts.
+    progress : callable (done, total), optional
+    """
+    result: FinalResult = smooth_run(
+        track_rows(read_run(folder)), live, interval_s=live.interval_s, progress=progress
+    )
+    answer = {"final": model_json(result.model), "live": model_json(live)}
+    write_final(folder, result.table, answer)
+    return result.model
+
+
+def localization_summary(folder: Path, source: object | None = None) -> dict[str, Any]:
+    """Return how well spots were localized: medians, and errors where `source` knows the truth."""
+    spots = read_run(folder).spots
+    good = spots[spots["status"] == FitStatus.OK]
+    summary: dict[str, Any] = {
+        "n_spots": len(good),
+        "median_sd_um": _median(np.sqrt((good["var_x_um2"] + good["var_y_um2"]) / 2)),
+        "median_photons": _median(good["photons"]),
+        "median_bg_photons": _median(good["bg_photons"]),
+    }
+    score = getattr(source, "score_localization", None)
+    if score is not None:
+        summary |= {key: value for key, value in score(spots).items() if key != "n_spots"}
+    return summary
+
+
+def replay_recorded(folder: Path, progress: Progress | None = None) -> RunResult:
+    """Link and infer once more from the recorded spots of a run.
+
+    The answers are those of the live run, bit for bit, because neither stage depends on anything
+    but the spots. Nothing is written.
+
+    Raises
+    ------
+    JournalError
+        `folder` is no run folder, or holds no frame.
+    """
+    run = read_run(folder)
+    started_s = time.perf_counter()
+    latency = LatencyLog()
+    last: Estimates | None = None
+    n_frames = 0
+    for spots, _, estimates in replay_stages(run):
+        last = estimates
+        n_frames += 1
+        latency.add(1e3 * (time.perf_counter() - spots.arrived_s))
+    if last is None:
+        raise JournalError(f"{folder}: holds no frame")
+    streamed_s = time.perf_counter()
+    final = smooth_run(
+        track_rows(run), last.model, interval_s=last.model.interval_s, progress=progress
+    )
+    p50, p99 = latency.percentiles()
+    return RunResult(
+        live=last.model,
+        final=final.model,
+        truth=None,
+        localization=localization_summary(folder),
+        frames={"in": n_frames, "processed": n_frames, "shed": 0, "missing": 0},
+        latency_ms={"p50": p50, "p99": p99},
+        seconds={"stream": streamed_s - started_s, "final": time.perf_counter() - streamed_s},
+        run=str(folder),
+    )
+
+
+def replay_stages(run: Run) -> Any:
+    """Yield (Spots, Links, Estimates) of each frame, computed anew from the recorded spots."""
+    linker, online = _stages_of(run)
+    for recorded, _ in run.iter_spots():
+        spots: Spots = recorded._replace(arrived_s=time.perf_counter())
+        links: Links = linker.step(spots)
+        yield spots, links, online.step(spots, links)
+
+
+def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:
+    config: Config = parse(tomllib.loads(run.config), str(run.folder / "config.toml"))
+    source = run.about["source"]
+    interval_s = float(source["interval_s"])
+    pixel_um = config.optics.pixel_um  # resolved when the run began
+    height, width = source["shape"]
+    linker = Linker(
+        interval_s, field_um=(height * pixel_um, width * pixel_um), overrides=config.link
+    )
+    return linker, OnlineFilter(config.infer.n_states, interval_s, config=config.infer)
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values)) if len(values) else 0.0
