@@ -51,6 +51,7 @@ class Scratch(NamedTuple):
     spare: Array  # (K, 6, 1 + q)
     product: Array  # (K, K)
     score: Array  # (1 + q,)
+    gain: Array  # (9,) of one branch: G (4), u = S^-1 r (2), d ln N / d S (3)
 
 
 class Tracks(NamedTuple):
@@ -82,6 +83,7 @@ def scratch(n_states: int, n_duals: int) -> Scratch:
         spare=np.zeros((k, 6, n_duals)),
         product=np.zeros((k, k)),
         score=np.zeros(n_duals),
+        gain=np.zeros(9),
     )
 
 

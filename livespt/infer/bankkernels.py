@@ -12,7 +12,7 @@ import math
 from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
 from livespt.infer.batchkernels import add_outer, restart_output, take_spot
 from livespt.infer.stepkernels import start
-from livespt.jit import kernel
+from livespt.jit import inlined, kernel
 
 
 @kernel
@@ -40,7 +40,7 @@ def step_bank(bank, seen, motion, interval, work, step):
     return counted
 
 
-@kernel
+@inlined
 def remember(bank, slot, seen, work):
     """Note this spot in the track's history, with p(state before | state now)."""
     n_states = work.back.shape[0]
@@ -58,7 +58,7 @@ def remember(bank, slot, seen, work):
     bank.n_kept[slot] = min(bank.n_kept[slot] + 1, bank.past_frame.shape[1])
 
 
-@kernel
+@inlined
 def refine(F, work, out):
     """Write the mean over the exposure and its covariance, merged over all branches."""
     n_states = work.back.shape[0]
@@ -79,7 +79,7 @@ def refine(F, work, out):
             out[PYY] += p * (work.refined[j, k, PYY] + y * y)
 
 
-@kernel
+@inlined
 def add_past(bank, slot, frames, p, sums):
     """Add the smoothed p_state of one track at each of `frames` to `sums` (n, K + 1).
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from livespt.infer.arrays import MX, MY, PXX, PXY, PYY
 from livespt.infer.stepkernels import cross_gap, n_steps, observe, start
-from livespt.jit import kernel
+from livespt.jit import inlined, kernel
 
 #: Squared Mahalanobis distance beyond which a link is taken for false (p = 3e-7 if true).
 FALSE_LINK = 30.0
 
 
-@kernel
+@inlined
 def take_spot(F, spot, times, motion, interval, work):
     """Take the next spot of a track into F; `times` is (elapsed, te before, te now).
 
@@ -36,7 +36,7 @@ def take_spot(F, spot, times, motion, interval, work):
     return False
 
 
-@kernel
+@inlined
 def restart_output(spot, motion, work):
     """Make `work` say what a first spot says: the exposure mean is the spot itself."""
     n_states = work.back.shape[0]
@@ -50,7 +50,7 @@ def restart_output(spot, motion, work):
             work.product[j, k] = 1.0 if j == k else 0.0
 
 
-@kernel
+@inlined
 def add_outer(information, score, weight):
     """Add weight s s' to the upper triangle of `information` (score[0] is not part of s)."""
     q = information.shape[0]

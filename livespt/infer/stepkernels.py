@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 
 from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
-from livespt.jit import kernel
+from livespt.jit import inlined
 
 LN_2PI = math.log(2 * math.pi)
 #: Bound on the steps of a gap; longer gaps take longer steps (the chain has forgotten by then).
@@ -31,7 +31,7 @@ MAX_STEPS = 100
 MIN_DARK = -0.2
 
 
-@kernel
+@inlined
 def start(F, spot, te, motion):
     """Begin a track at its first spot under a flat prior: m = x, P = c^2 V + 2 D te / 3."""
     n_states, _, n_duals = F.shape
@@ -52,7 +52,7 @@ def start(F, spot, te, motion):
             F[k, PXY, n_duals - 1] += 2.0 * motion.c2 * spot[4]
 
 
-@kernel
+@inlined
 def diffuse(F, dark, motion):
     """Let each state diffuse unseen for `dark` seconds."""
     n_states, _, n_duals = F.shape
@@ -65,7 +65,7 @@ def diffuse(F, dark, motion):
             F[k, PYY, 1 + k] += grown
 
 
-@kernel
+@inlined
 def branch_missing(F, motion, work):
     """Branch (j -> k) over an interval in which nothing was seen."""
     n_states = F.shape[0]
@@ -76,73 +76,85 @@ def branch_missing(F, motion, work):
                 work.weight[j, k, q] = F[j, LNW, q] + motion.ln_T[j, k, q]
 
 
-@kernel
+@inlined
 def branch_observed(F, spot, te, motion, work):
     """Branch (j -> k) over an exposure that was seen as `spot`; return the least r S^-1 r."""
-    n_states = F.shape[0]
+    n_states, _, n_duals = F.shape
+    branch, weight, refined, gain, ln_T = work.branch, work.weight, work.refined, work.gain, motion.ln_T
     nearest = math.inf
     for j in range(n_states):
         for k in range(n_states):
-            distance = _observe(F[j], spot, 2.0 * motion.D[k] * te, k, motion.c2, work.branch[j, k],
-                                work.weight[j, k], work.refined[j, k])  # fmt: skip
+            h = 2.0 * motion.D[k] * te
+            distance = _observe(F, j, k, spot, h, motion.c2, branch, weight, refined, gain)
             nearest = min(nearest, distance)
-            for q in range(F.shape[2]):
-                work.weight[j, k, q] += F[j, LNW, q] + motion.ln_T[j, k, q]
+            if n_duals > 1:
+                _observe_tangents(F, j, k, spot, h, motion.c2, branch, weight, gain)
+            for q in range(n_duals):
+                weight[j, k, q] += F[j, LNW, q] + ln_T[j, k, q]
     return nearest
 
 
-@kernel
-def _observe(f, spot, h, k, c2, b, lnw, z):
-    """Condition one Gaussian on one spot; h = 2 D_k te. Return r S^-1 r."""
-    vxx, vyy, vxy = spot[2], spot[3], spot[4]
-    pxx, pxy, pyy = f[PXX, 0], f[PXY, 0], f[PYY, 0]
+@inlined
+def _observe(F, j, k, spot, h, c2, branch, weight, refined, gain):
+    """Condition the Gaussian of state j on one spot; h = 2 D_k te. Return r S^-1 r."""
+    pxx, pxy, pyy = F[j, PXX, 0], F[j, PXY, 0], F[j, PYY, 0]
     qxx, qyy = pxx + h / 3.0, pyy + h / 3.0  # covariance of the exposure mean with itself
     cxx, cyy = pxx + 0.5 * h, pyy + 0.5 * h  # ... and with the end of the exposure
-    sxx, sxy, syy = qxx + c2 * vxx, pxy + c2 * vxy, qyy + c2 * vyy
+    sxx, sxy, syy = qxx + c2 * spot[2], pxy + c2 * spot[4], qyy + c2 * spot[3]
     det = sxx * syy - sxy * sxy
-    ixx, ixy, iyy = syy / det, -sxy / det, sxx / det
-    rx, ry = spot[0] - f[MX, 0], spot[1] - f[MY, 0]
+    inverse = 1.0 / det
+    ixx, ixy, iyy = syy * inverse, -sxy * inverse, sxx * inverse
+    rx, ry = spot[0] - F[j, MX, 0], spot[1] - F[j, MY, 0]
     ux, uy = ixx * rx + ixy * ry, ixy * rx + iyy * ry
     distance = rx * ux + ry * uy
     gxx, gxy = cxx * ixx + pxy * ixy, cxx * ixy + pxy * iyy
     gyx, gyy = pxy * ixx + cyy * ixy, pxy * ixy + cyy * iyy
-    b[MX, 0] = f[MX, 0] + cxx * ux + pxy * uy
-    b[MY, 0] = f[MY, 0] + pxy * ux + cyy * uy
-    b[PXX, 0] = pxx + h - (gxx * cxx + gxy * pxy)
-    b[PXY, 0] = pxy - (gxx * pxy + gxy * cyy)
-    b[PYY, 0] = pyy + h - (gyx * pxy + gyy * cyy)
-    lnw[0] = -0.5 * (math.log(det) + distance) - LN_2PI
-    z[MX] = f[MX, 0] + qxx * ux + pxy * uy
-    z[MY] = f[MY, 0] + pxy * ux + qyy * uy
+    branch[j, k, MX, 0] = F[j, MX, 0] + cxx * ux + pxy * uy
+    branch[j, k, MY, 0] = F[j, MY, 0] + pxy * ux + cyy * uy
+    branch[j, k, PXX, 0] = pxx + h - (gxx * cxx + gxy * pxy)
+    branch[j, k, PXY, 0] = pxy - (gxx * pxy + gxy * cyy)
+    branch[j, k, PYY, 0] = pyy + h - (gyx * pxy + gyy * cyy)
+    weight[j, k, 0] = -0.5 * (math.log(det) + distance) - LN_2PI
+    refined[j, k, MX] = F[j, MX, 0] + qxx * ux + pxy * uy
+    refined[j, k, MY] = F[j, MY, 0] + pxy * ux + qyy * uy
     wxx, wxy = qxx * ixx + pxy * ixy, qxx * ixy + pxy * iyy
     wyx, wyy = pxy * ixx + qyy * ixy, pxy * ixy + qyy * iyy
-    z[PXX] = qxx - (wxx * qxx + wxy * pxy)
-    z[PXY] = pxy - (wxx * pxy + wxy * qyy)
-    z[PYY] = qyy - (wyx * pxy + wyy * qyy)
-    axx, axy, ayy = 0.5 * (ux * ux - ixx), ux * uy - ixy, 0.5 * (uy * uy - iyy)
-    last = f.shape[1] - 1
-    for q in range(1, f.shape[1]):
+    refined[j, k, PXX] = qxx - (wxx * qxx + wxy * pxy)
+    refined[j, k, PXY] = pxy - (wxx * pxy + wxy * qyy)
+    refined[j, k, PYY] = qyy - (wyx * pxy + wyy * qyy)
+    gain[0], gain[1], gain[2], gain[3], gain[4], gain[5] = gxx, gxy, gyx, gyy, ux, uy
+    gain[6], gain[7], gain[8] = 0.5 * (ux * ux - ixx), ux * uy - ixy, 0.5 * (uy * uy - iyy)
+    return distance
+
+
+@inlined
+def _observe_tangents(F, j, k, spot, h, c2, branch, weight, gain):
+    """Differentiate `_observe`: linear in the tangents of m, P, in dh and in d c^2."""
+    gxx, gxy, gyx, gyy, ux, uy = gain[0], gain[1], gain[2], gain[3], gain[4], gain[5]
+    axx, axy, ayy = gain[6], gain[7], gain[8]
+    vxx, vyy, vxy = spot[2], spot[3], spot[4]
+    last = F.shape[2] - 1
+    for q in range(1, F.shape[2]):
         dh = h if q == 1 + k else 0.0
         dc = 2.0 * c2 if q == last else 0.0
-        dmx, dmy = f[MX, q], f[MY, q]
-        dpxx, dpxy, dpyy = f[PXX, q], f[PXY, q], f[PYY, q]
+        dmx, dmy = F[j, MX, q], F[j, MY, q]
+        dpxx, dpxy, dpyy = F[j, PXX, q], F[j, PXY, q], F[j, PYY, q]
         dsxx, dsxy, dsyy = dpxx + dh / 3.0 + dc * vxx, dpxy + dc * vxy, dpyy + dh / 3.0 + dc * vyy
         dcxx, dcyy = dpxx + 0.5 * dh, dpyy + 0.5 * dh
         ex, ey = -dmx - dsxx * ux - dsxy * uy, -dmy - dsxy * ux - dsyy * uy
-        b[MX, q] = dmx + dcxx * ux + dpxy * uy + gxx * ex + gxy * ey
-        b[MY, q] = dmy + dpxy * ux + dcyy * uy + gyx * ex + gyy * ey
+        branch[j, k, MX, q] = dmx + dcxx * ux + dpxy * uy + gxx * ex + gxy * ey
+        branch[j, k, MY, q] = dmy + dpxy * ux + dcyy * uy + gyx * ex + gyy * ey
         hxx, hyx = dcxx * gxx + dpxy * gxy, dpxy * gxx + dcyy * gxy  # dC G'
         hxy, hyy = dcxx * gyx + dpxy * gyy, dpxy * gyx + dcyy * gyy
         kxx, kxy = gxx * dsxx + gxy * dsxy, gxx * dsxy + gxy * dsyy  # G dS
         kyx, kyy = gyx * dsxx + gyy * dsxy, gyx * dsxy + gyy * dsyy
-        b[PXX, q] = dpxx + dh - 2.0 * hxx + kxx * gxx + kxy * gxy
-        b[PXY, q] = dpxy - hxy - hyx + kxx * gyx + kxy * gyy
-        b[PYY, q] = dpyy + dh - 2.0 * hyy + kyx * gyx + kyy * gyy
-        lnw[q] = ux * dmx + uy * dmy + axx * dsxx + axy * dsxy + ayy * dsyy
-    return distance
+        branch[j, k, PXX, q] = dpxx + dh - 2.0 * hxx + kxx * gxx + kxy * gxy
+        branch[j, k, PXY, q] = dpxy - hxy - hyx + kxx * gyx + kxy * gyy
+        branch[j, k, PYY, q] = dpyy + dh - 2.0 * hyy + kyx * gyx + kyy * gyy
+        weight[j, k, q] = ux * dmx + uy * dmy + axx * dsxx + axy * dsxy + ayy * dsyy
 
 
-@kernel
+@inlined
 def merge(F, work):
     """Merge the branches (j -> k) over j into state k, moments matched; write F and the score.
 
@@ -180,48 +192,55 @@ def merge(F, work):
             score[q] += share * mean
     score[0] = evidence
     for k in range(n_states):
-        _match(F[k], k, work)
+        _match(F, k, work.branch, weight, back)
         for q in range(1, n_duals):
             F[k, LNW, q] -= score[q]
 
 
-@kernel
-def _match(f, k, work):
-    """Match the moments of the branches into state k; f[LNW] still holds the mean derivative."""
-    f[:5] = 0.0
-    for j in range(work.back.shape[0]):
-        f[MX, 0] += work.back[j, k] * work.branch[j, k, MX, 0]
-        f[MY, 0] += work.back[j, k] * work.branch[j, k, MY, 0]
-    for j in range(work.back.shape[0]):
-        p, b = work.back[j, k], work.branch[j, k]
-        x, y = b[MX, 0] - f[MX, 0], b[MY, 0] - f[MY, 0]
-        pxx, pxy, pyy = b[PXX, 0] + x * x, b[PXY, 0] + x * y, b[PYY, 0] + y * y
-        f[PXX, 0] += p * pxx
-        f[PXY, 0] += p * pxy
-        f[PYY, 0] += p * pyy
-        for q in range(1, f.shape[1]):
-            dp = work.weight[j, k, q] - f[LNW, q]  # d ln p(j | k)
-            dx, dy = b[MX, q], b[MY, q]
-            f[MX, q] += p * (dx + dp * x)
-            f[MY, q] += p * (dy + dp * y)
-            f[PXX, q] += p * (b[PXX, q] + dp * pxx + 2.0 * x * dx)
-            f[PXY, q] += p * (b[PXY, q] + dp * pxy + x * dy + y * dx)
-            f[PYY, q] += p * (b[PYY, q] + dp * pyy + 2.0 * y * dy)
+@inlined
+def _match(F, k, branch, weight, back):
+    """Match the moments of the branches into state k; F[k, LNW] holds the mean derivative."""
+    n_states, _, n_duals = F.shape
+    mx, my = 0.0, 0.0
+    for j in range(n_states):
+        mx += back[j, k] * branch[j, k, MX, 0]
+        my += back[j, k] * branch[j, k, MY, 0]
+    for i in range(5):
+        for q in range(n_duals):
+            F[k, i, q] = 0.0
+    F[k, MX, 0], F[k, MY, 0] = mx, my
+    for j in range(n_states):
+        p = back[j, k]
+        x, y = branch[j, k, MX, 0] - mx, branch[j, k, MY, 0] - my
+        pxx = branch[j, k, PXX, 0] + x * x
+        pxy = branch[j, k, PXY, 0] + x * y
+        pyy = branch[j, k, PYY, 0] + y * y
+        F[k, PXX, 0] += p * pxx
+        F[k, PXY, 0] += p * pxy
+        F[k, PYY, 0] += p * pyy
+        for q in range(1, n_duals):
+            dp = weight[j, k, q] - F[k, LNW, q]  # d ln p(j | k)
+            dx, dy = branch[j, k, MX, q], branch[j, k, MY, q]
+            F[k, MX, q] += p * (dx + dp * x)
+            F[k, MY, q] += p * (dy + dp * y)
+            F[k, PXX, q] += p * (branch[j, k, PXX, q] + dp * pxx + 2.0 * x * dx)
+            F[k, PXY, q] += p * (branch[j, k, PXY, q] + dp * pxy + x * dy + y * dx)
+            F[k, PYY, q] += p * (branch[j, k, PYY, q] + dp * pyy + 2.0 * y * dy)
 
 
-@kernel
+@inlined
 def n_steps(elapsed, interval):
     """Return how many nominal intervals `elapsed` seconds hold, at least one."""
-    return min(max(1, round(elapsed / interval)), MAX_STEPS)
+    return int(min(max(1.0, math.floor(elapsed / interval + 0.5)), MAX_STEPS))
 
 
-@kernel
+@inlined
 def first_dark(elapsed, te, n):
     """Return the dark rest of an observed frame when the next spot comes n intervals later."""
     return max(elapsed / n - te, MIN_DARK * te)
 
 
-@kernel
+@inlined
 def cross_gap(F, elapsed, te, n, motion, work):
     """Bring F from the end of one exposure (length te) to the start of the next, n intervals on.
 
@@ -240,7 +259,7 @@ def cross_gap(F, elapsed, te, n, motion, work):
         chain_back(work)
 
 
-@kernel
+@inlined
 def chain_back(work):
     """Multiply `work.back` onto `work.product`."""
     n_states = work.back.shape[0]
@@ -253,7 +272,7 @@ def chain_back(work):
             work.product[i, k] = work.spare[k, 0, 0]
 
 
-@kernel
+@inlined
 def observe(F, spot, te, motion, work):
     """Take one spot into F; the score is left in `work.score`. Return the least r S^-1 r."""
     nearest = branch_observed(F, spot, te, motion, work)
