@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.journal.columns import from_columns
+from livespt.journal.folder import JournalError
 from livespt.types import (
     SPOT_DTYPE,
     Estimates,
@@ -34,6 +35,7 @@ from livespt.types import (
 )
 
 _MOMENT = [("frame", "i8"), ("t_s", "f8")]
+_MOMENT_BYTES = 16
 
 
 def _with_moment(dtype: np.dtype) -> np.dtype:
@@ -121,10 +123,14 @@ def frame_rows(
 
 
 def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> NDArray[np.void]:
-    rows = np.empty(len(table), dtype)
+    """Copy `table` behind the columns of `moment`; rows are packed, so it is one block each."""
+    n, size = len(table), table.dtype.itemsize
+    rows = np.empty(n, dtype)
     rows["frame"], rows["t_s"] = moment["frame"], moment["t_s"]
-    for name in table.dtype.names or ():
-        rows[name] = table[name]
+    if dtype.itemsize != size + _MOMENT_BYTES or table.dtype.names != (dtype.names or ())[2:]:
+        raise JournalError(f"frame {moment['frame']}: a table has columns {table.dtype.names}")
+    packed = np.ascontiguousarray(table).view(np.uint8).reshape(n, size)
+    rows.view(np.uint8).reshape(n, dtype.itemsize)[:, _MOMENT_BYTES:] = packed
     return rows
 
 
