@@ -30,6 +30,7 @@ from livespt.wire.schema import (
 
 N_EVENTS = 200
 TAIL_FRAMES = 25
+MIN_TAIL_S = 0.3
 ANSWER_COLUMNS = 6  # per state: D, low, high, occupancy, low, high
 WIDEST = 1e3
 QUALITY_COLUMNS = ("precision_um", "sbr", "photons")
@@ -182,7 +183,7 @@ class LiveState:
             self._take_event(message)
         elif isinstance(message, HelloMessage):
             self.hello = message
-            self.tails.span_s = max(TAIL_FRAMES * message.interval_s, 1e-6)
+            self.tails.span_s = max(TAIL_FRAMES * message.interval_s, MIN_TAIL_S)
         elif isinstance(message, StatusMessage):
             self.status = message
         elif isinstance(message, ImageMessage):

@@ -48,7 +48,7 @@ def positions_of(frame: int, t_s: float, table: NDArray[np.void]) -> Positions:
 class Tails:
     """The last `span_s` seconds of every track, in at most `max_rows` positions."""
 
-    def __init__(self, span_s: float = 1.0, max_rows: int = 20_000, max_frames: int = 512) -> None:
+    def __init__(self, span_s: float = 1.0, max_rows: int = 30_000, max_frames: int = 512) -> None:
         self.span_s = span_s
         self.max_rows = max_rows
         self.max_frames = max_frames

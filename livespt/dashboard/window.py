@@ -1,7 +1,7 @@
 """The window: parts laid out, fed at a fixed pace whatever the rate of messages.
 
 A tick every 33 ms takes what the feed holds (a bounded portion), files it in the state and
-redraws the image; numbers and curves follow some six times a second. Nothing is redrawn that has
+redraws the image; numbers and curves follow some four times a second. Nothing is redrawn that has
 not changed.
 """
 
@@ -25,7 +25,7 @@ from livespt.types import LivesptError
 from livespt.wire.schema import AnyMessage
 
 TICK_MS = 33
-SLOW_TICKS = 5
+SLOW_TICKS = 7
 CURVE_POINTS = 512  # at most; a plot is some 700 pixels wide
 SIZE = (1500, 940)
 

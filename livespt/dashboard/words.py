@@ -49,8 +49,9 @@ def percent(value: float) -> str:
 
 
 def percent_span(interval: tuple[float, float]) -> str:
-    """Return an interval of a fraction as "low - high %"."""
-    return f"{100 * interval[0]:.0f} – {100 * interval[1]:.0f} %"
+    """Return an interval of a fraction as "low - high %", with a decimal where it is narrow."""
+    decimals = 1 if interval[1] - interval[0] < 0.03 else 0
+    return f"{100 * interval[0]:.{decimals}f} – {100 * interval[1]:.{decimals}f} %"
 
 
 def clock(seconds: float) -> str:

@@ -13,13 +13,14 @@ from livespt.dashboard import palette
 from livespt.dashboard.qt import QtCore, QtGui, QtWidgets, label, pg
 from livespt.dashboard.state import LiveState
 from livespt.dashboard.tails import Positions, Tails
-from livespt.dashboard.widgets.axes import plot
+from livespt.dashboard.widgets.axes import plot, view_box
 from livespt.wire.schema import HelloMessage, ImageMessage
 
 N_AGES = 5
 _LEVELS_PERCENT = (2.0, 99.8)
 _LEVELS_WEIGHT = 0.2  # of the newest image in the smoothed levels
-_CIRCLE_PX = 17
+_CIRCLE_PIXELS = 7  # camera pixels across ...
+_CIRCLE_SIZES = (10.0, 20.0)  # ... within these sizes on the screen
 
 
 class LiveImage(QtWidgets.QFrame):
@@ -103,16 +104,24 @@ class LiveImage(QtWidgets.QFrame):
                 for curve in self.tails[k]:
                     curve.clear()
             return
+        size = self._circle_size()
         segments = tails.segments(positions)
         bucket = np.minimum((segments.age * N_AGES).astype(np.intp), N_AGES - 1)
         for k, circles in enumerate(self.circles):
             mine = positions.state == k
-            circles.setData(positions.x_um[mine], positions.y_um[mine])
+            circles.setData(positions.x_um[mine], positions.y_um[mine], size=size)
             for age, curve in enumerate(self.tails[k]):
                 part = (segments.state == k) & (bucket == age)
                 curve.setData(
                     segments.x_um[part].ravel(), segments.y_um[part].ravel(), connect="pairs"
                 )
+
+    def _circle_size(self) -> float:
+        """Return the diameter in screen pixels that fits the present zoom."""
+        um_per_px = view_box(self.view).viewPixelSize()[0]
+        if self._framed is None or not um_per_px > 0:
+            return _CIRCLE_SIZES[0]
+        return float(np.clip(_CIRCLE_PIXELS * self._framed.pixel_um / um_per_px, *_CIRCLE_SIZES))
 
     def _show_caption(self, state: LiveState, positions: Positions | None) -> None:
         image = state.image
@@ -133,7 +142,7 @@ class LiveImage(QtWidgets.QFrame):
         for k in range(n_states):
             colour = palette.state_colour(k)
             pen = pg.mkPen(colour, width=1.6)
-            circles = pg.ScatterPlotItem(size=_CIRCLE_PX, pen=pen, brush=None, pxMode=True)
+            circles = pg.ScatterPlotItem(pen=pen, brush=None, pxMode=True)
             curves = [pg.PlotCurveItem(pen=_faded(colour, age)) for age in range(N_AGES)]
             for item in (*curves, circles):
                 self.view.addItem(item)
