@@ -33,6 +33,14 @@ class _ScmosMaps(NamedTuple):
     read_adu: NDArray[np.float32]
 
 
+class _Table(NamedTuple):
+    """The inverse of a distribution, and the background it belongs to."""
+
+    rate_e: float
+    cdf: NDArray[np.float64]
+    guide: NDArray[np.int32]
+
+
 class Readout:
     """Draw the counts of one camera.
 
@@ -51,8 +59,7 @@ class Readout:
         self._camera, self._shape = camera, shape
         self._maps = _maps(camera, shape) if isinstance(camera, Scmos) else None
         self._tabulate = tabulate and camera.shape is None
-        self._rate = -1.0
-        self._electrons = (np.zeros(0), np.zeros(0, np.int32))
+        self._electrons = _Table(-1.0, np.zeros(0), np.zeros(0, np.int32))
         self._counts = self._electrons
 
     def __call__(
@@ -62,34 +69,36 @@ class Readout:
 
         `lit` holds the flat indices of all pixels with photons.
         """
-        if background_e != self._rate:
-            self._retable(background_e)
+        if background_e != self._electrons.rate_e:
+            cdf = poisson_cdf(background_e)
+            self._electrons = _Table(background_e, cdf, inverse_table(cdf))
         adu = np.empty(self._shape, np.uint16)
         flat = adu.reshape(-1)
-        if self._tabulate:
-            cdf, guide = self._counts
-            opticskernels.fill(flat, guide, cdf, rng)
+        if self._tabulate and self._ready(background_e):
+            opticskernels.fill(flat, self._counts.guide, self._counts.cdf, rng)
             flat[lit] = self._read(photons.reshape(-1)[lit], lit, rng)
         else:
             flat[:] = self._read(photons.reshape(-1), slice(None), rng)
         adu.setflags(write=False)
         return adu
 
-    def _retable(self, background_e: float) -> None:
-        self._rate = background_e
-        cdf = poisson_cdf(background_e)
-        self._electrons = cdf, inverse_table(cdf)
-        if self._tabulate:
+    def _ready(self, background_e: float) -> bool:
+        """Make the table of counts for this background, unless that would hold the stream up.
+
+        An EMCCD's takes up to a second: only the first background gets one.
+        """
+        fresh = self._counts.rate_e < 0
+        if self._counts.rate_e != background_e and (fresh or not isinstance(self._camera, Emccd)):
             cdf = count_cdf(self._camera, background_e)
-            self._counts = cdf, inverse_table(cdf)
+            self._counts = _Table(background_e, cdf, inverse_table(cdf))
+        return self._counts.rate_e == background_e
 
     def _read(
         self, photons: NDArray[np.int32], where: NDArray[np.int64] | slice, rng: State
     ) -> NDArray[np.uint16]:
         """Add background electrons to `photons` (m,) of the pixels `where`, and read them out."""
         n, out = np.empty(len(photons), np.int32), np.empty(len(photons), np.uint16)
-        cdf, guide = self._electrons
-        opticskernels.fill(n, guide, cdf, rng)
+        opticskernels.fill(n, self._electrons.guide, self._electrons.cdf, rng)
         n += photons
         camera = self._camera
         if isinstance(camera, Emccd):

@@ -110,13 +110,9 @@ class SimulatedMicroscope:
         """Yield frames in order, events in line with them; call once."""
         self.warm_up()
         yield from self._paced() if self.options.paced else self._unpaced()
-        index = self._count
-        if self._stop.is_set():
-            yield Event("stopped", self._t_s(index), index, 0, "simulation stopped on request")
-        else:
-            yield Event(
-                "ended", self._t_s(index), index, 0, f"simulation ended after {index} frames"
-            )
+        if not self._stop.is_set():
+            n = self._count
+            yield Event("ended", self._t_s(n), n, 0, f"simulation ended after {n} frames")
 
     def close(self) -> None:
         """End the stream, also while it waits for the clock; further calls do nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from livespt.types import LivesptError
@@ -110,14 +111,15 @@ def load_truth(path: str | Path) -> Truth:
     path = Path(path)
     try:
         table, about = _load_npz(path) if path.suffix == ".npz" else _load_parquet(path)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise TruthError(f"{path}: not a truth file: {error}") from None
     numbers = [np.array(about[k]) for k in ("D_um2_s", "occupancy", "rate_per_s")]
     return Truth(table, *numbers, options=about["options"], complete=about["complete"])
 
 
 def _load_npz(path: Path) -> tuple[NDArray[np.void], dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as archive:
+    # opened here: numpy leaves a torn archive's file open
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive["table"], json.loads(str(archive["about"]))
 
 
