@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from livespt.infer.motion import InferError
 from livespt.infer.online import OnlineFilter
+from livespt.infer.smooth import FinalResult, smooth_run, smoothed_dtype
 
-__all__ = ["InferError", "OnlineFilter"]
+__all__ = ["FinalResult", "InferError", "OnlineFilter", "smooth_run", "smoothed_dtype"]

@@ -146,3 +146,48 @@ def bank(capacity: int, n_states: int, n_duals: int, depth: int) -> Bank:
         past_frame=np.full((capacity, depth), -1, np.int64),
         past_back=np.zeros((capacity, depth, n_states, n_states)),
     )
+
+
+class Rows(NamedTuple):
+    """Workspace of the smoother, with room for the rows of the longest track."""
+
+    kind: NDArray[np.int64]  # (rows,)
+    spot: NDArray[np.int64]  # (rows,)
+    dark: Array  # (rows,)
+    state: Array  # (rows, K, 6) filter after each row
+    smooth: Array  # (K, 6) smoothed state; the last column is a probability
+    begin: Array  # (3,)
+    end: Array  # (5,)
+    end_cross: Array  # (4,)
+    mean_cross: Array  # (4,)
+    end_pair: Array  # (K, K, 5)
+    mean_pair: Array  # (K, K, 5)
+    own: Array  # (1, K, 5, 1)
+    joint: Array  # (K, K)
+
+
+class Smoothed(NamedTuple):
+    """What the smoother knows of each spot."""
+
+    position: Array  # (n, 5) mean over the exposure and covariance: x, y, xx, xy, yy
+    p_state: Array  # (n, K)
+
+
+def rows(n: int, n_states: int) -> Rows:
+    """Allocate the smoother's workspace for tracks of up to `n` rows."""
+    k = n_states
+    return Rows(
+        kind=np.zeros(n, np.int64),
+        spot=np.zeros(n, np.int64),
+        dark=np.zeros(n),
+        state=np.zeros((n, k, 6)),
+        smooth=np.zeros((k, 6)),
+        begin=np.zeros(3),
+        end=np.zeros(5),
+        end_cross=np.zeros(4),
+        mean_cross=np.zeros(4),
+        end_pair=np.zeros((k, k, 5)),
+        mean_pair=np.zeros((k, k, 5)),
+        own=np.zeros((1, k, 5, 1)),
+        joint=np.zeros((k, k)),
+    )
