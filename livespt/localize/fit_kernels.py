@@ -27,13 +27,13 @@ class Region(NamedTuple):
     """What a fit reads: one region, flat over its pixels.
 
     `data` is electrons plus read variance (shifted Poisson) or, with a table, where the count
-    lies on its first axis; `var` the read variance; `count` counts less offset; `extra` the
+    lies on its first axis; `var` the read variance; `signal` counts less offset; `extra` the
     light of neighbours in electrons.
     """
 
     data: np.ndarray
     var: np.ndarray
-    count: np.ndarray
+    signal: np.ndarray
     extra: np.ndarray
 
 
@@ -133,7 +133,7 @@ def loglik(theta, side, region, table, scratch, whole):
             light = theta[N] * scratch.along_y[0, i] * scratch.along_x[0, j]
             rate = theta[B] + region.extra[at] + light
             if table.size:
-                total += tables.look_up_loglik(region.data[at], region.count[at], rate, table)
+                total += tables.look_up_loglik(region.data[at], region.signal[at], rate, table)
             else:
                 mu = rate + region.var[at]
                 total += region.data[at] * math.log(mu) - mu
@@ -228,7 +228,7 @@ def climb_damped(theta, low, high, side, region, table, scratch):
     for _ in range(DAMPED_STEPS):
         slopes(theta, side, region, table, scratch)
         hold_at_bounds(theta, low, high, scratch)
-        rose = False
+        rose, value = False, best
         length = 0.0
         while ridge < 1e6 and not rose:
             if factorise(scratch.info, ridge, scratch.free, scratch.factor):
@@ -340,7 +340,7 @@ def prepare(adu, gain, offset, var, table, per_z, region, electrons):
         lowest, highest = min(lowest, value), max(highest, value)
         count = value - offset[at]
         electrons[at] = count / gain[at]
-        region.count[at] = count
+        region.signal[at] = count
         region.var[at] = var[at]
         if table.size:
             region.data[at] = tables.position(count, per_z, table)

@@ -1,0 +1,244 @@
+"""From a frame to spots: detect, then fit, in one pass over the frame.
+
+Each detection gets a square region, shifted inside where it would leave the frame, and a
+five-parameter fit (`livespt.localize.fit`). Molecules closer than a region spoil each other's
+background and position, so the light of the others stands in each fit as known background: as
+detected in the first pass, as fitted in the later ones (a block-wise ascent of the joint
+likelihood). Isolated spots are fitted once.
+
+What a fit says is what the frame said: no result is dropped. A row whose fit ran into another's
+place, a bound or a saturated pixel keeps its numbers and carries its `FitStatus`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.camera import Camera
+from livespt.localize import detect_kernels, detection, frame_kernels
+from livespt.localize import fit as fitting
+from livespt.localize.errors import LocalizeError
+from livespt.localize.fit_kernels import Region, Scratch
+from livespt.localize.frame_kernels import Fits
+from livespt.localize.table import PER_Z
+from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
+
+PASSES = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
+SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
+
+
+class _Space(NamedTuple):
+    """Work space of one thread."""
+
+    detect: detect_kernels.Work
+    region: Region
+    scratch: Scratch
+    buffers: NDArray[np.float64]
+
+
+class Localizer:
+    """Find and fit the molecules of each frame.
+
+    Parameters
+    ----------
+    camera : Camera
+        The pixel model of the whole frame.
+    pixel_um : float
+        Side of a pixel in the sample.
+    sigma_um : float
+        Width of an in-focus spot; fitted widths start here and are free.
+    shape : (int, int)
+        Height and width of the frames.
+    false_per_frame : float
+        Spots to expect in a frame that holds none.
+    roi_px : int
+        Side of the fitted region, odd, 5 to 15.
+
+    Raises
+    ------
+    LocalizeError
+        A parameter is out of range.
+    CameraError
+        The camera's maps have another shape.
+
+    Notes
+    -----
+    Calls are pure and may run on several threads at once: the answer depends on the frame alone.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        pixel_um: float,
+        sigma_um: float,
+        shape: tuple[int, int],
+        *,
+        false_per_frame: float = 0.1,
+        roi_px: int = 9,
+    ) -> None:
+        for key, value in (("pixel_um", pixel_um), ("sigma_um", sigma_um)):
+            if not 0 < value < 100:
+                raise LocalizeError(f"{key}: {value:g}; expected micrometres > 0")
+        fitting.check_side(roi_px)
+        self.pixel_um, self.shape, self.roi_px = float(pixel_um), tuple(shape), int(roi_px)
+        self._camera = camera
+        self._sigma_px = float(sigma_um / pixel_um)
+        self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)
+        maps = fitting.electron_maps(camera)
+        self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
+        self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
+        self._local = threading.local()
+
+    def __call__(self, frame: Frame) -> Spots:
+        """Return all spots of one frame.
+
+        Parameters
+        ----------
+        frame : Frame
+            `adu` (H, W) uint16 of this localizer's shape.
+
+        Returns
+        -------
+        Spots
+            In reading order; see `FitStatus` for the rows that are not OK.
+
+        Raises
+        ------
+        LocalizeError
+            The frame has another shape or dtype.
+        """
+        self._check(frame)
+        space = self._space()
+        fits = self._fit(np.ascontiguousarray(frame.adu), space)
+        table = self._table(fits)
+        return Spots(
+            frame.index, frame.t_s, frame.exposure_s, frame.excitation, table, frame.arrived_s
+        )
+
+    def warm_up(self, progress: Callable[[float], None] | None = None) -> None:
+        """Compile all kernels, or load them from the cache, and make this thread's work space.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with the fraction done, from 0 to 1.
+        """
+        tell = progress or (lambda fraction: None)
+        tell(0.0)
+        fitting.table_for(self._camera)
+        tell(0.3)
+        adu = np.zeros(self.shape, np.uint16)
+        detect_kernels.detect_frame(adu, self._plan, self._space().detect)
+        tell(0.6)
+        found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
+        self._fit_found(adu, found, self._space())
+        tell(1.0)
+
+    def _check(self, frame: Frame) -> None:
+        if frame.adu.shape != self.shape or frame.adu.dtype != np.uint16:
+            raise LocalizeError(
+                f"frame {frame.index}: found {frame.adu.dtype} of shape {frame.adu.shape}; "
+                f"expected uint16 {self.shape}"
+            )
+
+    def _space(self) -> _Space:
+        space = getattr(self._local, "space", None)
+        if space is None:
+            side = self.roi_px
+            space = _Space(
+                detection.make_work(self.shape, self._sigma_px),
+                fitting.make_region(side),
+                fitting.make_scratch(side),
+                np.zeros((4, side * side)),
+            )
+            self._local.space = space
+        return space
+
+    def _fit(self, adu: NDArray[np.uint16], space: _Space) -> Fits:
+        n = detect_kernels.detect_frame(adu, self._plan, space.detect)
+        return self._fit_found(adu, space.detect.found[:n], space)
+
+    def _fit_found(self, adu: NDArray[np.uint16], found: NDArray, space: _Space) -> Fits:
+        n = found.shape[0]
+        starts = found.copy()
+        starts[:, 4] = self._sigma_px
+        fits = Fits(
+            np.zeros((n, 5)),
+            np.zeros((n, 5, 5)),
+            np.zeros(n),
+            np.zeros(n, np.int64),
+            np.zeros(n, np.bool_),
+            np.zeros((n, 2), np.int64),
+            np.zeros(n, np.bool_),
+        )
+        frame_kernels.fit_frame(
+            adu,
+            starts,
+            self._maps,
+            fitting.table_for(self._camera),
+            PER_Z,
+            self._bounds,
+            self.roi_px,
+            PASSES,
+            space.region,
+            space.scratch,
+            space.buffers,
+            fits,
+        )
+        return fits
+
+    def _table(self, fits: Fits) -> NDArray[np.void]:
+        theta, covariance = fits.theta, fits.covariance
+        local = theta.copy()
+        local[:, 0] -= fits.origin[:, 1]
+        local[:, 1] -= fits.origin[:, 0]
+        status = fitting.judge(local, covariance, fits.code, fits.bad, self._bounds, self.roi_px)
+        status[_repeated(theta, status, SAME_SPOT * self._sigma_px)] = FitStatus.OUT_OF_REGION
+        unit = self.pixel_um
+        sd = np.sqrt(np.maximum(np.einsum("kii->ki", covariance), 0.0))
+        columns = (
+            theta[:, 0] * unit,
+            theta[:, 1] * unit,
+            covariance[:, 0, 0] * unit**2,
+            covariance[:, 1, 1] * unit**2,
+            covariance[:, 0, 1] * unit**2,
+            theta[:, 2],
+            theta[:, 3],
+            theta[:, 4] * unit,
+            sd[:, 2],
+            sd[:, 3],
+            sd[:, 4] * unit,
+            fits.loglik,
+        )
+        table = np.zeros(theta.shape[0], SPOT_DTYPE)
+        for name, values in zip(SPOT_DTYPE.names or (), columns, strict=False):
+            table[name] = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        table["status"] = status
+        return table
+
+
+def _same_shape(maps: tuple, shape: tuple[int, int] | None) -> list[NDArray[np.float64]]:
+    full = shape or (1, 1)
+    return [np.broadcast_to(np.asarray(m, np.float64), full) for m in maps]
+
+
+def _repeated(
+    theta: NDArray[np.float64], status: NDArray[np.uint8], nearest_px: float
+) -> NDArray[np.bool_]:
+    """Say which fits landed on another's spot; of each pair the dimmer one."""
+    repeated = np.zeros(status.size, np.bool_)
+    order = np.argsort(theta[:, 1], kind="stable")
+    y = theta[order, 1]
+    ends = np.searchsorted(y, y + nearest_px, side="right")
+    for at in np.flatnonzero(ends > np.arange(y.size) + 1):
+        one = order[at]
+        for other in order[at + 1 : ends[at]]:
+            if abs(theta[one, 0] - theta[other, 0]) < nearest_px:
+                dimmer = one if theta[one, 2] < theta[other, 2] else other
+                repeated[dimmer] = True
+    return repeated & (status == FitStatus.OK)
