@@ -13,6 +13,8 @@ from livespt.link.motion_kernels import TWO_PI, cost_of
 
 #: Bound on a likelihood ratio inside the marginals, so that differences of sums keep digits.
 LARGEST_RATIO = 1e7
+#: Certain links are looked for again while one track in so many gained one.
+SOME = 50
 #: Rounds of message passing in the marginals.
 ROUNDS = 4
 
@@ -113,25 +115,32 @@ def reach_of(
     """
     n_modes = modes.shape[1]
     odds = n_modes * p_seen / ((1.0 - p_seen) * motion.density_um2)
-    reach[0] = np.inf
-    reach[1] = -np.inf
-    reach[2] = np.inf
-    reach[3] = -np.inf
+    x0 = np.inf
+    x1 = -np.inf
+    y0 = np.inf
+    y1 = -np.inf
+    farthest = 0.0
     for k in range(n_modes):
         blur = 2.0 * motion.D_um2_s[k] * exposure_s / 3.0
         pxx = modes[i, k, 3]
         pyy = modes[i, k, 5]
         half = 0.5 * (pxx + pyy)
-        tilt = math.sqrt(0.25 * (pxx - pyy) ** 2 + modes[i, k, 4] ** 2)
-        peak = odds * modes[i, k, 0] / (TWO_PI * (max(half - tilt, 0.0) + blur + frame[8]))
-        if peak <= 1.0:
+        tilt = 0.5 * abs(pxx - pyy) + abs(modes[i, k, 4])  # bounds that of the eigenvalues
+        a = odds * modes[i, k, 0]
+        least = TWO_PI * (max(half - tilt, 0.0) + blur + frame[8])
+        if a <= least:
             continue
-        d2 = 2.0 * (half + tilt + blur + frame[9]) * math.log(peak)
-        d = math.sqrt(min(d2, odds * modes[i, k, 0] / (math.pi * math.e)))
-        reach[0] = min(reach[0], modes[i, k, 1] - d)
-        reach[1] = max(reach[1], modes[i, k, 1] + d)
-        reach[2] = min(reach[2], modes[i, k, 2] - d)
-        reach[3] = max(reach[3], modes[i, k, 2] + d)
+        d2 = 2.0 * (half + tilt + blur + frame[9]) * math.log(a / least)
+        farthest = max(farthest, min(d2, a / (math.pi * math.e)))
+        x0 = min(x0, modes[i, k, 1])
+        x1 = max(x1, modes[i, k, 1])
+        y0 = min(y0, modes[i, k, 2])
+        y1 = max(y1, modes[i, k, 2])
+    d = math.sqrt(farthest)
+    reach[0] = x0 - d
+    reach[1] = x1 + d
+    reach[2] = y0 - d
+    reach[3] = y1 + d
 
 
 @kernel
@@ -252,8 +261,8 @@ def choose(
         sheet.column[j] = -1
     for i in range(n_live):
         bank.spot[i] = -1
-    while fix_certain(bank, n_live, n, edges, sheet) > 0:
-        pass
+    while SOME * fix_certain(bank, n_live, n, edges, sheet) > n_live:
+        pass  # each link fixed may make others certain
     lowest = 0.0
     for e in range(edges.start[n_live]):
         lowest = min(lowest, edges.cost[e])

@@ -53,8 +53,8 @@ def back(
 ) -> tuple[int, int]:  # fmt: skip
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
-    `track_id` and `p_link` are filled in the rows' order. `tally` gains: expected new spots,
-    newborns looked for, newborns found again.
+    `track_id` and `p_link` are filled in the rows' order; `tally` gains the expected number of
+    spots that continue no track, `counts` the expected switches.
 
     Returns
     -------
@@ -67,15 +67,10 @@ def back(
         tally[0] += sheet.p[j]
     for i in range(n_live):
         j = bank.spot[i]
-        newborn = bank.n_spots[i] == 1
-        if newborn:
-            tally[1] += bank.life[i, 0] + bank.life[i, 1]
         if j < 0:
             miss(bank, i, motion, elapsed.exposure_s)
             continue
         p = marginal_of(edges, i, j)
-        if newborn:
-            tally[2] += p
         track_id[sheet.row[j]] = bank.track_id[i]
         p_link[sheet.row[j]] = p
         follow(bank, i, sheet.spots, j, motion, elapsed, scratch)

@@ -20,10 +20,11 @@ GENERIC_D_UM2_S = (0.005, 0.063, 0.8, 10.0)
 P_SWITCH, P_DETECT, P_OFF, P_ON, P_BLEACH = 0.05, 0.95, 0.02, 0.3, 0.01
 #: Share of counts that a frame forgets: motion is slow to change, the density is not.
 FORGET_MOTION, FORGET_DENSITY = 1 / 500, 1 / 50
-#: Prior counts: steps per mode, frames of density, newborns.
-PRIOR_STEPS, PRIOR_FRAMES, PRIOR_BORN = 10.0, 3.0, 10.0
-#: Share of spots that are new, and share of these that are real, before anything is learned.
-NEW_SHARE, REAL_SHARE = 0.1, 0.6
+#: Prior counts: steps per mode, frames of density.
+PRIOR_STEPS, PRIOR_FRAMES = 10.0, 3.0
+#: Share of spots that are new before anything is learned, and share of these that are real: low
+#: enough that a stray is given up after one frame without it.
+NEW_SHARE, REAL_SHARE = 0.1, 0.4
 #: Least extent that an unknown field is taken to have.
 LEAST_FIELD_UM = 10.0
 #: No mode is ruled out for good.
@@ -56,11 +57,10 @@ class Learner:
         self._p_bleach = overrides.p_bleach or P_BLEACH
         self._field_um = field_um
         self._corners_um = (math.inf, math.inf, -math.inf, -math.inf)
-        #: Filled by the kernel: expected switches; new spots, newborns looked for and found.
+        #: Filled by the kernel: expected switches, expected new spots.
         self.counts: F8 = np.zeros((n_modes, n_modes))
-        self.tally: F8 = np.zeros(3)
+        self.tally: F8 = np.zeros(1)
         self._n_new, self._n_new_frames = 0.0, 0.0
-        self._n_born, self._n_confirmed = 0.0, 0.0
         self._n_spots, self._n_frames = 0.0, 0.0
         self._seen = 0
         self._refresh()
@@ -84,12 +84,8 @@ class Learner:
             a0, b0, a1, b1 = self._corners_um
             self._corners_um = (min(a0, x0), min(b0, y0), max(a1, x1), max(b1, y1))
         if had_tracks:
-            new, born, confirmed = self.tally.tolist()
-            self._n_new = keep * self._n_new + new
+            self._n_new = keep * self._n_new + float(self.tally[0])
             self._n_new_frames = keep * self._n_new_frames + 1.0
-            keep = 1.0 - FORGET_MOTION
-            self._n_born = keep * self._n_born + born
-            self._n_confirmed = keep * self._n_confirmed + confirmed
         self.tally[:] = 0.0
         self._seen += 1
         if self._seen % REFRESH == 0:

@@ -10,8 +10,8 @@ from livespt.jit import kernel
 from livespt.link.bank import F8, Bank, Elapsed, Motion
 
 TWO_PI = 2.0 * math.pi
-#: -ln of a likelihood below which a mode cannot matter.
-NEGLIGIBLE = 40.0
+#: Squared distance, in variances, beyond which a mode cannot matter: exp(-FAR / 2) = 4e-18.
+FAR = 80.0
 #: No mode dies for good.
 LEAST_WEIGHT = 1e-12
 
@@ -111,10 +111,11 @@ def cost_of(
         c = modes[i, k, 5] + blur + spots[j, 4]
         dx = spots[j, 0] - modes[i, k, 1]
         dy = spots[j, 1] - modes[i, k, 2]
-        root = 1.0 / math.sqrt(a * c - b * b)
-        half = 0.5 * root * root * (c * dx * dx - 2.0 * b * dx * dy + a * dy * dy)
-        if half < NEGLIGIBLE:
-            total += modes[i, k, 0] * math.exp(-half) * root
+        det = a * c - b * b
+        square = c * dx * dx - 2.0 * b * dx * dy + a * dy * dy
+        if square < FAR * det:
+            root = 1.0 / math.sqrt(det)
+            total += modes[i, k, 0] * math.exp(-0.5 * square * root * root) * root
     ratio = p_seen * total / ((1.0 - p_seen) * motion.density_um2 * TWO_PI)
     if ratio <= 0.0:
         return math.inf
