@@ -16,6 +16,7 @@ good if and only if its seal holds, and a segment is good up to its first bad me
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -160,11 +161,12 @@ def next_message(file: BinaryIO, before: Message | None = None) -> tuple[Message
     head, seal = _find_seal(file)
     if seal is None:
         return None, b""
-    data = head + file.read(max(int(seal[2]) - len(head), 0))
-    at = seal.start(1)
+    length, number, at = int(seal[2]), int(seal[4]), seal.start(1)
+    if not len(head) <= length <= os.fstat(file.fileno()).st_size - start:
+        return None, b""  # looked at before it is read: a damaged length may ask for terabytes
+    data = head + file.read(length - len(head))
     crc = zlib.crc32(data[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(data[:at])))
-    number = int(seal[4])
-    if len(data) != int(seal[2]) or crc != int(seal[1], 16):
+    if len(data) != length or crc != int(seal[1], 16):
         return None, b""
     if before is not None and number != before.number + 1:
         return None, b""

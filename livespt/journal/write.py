@@ -49,6 +49,7 @@ MAX_AGE_S = 0.04
 SYNC_S = 1.0
 RETRY_S = 0.25
 BACKLOG_BYTES = 128 << 20
+_NEVER = float("inf")
 
 
 class Journal:
@@ -98,7 +99,7 @@ class Journal:
         self._rows: dict[str, list[NDArray[np.void]]] = defaultdict(list)
         self._rows_lock = threading.Lock()  # held for microseconds
         self._disk_lock = threading.Lock()  # held while encoding and writing
-        self._oldest_s = float("inf")
+        self._oldest_s = self._writing_s = _NEVER  # of the rows gathered, and being written
         self._retry_s = 0.0
         self._broken: BaseException | None = None
         self._appenders: dict[str, Appender] = {}
@@ -132,21 +133,22 @@ class Journal:
             The three do not belong together, the journal is closed, or the disk has refused
             for so long that `BACKLOG_BYTES` wait.
         """
+        began_s = time.monotonic()
         if not spots.frame == links.frame == estimates.frame:
             frames = f"{spots.frame}, {links.frame}, {estimates.frame}"
             raise JournalError(f"{self.folder}: spots, links, estimates of frames {frames}")
         if len(links.track_id) != len(spots.table):
             n, m = len(spots.table), len(links.track_id)
             raise JournalError(f"{self.folder}: frame {spots.frame}: {n} spots and {m} links")
-        self._add(streams.frame_rows(spots, links, estimates, latency_ms))
+        self._add(streams.frame_rows(spots, links, estimates, latency_ms), began_s)
 
     def event(self, event: Event) -> None:
         """Write down one event."""
-        self._add({"events": streams.event_row(event)})
+        self._add({"events": streams.event_row(event)}, time.monotonic())
 
     def counters(self, *, t_s: float, **values: float) -> None:
         """Write down counters by name."""
-        self._add({"counters": streams.counter_rows(t_s, values)})
+        self._add({"counters": streams.counter_rows(t_s, values)}, time.monotonic())
 
     def commit(self) -> None:
         """Bring all rows to the disk before returning.
@@ -232,15 +234,17 @@ class Journal:
         about = {**self._about, "status": status, "ended": now(), "rows": self.n_rows}
         write_json(self.folder / RUN_FILE, about)
 
-    def _add(self, rows: dict[str, NDArray[np.void]]) -> None:
+    def _add(self, rows: dict[str, NDArray[np.void]], began_s: float) -> None:
+        """Gather rows handed over at `began_s`; return only when none waits for too long."""
         self._check()
         with self._rows_lock:
             for name, table in rows.items():
                 if len(table):
                     self._rows[name].append(table)
-            self._oldest_s = min(self._oldest_s, time.monotonic())
-        if time.monotonic() - self._oldest_s > MAX_AGE_S:
-            self._flush()
+            self._oldest_s = min(self._oldest_s, began_s)
+            oldest_s = min(self._oldest_s, self._writing_s)
+        if time.monotonic() - oldest_s > MAX_AGE_S:
+            self._flush()  # waits for the thread's write, if that is what takes so long
 
     def _check(self) -> None:
         if self._closing.is_set():
@@ -259,12 +263,13 @@ class Journal:
         with self._disk_lock:
             with self._rows_lock:
                 rows, self._rows = self._rows, defaultdict(list)
-                self._oldest_s = float("inf")
+                self._writing_s, self._oldest_s = self._oldest_s, _NEVER
             for name in streams.NAMES:
                 if tables := rows.get(name):
                     self._encode(name, tables)
             if force or time.monotonic() >= self._retry_s:
                 self._drain()
+            self._writing_s = _NEVER
 
     def _encode(self, name: str, tables: list[NDArray[np.void]]) -> None:
         dtype = tables[0].dtype
@@ -296,7 +301,7 @@ class Journal:
                 return
 
     def _tick(self) -> None:
-        if self._oldest_s < float("inf") or self.trouble:
+        if self._oldest_s < _NEVER or self.trouble:
             self._flush()
 
     def _sync(self) -> None:
