@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from livespt.config import Positive, Section
 from livespt.sources.base import SourceError
 
+#: A camera says that it has stopped a little before its thread has; unloading it in between ends
+#: the whole process (seen with DemoCamera in 1 of 5 runs), so that a door waits before it does.
+SETTLE_S = 0.1
 _CAMERA_DEVICE = 2  # MM::CameraDevice
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from livespt.config import parse
 from livespt.sources.base import SourceError, need
-from livespt.sources.coresetup import CameraOptions, one_line
+from livespt.sources.coresetup import SETTLE_S, CameraOptions, one_line
 from livespt.sources.coretap import CoreTap
 
 EXTRA = "micromanager"
@@ -85,6 +86,7 @@ class SnakeDoor:
         """Shut the core down, if this door started it."""
         if self.owned:
             self.owned = False
+            time.sleep(SETTLE_S)
             _stop_core()
 
 

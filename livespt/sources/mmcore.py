@@ -6,6 +6,7 @@ The same tap as `livespt.sources.micromanager`, for whoever already drives the m
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from livespt.config import parse
 from livespt.sources.base import SourceError, need
-from livespt.sources.coresetup import CameraOptions, one_line
+from livespt.sources.coresetup import SETTLE_S, CameraOptions, one_line
 from livespt.sources.coretap import CoreTap
 from livespt.sources.micromanager import EXTRA, adapter_folder, config_file
 
@@ -43,6 +44,7 @@ class PlusDoor:
         """Unload the devices, if this door loaded them."""
         if self.owned:
             self.owned = False
+            time.sleep(SETTLE_S)
             self.core.unloadAllDevices()
 
 
