@@ -1,7 +1,8 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Matched filter, noise level and local maxima over one frame (theory: `livespt.localize.detection`).
+"""Matched filter, noise level and local maxima of one frame.
 
-Images are float32 with a border of zeros, so that no loop has a branch for the frame's edge.
+Theory: `livespt.localize.detection`. Images are float32 with a border of zeros, so that no loop
+has a branch for the frame's edge.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Work(NamedTuple):
     filtered: np.ndarray
     levels: np.ndarray  # (ty, tx)
     smooth: np.ndarray  # (ty, tx)
-    columns: np.ndarray  # (3, W + 2 pad)
+    columns: np.ndarray  # (4, W + 2 pad)
     found: np.ndarray  # (capacity, 5): x, y, photons, background, limit exceeded by
 
 
@@ -65,25 +66,41 @@ def to_electrons(adu, plan, pad, light):
 
 
 @kernel
-def tile_levels(light, height, width, pad, tile_var, excess, levels):
+def clipped_mean(light, y0, y1, x0, x1, stride, limit, sums):
+    """Return the mean of what lies below `limit` in every `stride`-th row of a rectangle.
+
+    Columns are summed apart, in `sums` (2, x1 - x0), so that the loop runs in lanes.
+    """
+    wide = x1 - x0
+    totals, counts = sums[0, :wide], sums[1, :wide]
+    totals[:] = np.float32(0.0)
+    counts[:] = np.float32(0.0)
+    for y in range(y0, y1, stride):
+        row = light[y, x0:x1]
+        for x in range(wide):
+            keep = np.float32(1.0) if row[x] < limit else np.float32(0.0)
+            totals[x] += keep * row[x]
+            counts[x] += keep
+    total, n = 0.0, 0.0
+    for x in range(wide):
+        total += totals[x]
+        n += counts[x]
+    return total / max(n, 1.0)
+
+
+@kernel
+def tile_levels(light, height, width, pad, tile_var, excess, sums, levels):
     """Fill the background of each tile: the mean of what is not brighter than background can be."""
-    for ty in range(levels.shape[0]):
-        y0, y1 = ty * height // levels.shape[0], (ty + 1) * height // levels.shape[0]
-        for tx in range(levels.shape[1]):
-            x0, x1 = tx * width // levels.shape[1], (tx + 1) * width // levels.shape[1]
+    n_y, n_x = levels.shape
+    for ty in range(n_y):
+        y0, y1 = ty * height // n_y + pad, (ty + 1) * height // n_y + pad
+        for tx in range(n_x):
+            x0, x1 = tx * width // n_x + pad, (tx + 1) * width // n_x + pad
             limit = np.float32(3e38)
-            level = np.float32(0.0)
-            for _ in range(4):
-                total, n = np.float32(0.0), np.int32(0)
-                for y in range(y0, y1):
-                    row = light[y + pad]
-                    for x in range(x0 + pad, x1 + pad):
-                        value = row[x]
-                        keep = value < limit
-                        total += value if keep else np.float32(0.0)
-                        n += np.int32(keep)
-                level = total / np.float32(max(n, 1))
-                noise = excess * max(level, np.float32(0.0)) + tile_var[ty, tx]
+            level = 0.0
+            for stride in (4, 4, 2, 1):
+                level = clipped_mean(light, y0, y1, x0, x1, stride, limit, sums)
+                noise = excess * max(level, 0.0) + tile_var[ty, tx]
                 limit = np.float32(level + CLIP_SDS * math.sqrt(noise) + CLIP_E)
             levels[ty, tx] = level
 
@@ -119,21 +136,27 @@ def level_at(levels, y, x, height, width):
 
 @kernel
 def level_row(levels, y, height, width, pad, out):
-    """Fill one row of interpolated levels, a straight ramp between tile centres."""
-    n_x = levels.shape[1]
-    step = width / n_x
+    """Fill one row of interpolated levels: straight ramps between tile centres."""
+    n_y, n_x = levels.shape
+    v = min(max((y + 0.5) * n_y / height - 0.5, 0.0), n_y - 1.0)
+    j = min(int(v), max(n_y - 2, 0))
+    upper, lower = levels[j], levels[min(j + 1, n_y - 1)]
+    share, step = v - j, width / n_x
     start = 0
-    for i in range(n_x + 1):
-        end = width if i == n_x else min(int(math.ceil((i + 0.5) * step - 0.5)), width)
-        if end <= start:
-            continue
-        first = level_at(levels, y, start, height, width)
-        last = level_at(levels, y, end - 1, height, width)
-        slope = np.float32((last - first) / max(end - 1 - start, 1))
-        base = np.float32(first)
-        for x in range(end - start):
-            out[pad + start + x] = base + slope * np.float32(x)
-        start = end
+    left = upper[0] * (1.0 - share) + lower[0] * share
+    for i in range(n_x + 1):  # ramp i ends at the centre of tile i; the last runs to the edge
+        right = left
+        end = width
+        if i < n_x:
+            right = upper[i] * (1.0 - share) + lower[i] * share
+            end = min(math.ceil((i + 0.5) * step - 0.5), width)
+        slope = (right - left) / step
+        base = np.float32(left + slope * (start - (i - 0.5) * step + 0.5))
+        gain = np.float32(slope)
+        part = out[pad + start : pad + end]
+        for x in range(part.size):
+            part[x] = base + gain * np.float32(x)
+        start, left = end, right
 
 
 @kernel
@@ -142,52 +165,88 @@ def flatten(light, height, width, pad, levels, tile_var, excess, ramp, clipped):
     n_y, n_x = levels.shape
     for y in range(height):
         level_row(levels, y, height, width, pad, ramp)
-        row, low = light[y + pad], clipped[y + pad]
         ty = min(y * n_y // height, n_y - 1)
         for tx in range(n_x):
             noise = excess * max(levels[ty, tx], np.float32(0.0)) + tile_var[ty, tx]
             limit = np.float32(CLIP_SDS * math.sqrt(noise) + CLIP_E)
             x0, x1 = tx * width // n_x + pad, (tx + 1) * width // n_x + pad
-            for x in range(x0, x1):
-                value = row[x] - ramp[x]
+            row, low, slope = light[y + pad, x0:x1], clipped[y + pad, x0:x1], ramp[x0:x1]
+            for x in range(x1 - x0):
+                value = row[x] - slope[x]
                 row[x] = value
-                low[x] = min(value, limit)
+                low[x] = value if value < limit else limit
+
+
+@kernel
+def add_scaled(out, source, weight):
+    """Add weight * source to `out` (the plain slices let the loop run in lanes)."""
+    for x in range(out.size):
+        out[x] += weight * source[x]
+
+
+@kernel
+def set_scaled(out, source, weight):
+    """Set `out` to weight * source."""
+    for x in range(out.size):
+        out[x] = weight * source[x]
+
+
+@kernel
+def add_pair(out, one, other, weight):
+    """Add weight * (one + other) to `out`: two taps of a symmetric filter."""
+    for x in range(out.size):
+        out[x] += weight * (one[x] + other[x])
 
 
 @kernel
 def matched_filter(light, clipped, height, width, pad, weights, box, columns, filtered):
     """Fill `filtered` with the Gaussian mean of `light` less the box mean of `clipped`."""
     radius = weights.size // 2
-    area = np.float32(1.0 / (2 * box + 1) ** 2)
-    tall, wide, sums = columns[0], columns[1], columns[2]
-    full = light.shape[1]
+    area = np.float32(-1.0 / (2 * box + 1) ** 2)
+    one, minus = np.float32(1.0), np.float32(-1.0)
+    tall, sums = columns[0], columns[1]
     sums[:] = np.float32(0.0)
     for y in range(pad - box, pad + box):
-        for x in range(full):
-            sums[x] += clipped[y, x]
+        add_scaled(sums, clipped[y], one)
     for y in range(pad, pad + height):
-        enter, leave = clipped[y + box], clipped[y - box - 1]
-        for x in range(full):
-            sums[x] += enter[x] - leave[x]
-        tall[:] = np.float32(0.0)
-        for k in range(weights.size):
-            weight, source = weights[k], light[y + k - radius]
-            for x in range(full):
-                tall[x] += weight * source[x]
-        total = np.float32(0.0)
-        for x in range(pad - box, pad + box + 1):
-            total += sums[x]
-        for x in range(pad, pad + width):
-            wide[x] = total
-            total += sums[x + box + 1] - sums[x - box]
-        out = filtered[y]
-        for x in range(pad, pad + width):
-            out[x] = -area * wide[x]
-        for k in range(weights.size):
-            weight = weights[k]
-            shift = k - radius
-            for x in range(pad, pad + width):
-                out[x] += weight * tall[x + shift]
+        add_scaled(sums, clipped[y + box], one)
+        set_scaled(tall, light[y], weights[radius])
+        for k in range(1, radius + 1):
+            add_pair(tall, light[y - k], light[y + k], weights[radius + k])
+        out = filtered[y, pad : pad + width]
+        box_rows(sums, pad, width, box, area, columns[2], columns[3], out)
+        add_scaled(out, tall[pad : pad + width], weights[radius])
+        for k in range(1, radius + 1):
+            before, after = tall[pad - k : pad - k + width], tall[pad + k : pad + k + width]
+            add_pair(out, before, after, weights[radius + k])
+        add_scaled(sums, clipped[y - box], minus)
+
+
+@kernel
+def box_rows(sums, pad, width, box, scale, doubled, spare, out):
+    """Fill `out` with scale times the sum of 2 box + 1 neighbours, by doubling the window.
+
+    Sums of 2, 4, 8, ... neighbours follow from each other; the window is put together from its
+    binary digits. All steps run in lanes, which a running sum cannot.
+    """
+    n = sums.size
+    length = 2 * box + 1
+    set_scaled(out, sums[pad - box : pad - box + width], scale)  # the length is odd
+    doubled[:] = sums
+    done, power = 1, 1
+    while power <= length:
+        if power > 1 and length & power:
+            first = pad - box + done
+            add_scaled(out, doubled[first : first + width], scale)
+            done += power
+        if 2 * power > length:
+            break
+        span = n - power
+        head, tail, target = doubled[:span], doubled[power:n], spare[:span]
+        for x in range(span):
+            target[x] = head[x] + tail[x]
+        doubled, spare = spare, doubled
+        power *= 2
 
 
 @kernel
@@ -266,7 +325,16 @@ def detect_frame(adu, plan, work):
     height, width = adu.shape
     to_electrons(adu, plan, plan.pad, work.light)
     excess = plan.excess
-    tile_levels(work.light, height, width, plan.pad, plan.tile_var, excess, work.smooth)
+    tile_levels(
+        work.light,
+        height,
+        width,
+        plan.pad,
+        plan.tile_var,
+        excess,
+        work.columns,
+        work.smooth,
+    )
     smooth_levels(work.smooth, work.levels)
     flatten(
         work.light,

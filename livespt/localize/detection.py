@@ -16,6 +16,7 @@ camera's offset changes nothing.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,7 +121,7 @@ def make_plan(
         log_levels=np.log(levels),
         log_vars=log_vars,
         limits=limits(kernel, sds, levels, np.exp(log_vars), excess),
-        excess=np.float32(excess),
+        excess=float(excess),
         box=box,
         pad=box + 1,
         response=float(np.sum(spot * kernel)),
@@ -132,11 +133,17 @@ def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
     pad = filter_weights(sigma_px)[1] + 1
     padded = (shape[0] + 2 * pad, shape[1] + 2 * pad)
     tiles = _n_tiles(shape)
-    images = (np.zeros(padded, np.float32) for _ in range(3))
-    levels = (np.zeros(tiles, np.float32) for _ in range(2))
-    columns = np.zeros((3, padded[1]), np.float32)
+    columns = np.zeros((4, padded[1]), np.float32)
     capacity = max(64, shape[0] * shape[1] // 12)
-    return Work(*images, *levels, columns, np.zeros((capacity, 5)))
+    return Work(
+        np.zeros(padded, np.float32),
+        np.zeros(padded, np.float32),
+        np.zeros(padded, np.float32),
+        np.zeros(tiles, np.float32),
+        np.zeros(tiles, np.float32),
+        columns,
+        np.zeros((capacity, 5)),
+    )
 
 
 def _map(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -153,7 +160,7 @@ def _tile_means(var: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.
         return np.full((n_y, n_x), float(var), np.float32)
     rows = [var[i * shape[0] // n_y : (i + 1) * shape[0] // n_y] for i in range(n_y)]
     cut = [i * shape[1] // n_x for i in range(n_x + 1)]
-    means = [[row[:, a:b].mean() for a, b in zip(cut, cut[1:], strict=False)] for row in rows]
+    means = [[row[:, a:b].mean() for a, b in pairwise(cut)] for row in rows]
     return np.array(means, np.float32)
 
 

@@ -101,8 +101,8 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
         out.theta[k, B] = max(found[k, 3], bounds[0, B])
         out.theta[k, S] = width0[k]
         half = side // 2
-        out.origin[k, 0] = min(max(int(round(found[k, 1])) - half, 0), height - side)
-        out.origin[k, 1] = min(max(int(round(found[k, 0])) - half, 0), width - side)
+        out.origin[k, 0] = min(max(round(found[k, 1]) - half, 0), height - side)
+        out.origin[k, 1] = min(max(round(found[k, 0]) - half, 0), width - side)
     for turn in range(passes):
         for k in range(n):
             if turn > 0 and not out.crowded[k]:

@@ -85,7 +85,8 @@ class Localizer:
             if not 0 < value < 100:
                 raise LocalizeError(f"{key}: {value:g}; expected micrometres > 0")
         fitting.check_side(roi_px)
-        self.pixel_um, self.shape, self.roi_px = float(pixel_um), tuple(shape), int(roi_px)
+        self.pixel_um, self.roi_px = float(pixel_um), int(roi_px)
+        self.shape = (int(shape[0]), int(shape[1]))
         self._camera = camera
         self._sigma_px = float(sigma_um / pixel_um)
         self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)

@@ -20,6 +20,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
@@ -53,7 +55,8 @@ def _both_below(z: Array, rho1: float, rho2: float) -> Array:
     spread = np.sqrt(1.0 - rho1**2)
     partial = np.clip((rho2 - rho1**2) / spread**2, -0.999, 0.999)
     scaled = z * (1.0 - rho1) / spread
-    law = multivariate_normal(np.zeros(2), [[1.0, partial], [partial, 1.0]])
+    shape: Any = np.array([[1.0, partial], [partial, 1.0]])
+    law = multivariate_normal(np.zeros(2), shape)
     return np.atleast_1d(law.cdf(np.column_stack([scaled, scaled])))
 
 
@@ -74,7 +77,8 @@ def limits(weights: Array, sds: float, levels: Array, read_vars: Array, excess: 
         Excess noise factor F; 1 for cameras without multiplication.
     """
     # pixels of equal weight count once: the kernel is symmetric
-    values, counts = np.unique(np.round(weights, 9), return_counts=True)
+    values, repeats = np.unique(np.round(weights, 9), return_counts=True)
+    counts = repeats.astype(np.float64)
     out = np.empty((levels.size, read_vars.size))
     for i, level in enumerate(levels):
         for j, read_var in enumerate(read_vars):
