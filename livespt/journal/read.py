@@ -163,6 +163,23 @@ class Run:
                 found.append(f"{self.folder}: {stream}: {rows} of {expected} rows can be read")
         return found
 
+    def linked(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return `spots` and `links` row by row beside each other, whole frames only.
+
+        The streams themselves need not be of one length in a damaged folder: where a batch of
+        one is lost, its frames are left out of both here.
+        """
+        numbers, expected = self.frames["frame"], self.frames["n_spots"]
+        whole = numbers
+        for stream in (self.spots, self.links):
+            found, counts = np.unique(stream["frame"], return_counts=True)
+            here = np.zeros(len(numbers), np.int64)
+            _, left, right = np.intersect1d(numbers, found, return_indices=True)
+            here[left] = counts[right]
+            whole = np.intersect1d(whole, numbers[here == expected])
+        pair = (self.spots, self.links)
+        return tuple(rows[np.isin(rows["frame"], whole)] for rows in pair)  # type: ignore[return-value]
+
     def iter_spots(self) -> Iterator[tuple[Spots, Links]]:
         """Yield each frame as the linker and the filter had it, for exact replays.
 

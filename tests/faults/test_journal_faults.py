@@ -212,6 +212,29 @@ def test_a_batch_cut_out_of_the_middle_is_seen(small_run):
     assert len(list(read_run(folder).iter_spots())) == 2
 
 
+def test_spots_and_links_stay_beside_each_other_when_one_of_them_lost_a_batch(tmp_path):
+    journal = Journal(tmp_path, "", INFO, rotate_mb=0.002)
+    frames = frames_of(12)
+    for frame in frames:
+        journal.append(*frame)
+        journal.commit()
+    journal.close({})
+    first = journal.folder / "spots-0000.arrows"
+    whole, last = first.read_bytes(), scan_file(first).batches[-1]
+    first.write_bytes(whole[: last.start + 5])
+    recover(journal.folder)
+    run = read_run(journal.folder)
+    assert len(run.spots) < len(run.links)
+    spots, links = run.linked()
+    assert len(spots) == len(links) == len(run.spots)
+    assert spots["frame"].tolist() == links["frame"].tolist()
+    truth = {int(frame[0].frame): frame for frame in frames}
+    for number in np.unique(spots["frame"]):
+        here = spots["frame"] == number
+        assert spots["x_um"][here].tolist() == truth[number][0].table["x_um"].tolist()
+        assert links["track_id"][here].tolist() == truth[number][1].track_id.tolist()
+
+
 @settings(max_examples=40, deadline=None)
 @given(junk=st.binary(max_size=400))
 def test_junk_for_a_segment_is_set_aside_not_read(small_run, junk):
