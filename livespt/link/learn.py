@@ -1,7 +1,8 @@
 """What the linker learns as it goes: modes, switching, and the density of new spots.
 
-All are recursive counts with a slow forgetting, started from weak prior counts, so that one
-molecule and ten thousand need no setting (SCIENCE 7). An override fixes its figure for good.
+All are recursive counts, started from weak prior counts, that forget as news comes in: one
+molecule and ten thousand, a crowd and a sparse field need no setting (SCIENCE 7). An override
+fixes its figure for good.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ from livespt.link.bank import F8, Motion
 GENERIC_D_UM2_S = (0.005, 0.063, 0.8, 10.0)
 #: Switching per frame before anything is learned; photophysics for good.
 P_SWITCH, P_DETECT, P_OFF, P_ON, P_BLEACH = 0.05, 0.95, 0.02, 0.3, 0.01
-#: Share of counts that a frame forgets: motion is slow to change, the density is not.
-FORGET_MOTION, FORGET_DENSITY = 1 / 500, 1 / 50
+#: Most and least share that one frame forgets of the density of new spots.
+FORGET_DENSITY = (1 / 50, 1 / 500)
+#: Most share that one frame forgets of the switching: it is slow to change.
+FORGET_MOTION = 1 / 500
+#: So much news has to come in before the old may be forgotten: switching steps, new spots.
+MEMORY_STEPS, MEMORY_NEW = 5000.0, 20.0
 #: Prior counts: steps per mode, frames of density.
 PRIOR_STEPS, PRIOR_FRAMES = 10.0, 3.0
 #: Share of spots that are new before anything is learned, and share of these that are real: low
 #: enough that a stray is given up after one frame without it.
 NEW_SHARE, REAL_SHARE = 0.1, 0.4
+#: Least share of the spots that is taken to be new, whatever the counts say.
+LEAST_SHARE = 0.01
 #: Least extent that an unknown field is taken to have.
 LEAST_FIELD_UM = 10.0
 #: No mode is ruled out for good.
@@ -62,7 +69,7 @@ class Learner:
         self.tally: F8 = np.zeros(1)
         self._n_new, self._n_new_frames = 0.0, 0.0
         self._n_spots, self._n_frames = 0.0, 0.0
-        self._seen = 0
+        self._n_steps, self._seen = 0.0, 0
         self._refresh()
 
     def learn(self, n_spots: int, corners_um: Sequence[float], had_tracks: bool) -> None:
@@ -76,7 +83,7 @@ class Learner:
         had_tracks : bool
             Without tracks, a frame tells nothing of new spots: all of its spots are new.
         """
-        keep = 1.0 - FORGET_DENSITY
+        keep = 1.0 - FORGET_DENSITY[0]
         self._n_spots = keep * self._n_spots + n_spots
         self._n_frames = keep * self._n_frames + 1.0
         if n_spots and self._field_um is None:
@@ -84,7 +91,10 @@ class Learner:
             a0, b0, a1, b1 = self._corners_um
             self._corners_um = (min(a0, x0), min(b0, y0), max(a1, x1), max(b1, y1))
         if had_tracks:
-            self._n_new = keep * self._n_new + float(self.tally[0])
+            new = float(self.tally[0])
+            most, least = FORGET_DENSITY
+            keep = 1.0 - min(max(new / MEMORY_NEW, least), most)
+            self._n_new = keep * self._n_new + new
             self._n_new_frames = keep * self._n_new_frames + 1.0
         self.tally[:] = 0.0
         self._seen += 1
@@ -101,8 +111,9 @@ class Learner:
 
     def motion(self) -> Motion:
         """Return the present estimates, for the kernels."""
-        expected = NEW_SHARE * self._n_spots / max(self._n_frames, 1.0) + LEAST_NEW
-        new = (PRIOR_FRAMES * expected + self._n_new) / (PRIOR_FRAMES + self._n_new_frames)
+        n_spots = self._n_spots / max(self._n_frames, 1.0)
+        expected = PRIOR_FRAMES * (NEW_SHARE * n_spots + LEAST_NEW)
+        new = (expected + self._n_new) / (PRIOR_FRAMES + self._n_new_frames)
         return Motion(
             self.D_um2_s,
             self._transition,
@@ -112,12 +123,15 @@ class Learner:
             self._p_on,
             self._p_bleach,
             REAL_SHARE,
-            new / self.area_um2,
+            max(new, LEAST_SHARE * n_spots) / self.area_um2,
         )
 
     def _refresh(self) -> None:
         """Work out the transition matrix and the occupancy from the counts."""
-        self.counts *= (1.0 - FORGET_MOTION) ** REFRESH
+        total = float(self.counts.sum())
+        news = max(total - self._n_steps, 0.0)
+        self.counts *= 1.0 - min(REFRESH * FORGET_MOTION, news / MEMORY_STEPS)
+        self._n_steps = float(self.counts.sum())
         counts = self._prior + self.counts if self._learns_switching else self._prior
         transition = np.maximum(counts / counts.sum(axis=1, keepdims=True), LEAST_P)
         self._transition: F8 = transition / transition.sum(axis=1, keepdims=True)

@@ -110,6 +110,20 @@ def test_the_density_of_new_spots_is_found_on_line():
     assert 1.7 < per_frame < 3.7
 
 
+def test_switching_is_learned_on_the_way():
+    """Truth: half of the molecules in each state, .02 a frame either way.
+
+    These counts serve the links only: they use the past alone and wrong links add to them, so
+    they run high (.036 measured here): within a factor of 2.
+    """
+    linker = Linker(scene_of.INTERVAL_S, overrides=LinkConfig(D_um2_s=list(scene_of.D_UM2_S)))
+    for spots in a_scene(200, 1).spots:
+        linker.step(spots)
+    assert linker.motion.occupancy == pytest.approx([0.5, 0.5], abs=0.1)
+    for p in linker.motion.transition[[0, 1], [1, 0]]:
+        assert 0.01 < p < 0.04
+
+
 def test_p_link_says_how_often_the_link_is_right():
     """Bins of p_link against the share of links that are right, at medium and high density.
 
