@@ -48,10 +48,7 @@ def remember(bank, slot, seen, work):
     bank.past_frame[slot, at] = seen.frame
     for i in range(n_states):
         for k in range(n_states):
-            total = 0.0
-            for j in range(n_states):
-                total += work.product[i, j] * work.back[j, k]
-            bank.past_back[slot, at, i, k] = total
+            bank.past_back[slot, at, i, k] = work.product[i, k]
     bank.t_s[slot] = seen.t_s
     bank.exposure_s[slot] = seen.exposure_s
     bank.n_spots[slot] += 1

@@ -7,7 +7,7 @@ products of the single steps' scores (martingale differences) are both kept.
 from __future__ import annotations
 
 from livespt.infer.arrays import MX, MY, PXX, PXY, PYY
-from livespt.infer.stepkernels import cross_gap, n_steps, observe, start
+from livespt.infer.stepkernels import advance, n_steps, start
 from livespt.jit import inlined, kernel
 
 #: Squared Mahalanobis distance beyond which a link is taken for false (p = 3e-7 if true).
@@ -22,13 +22,10 @@ def take_spot(F, spot, times, motion, interval, work):
     starts anew there, the derivatives are void and the log-likelihood is that of a spot just at
     the bound (so that no parameters can gain by calling spots false).
     """
-    elapsed, te_before, te = times
-    n = n_steps(elapsed, interval)
-    cross_gap(F, elapsed, te_before, n, motion, work)
-    nearest = observe(F, spot, te, motion, work)
+    nearest = advance(F, spot, times, n_steps(times[0], interval), motion, work)
     if nearest < FALSE_LINK:
         return True
-    start(F, spot, te, motion)
+    start(F, spot, times[2], motion)
     restart_output(spot, motion, work)
     at_bound = work.score[0] + 0.5 * (nearest - FALSE_LINK)
     work.score[:] = 0.0

@@ -46,7 +46,7 @@ def count_rows(tracks, interval):
     return most
 
 
-@inlined
+@kernel
 def lay_rows(tracks, low, high, interval, rows):
     """Write a track's spots and unseen intervals as rows; return their number."""
     rows.kind[0], rows.spot[0], rows.dark[0] = FIRST, low, 0.0
@@ -64,7 +64,7 @@ def lay_rows(tracks, low, high, interval, rows):
     return at
 
 
-@inlined
+@kernel
 def branch_row(F, rows, at, tracks, motion, work):
     """Bring F over the dark time of a row and form its branches; return the least r S^-1 r."""
     diffuse(F, rows.dark[at], motion)
@@ -75,7 +75,7 @@ def branch_row(F, rows, at, tracks, motion, work):
     return branch_observed(F, tracks.spot[n], tracks.exposure_s[n], motion, work)
 
 
-@inlined
+@kernel
 def filter_rows(tracks, n_rows, motion, rows, F, work):
     """Filter a track; keep the state after each row. A false link becomes a FIRST row."""
     n_states = F.shape[0]
@@ -160,7 +160,7 @@ def share_branches(work):
             work.back[j, k] /= total
 
 
-@inlined
+@kernel
 def regress(mean, cross, branch, j, k, back, out):
     """Write mean and covariance of a variable once N is known to be as smoothed under state k.
 
@@ -182,7 +182,7 @@ def regress(mean, cross, branch, j, k, back, out):
     out[j, k, PYY] = mean[PYY] + tyx * ayx + tyy * ayy
 
 
-@inlined
+@kernel
 def condition(pxx, pyy, pxy, row, spot, branch_h, c2, rows):
     """Cov(E), Cov(E, N), Cov(Z, N) given the spot, for one branch; see the module's text.
 
@@ -211,7 +211,7 @@ def condition(pxx, pyy, pxy, row, spot, branch_h, c2, rows):
     mc[2], mc[3] = cxy - (hyx * cxx + hyy * cxy), cyy - (hyx * cxy + hyy * cyy)
 
 
-@inlined
+@kernel
 def step_back(tracks, rows, at, motion, work, out):
     """Smooth the row before `at` (into rows.smooth) and the exposure mean of `at`."""
     n_states = work.back.shape[0]
@@ -241,7 +241,7 @@ def step_back(tracks, rows, at, motion, work, out):
         pool_row(rows.end_pair, work.back, j, rows.state[at - 1, j], back)
 
 
-@inlined
+@kernel
 def pool(pair, weight, out):
     """Merge all pairs (j, k) into one mean and covariance."""
     n_states = weight.shape[0]
@@ -281,7 +281,7 @@ def pool_row(pair, weight, j, filtered, out):
         out[j, PYY] += p * (pair[j, k, PYY] + y * y)
 
 
-@inlined
+@kernel
 def refine_first(tracks, rows, at, motion, back, out):
     """Smooth the exposure mean of a first spot: Z = spot, Cov Z = c^2 V = Cov(Z, N)."""
     n = rows.spot[at]

@@ -71,8 +71,9 @@ def branch_missing(F, motion, work):
     n_states = F.shape[0]
     for j in range(n_states):
         for k in range(n_states):
-            work.branch[j, k] = F[j, :5]
             for q in range(F.shape[2]):
+                for i in range(5):
+                    work.branch[j, k, i, q] = F[j, i, q]
                 work.weight[j, k, q] = F[j, LNW, q] + motion.ln_T[j, k, q]
 
 
@@ -241,40 +242,41 @@ def first_dark(elapsed, te, n):
 
 
 @inlined
-def cross_gap(F, elapsed, te, n, motion, work):
-    """Bring F from the end of one exposure (length te) to the start of the next, n intervals on.
+def advance(F, spot, times, n, motion, work):
+    """Take F from the end of one exposure through n intervals and the next spot.
 
-    The intervals in between switch and diffuse unseen. `work.product` becomes p(j | k) over the
-    whole gap (the identity if there was none).
+    `times` is (elapsed, te before, te now); the n - 1 intervals between two spots switch and
+    diffuse unseen. `work.score` is the spot's score, `work.product` p(state before | state now).
+    Return the least r S^-1 r.
     """
-    n_states = F.shape[0]
-    work.product[:] = 0.0
-    for k in range(n_states):
-        work.product[k, k] = 1.0
-    diffuse(F, first_dark(elapsed, te, n), motion)
-    for _ in range(n - 1):
-        branch_missing(F, motion, work)
+    nearest, dark = 0.0, first_dark(times[0], times[1], n)
+    for i in range(n):
+        diffuse(F, dark, motion)
+        if i < n - 1:
+            branch_missing(F, motion, work)
+        else:
+            nearest = branch_observed(F, spot, times[2], motion, work)
         merge(F, work)
-        diffuse(F, elapsed / n, motion)
-        chain_back(work)
+        chain_back(work, i == 0)
+        dark = times[0] / n
+    return nearest
 
 
 @inlined
-def chain_back(work):
-    """Multiply `work.back` onto `work.product`."""
-    n_states = work.back.shape[0]
+def chain_back(work, afresh):
+    """Multiply `work.back` onto `work.product`, or begin the product with it."""
+    back, product = work.back, work.product
+    n_states = back.shape[0]
+    if afresh:
+        for i in range(n_states):
+            for k in range(n_states):
+                product[i, k] = back[i, k]
+        return
+    row = work.gain  # free by now, and longer than K
     for i in range(n_states):
         for k in range(n_states):
-            work.spare[k, 0, 0] = 0.0
+            row[k] = 0.0
             for j in range(n_states):
-                work.spare[k, 0, 0] += work.product[i, j] * work.back[j, k]
+                row[k] += product[i, j] * back[j, k]
         for k in range(n_states):
-            work.product[i, k] = work.spare[k, 0, 0]
-
-
-@inlined
-def observe(F, spot, te, motion, work):
-    """Take one spot into F; the score is left in `work.score`. Return the least r S^-1 r."""
-    nearest = branch_observed(F, spot, te, motion, work)
-    merge(F, work)
-    return nearest
+            product[i, k] = row[k]
