@@ -39,6 +39,7 @@ import numpy as np
 from livespt.camera import Camera, Scmos
 from livespt.types import FitStatus, LivesptError
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 from scipy.optimize import linear_sum_assignment
 from scipy.special import erf
 
@@ -48,6 +49,7 @@ ROI_PX = 9
 ISOLATION_PX = 9.0
 OUTLIER_BOUNDS = 6.0
 Z_CUT = 5.0
+GRID = 12  # rates at which the information is computed; the spline between them is good to 1e-5
 MAX_MAPPED = 4000  # spots whose bound is computed for a camera with maps: each pixel is its own
 
 _NEEDED = ("frame", "x_um", "y_um", "var_x_um2", "var_y_um2", "status")
@@ -91,6 +93,7 @@ def score(
     spots : (n,) structured
         With `frame`, `x_um`, `y_um`, `var_x_um2`, `var_y_um2`, `status`.
     truth : (m,) `TRUTH_DTYPE`
+        Of all frames that `spots` come from; a frame without rows held no light.
     optics : Optics
     gate_um : float, optional
         Largest distance of a match; by default the smaller of 0.5 um and 3 px.
@@ -300,13 +303,13 @@ def _pixel_information(rate: Array, corner: NDArray[np.int64], camera: Camera) -
     """Return the camera's Fisher information about each pixel's rate, (n, 81)."""
     if camera.shape is not None and isinstance(camera, Scmos):
         return _mapped(camera, corner).fisher(rate)
-    low, high = float(rate.min()), float(rate.max())
-    if high <= low * (1 + 1e-9):
-        return np.broadcast_to(camera.fisher(np.array(low)), rate.shape)
+    low, high = max(float(rate.min()), 1e-9), float(rate.max())
+    if high < low * (1 + 1e-6):
+        return np.full(rate.shape, camera.fisher(np.array([low]))[0])
     # The information is a smooth function of one number: a table serves millions of pixels.
-    grid = np.geomspace(max(low, 1e-9), high, 400)
-    log_information = np.log(camera.fisher(grid))
-    return np.exp(np.interp(np.log(np.maximum(rate, 1e-9)), np.log(grid), log_information))
+    grid = np.geomspace(low, high, GRID)
+    table = CubicSpline(np.log(grid), np.log(camera.fisher(grid)))
+    return np.exp(table(np.log(np.clip(rate, low, high))))
 
 
 def _mapped(camera: Scmos, corner: NDArray[np.int64]) -> Scmos:

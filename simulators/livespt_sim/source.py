@@ -133,20 +133,28 @@ class SimulatedMicroscope:
             "occupancy": chain.occupancy[order].tolist(),
         }
 
-    def score_localization(self, spots: NDArray[np.void]) -> dict[str, Any]:
+    def score_localization(
+        self, spots: NDArray[np.void], frames: NDArray[np.integer] | None = None
+    ) -> dict[str, Any]:
         """Score localizations against the truth (see `livespt_sim.scoring.score`).
 
         Parameters
         ----------
         spots : (n,) structured
             With `frame`, `x_um`, `y_um`, `var_x_um2`, `var_y_um2`, `status`.
+        frames : (m,) int, optional
+            Frames that were analysed, those without a spot too; by default all handed out.
+            A shed frame's molecules were not missed.
         """
         o = self.options
+        frames = np.arange(self._count) if frames is None else frames
         truth = self._recorder.table()
         if not self._recorder.complete:  # later frames have no truth to be scored against
-            last = truth["frame"].max() if len(truth) else -1
-            spots = spots[spots["frame"] <= last]
-        return score(spots, truth, Optics(self.camera, o.shape, o.pixel_um, o.sigma_um))
+            frames = frames[frames <= (truth["frame"].max() if len(truth) else -1)]
+        optics = Optics(self.camera, o.shape, o.pixel_um, o.sigma_um)
+        if "frame" in (spots.dtype.names or ()):
+            spots = spots[np.isin(spots["frame"], frames)]
+        return score(spots, truth[np.isin(truth["frame"], frames)], optics)
 
     _count = 0  # frames handed out
 
