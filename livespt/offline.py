@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.config import Config, parse
-from livespt.infer import TRACK_ROW_DTYPE, FinalResult, OnlineFilter, smooth_run
+from livespt.infer import FinalResult, OnlineFilter, smooth_run
 from livespt.journal import JournalError, Run, read_run, write_final
 from livespt.link import Linker
 from livespt.pipeline import LatencyLog
@@ -24,6 +24,22 @@ from livespt.results import RunResult, model_json
 from livespt.types import Estimates, FitStatus, Links, Model, Spots
 
 Progress = Callable[[int, int], None]
+
+#: One linked spot, as the final pass reads it.
+TRACK_ROW_DTYPE = np.dtype(
+    [
+        ("track_id", "i8"),
+        ("frame", "i8"),
+        ("t_s", "f8"),
+        ("exposure_s", "f8"),
+        ("x_um", "f8"),
+        ("y_um", "f8"),
+        ("var_x_um2", "f8"),
+        ("var_y_um2", "f8"),
+        ("cov_xy_um2", "f8"),
+        ("p_link", "f8"),
+    ]
+)
 
 
 def is_run_folder(path: Path) -> bool:
@@ -33,9 +49,8 @@ def is_run_folder(path: Path) -> bool:
 
 def track_rows(run: Run) -> NDArray[np.void]:
     """Return every linked spot of a run as `TRACK_ROW_DTYPE`, sorted by track and frame."""
-    spots, links, frames = run.spots, run.links, run.frames
-    n = min(len(spots), len(links))  # a run that was cut off may lack the last links
-    spots, links = spots[:n], links[:n]
+    frames = run.frames
+    spots, links = run.linked()
     kept = (links["track_id"] >= 0) & (spots["status"] == FitStatus.OK)
     kept &= np.isin(spots["frame"], frames["frame"])
     rows = np.zeros(int(kept.sum()), TRACK_ROW_DTYPE)

@@ -309,8 +309,12 @@ class Session:
             sink.event(event)
         return why
 
-    def _gauges(self) -> dict[str, int]:
-        gauges = {"journal_bytes": self._journal.n_bytes if self._journal else 0}
+    def _gauges(self) -> dict[str, Any]:
+        gauges: dict[str, Any] = {}
+        if self._journal is not None:
+            gauges["journal_bytes"] = self._journal.n_bytes
+            if self._journal.trouble:
+                gauges["note"] = f"the disk does not take the journal: {self._journal.trouble}"
         if isinstance(self._stream, BufferedSource):
             ring = self._stream.ring
             gauges |= {"ring_used": ring.n_waiting, "ring_size": ring.n_frames}

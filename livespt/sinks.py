@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from livespt.wire import schema
 from livespt.wire.messages import estimate_message, event_message
 
 Listener = Callable[[schema.AnyMessage], object]
+
+_NO_GAUGES = {"ring_used": 0, "ring_size": 0, "journal_bytes": 0, "wire_dropped": 0}
 
 #: The longer side of a preview image, at most.
 PREVIEW_PX = 512
@@ -70,7 +73,7 @@ class BroadcastSink:
         *,
         pixel_um: float,
         image_every_s: float = 0.1,
-        gauges: Callable[[], dict[str, int]] | None = None,
+        gauges: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._listeners = list(listeners)
         self._pixel_um = pixel_um
@@ -124,9 +127,7 @@ class BroadcastSink:
             latency_ms_p50=p50,
             latency_ms_p99=p99,
             progress=progress,
-            note=note,
-            **{"ring_used": 0, "ring_size": 0, "journal_bytes": 0, "wire_dropped": 0}
-            | self._gauges(),
+            **(_NO_GAUGES | {"note": note} | self._gauges()),
         )
 
 

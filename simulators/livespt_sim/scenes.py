@@ -18,7 +18,7 @@ _DEMO: dict[str, Any] = {
     "pixel_um": 0.1,
     "sigma_um": 0.1,
     "interval_s": 0.02,
-    "exposure_s": 0.01,
+    "exposure_s": 0.005,
     "molecules": 40.0,
     "photons": 500.0,
     "brightness_cv": 0.1,

@@ -1,0 +1,163 @@
+"""The live path, end to end, on the simulated microscope."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+from livespt.cli import main
+from livespt.config import parse
+from livespt.journal import read_parquet, read_run
+from livespt.offline import replay_stages
+from livespt.session import Session
+from livespt.wire import schema
+
+SECONDS = 4.0
+OPTIONS = {"scene": "demo", "seed": 5, "n_frames": 200, "paced": False}
+
+
+def run_config(folder, workers: int = 2, **options):
+    return parse(
+        {
+            "source": {"kind": "simulated", "options": OPTIONS | options},
+            "localize": {"workers": workers},
+            "journal": {"folder": str(folder), "name": "flow"},
+            "wire": {"publish": "tcp://127.0.0.1:*", "command": "tcp://127.0.0.1:*"},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run, with every message it sent."""
+    messages: list[schema.AnyMessage] = []
+    config = run_config(tmp_path_factory.mktemp("runs"))
+    with Session(config, listeners=[messages.append]) as session:
+        result = session.run()
+    return result, messages
+
+
+def test_every_frame_is_analysed_and_answered(finished):
+    result, messages = finished
+    assert result.frames == {"in": 200, "processed": 200, "shed": 0, "missing": 0}
+    estimates = [m for m in messages if isinstance(m, schema.EstimateMessage)]
+    assert [m.frame for m in estimates] == list(range(200))
+
+
+def test_the_answer_is_near_the_truth(finished):
+    result, _ = finished
+    truth = np.array(result.truth["D_um2_s"])
+    for model in (result.live, result.final):
+        assert model is not None
+        # 200 frames: the s.d. of ln D is near 0.05; four of them
+        np.testing.assert_allclose(np.log(model.D_um2_s), np.log(truth), atol=0.2)
+
+
+def test_recorded_spots_give_the_live_answers_bit_for_bit(finished):
+    result, _ = finished
+    run = read_run(result.run)
+    estimates, models, links = [], [], []
+    for _, linked, answer in replay_stages(run):
+        estimates.append(answer.table)
+        models.append(answer.model)
+        links.append(linked.track_id)
+    again = np.concatenate(estimates)
+    recorded = run.estimates
+    assert np.array_equal(np.concatenate(links), run.links["track_id"])
+    assert len(again) == len(recorded) > 1000
+    for name in again.dtype.names:
+        assert again[name].tobytes() == recorded[name].tobytes(), name
+    for name in ("D_um2_s", "D_95", "occupancy", "p_switch_95", "error_scale_95"):
+        replayed = np.array([getattr(model, name) for model in models])
+        assert replayed.tobytes() == run.models[name].tobytes(), name
+
+
+def test_one_worker_equals_two(finished, tmp_path):
+    two, _ = finished
+    with Session(run_config(tmp_path, workers=1)) as session:
+        one = session.run()
+    a, b = read_run(one.run), read_run(two.run)
+    assert a.spots.tobytes() == b.spots.tobytes()
+    assert a.links.tobytes() == b.links.tobytes()
+    assert a.estimates.tobytes() == b.estimates.tobytes()
+    assert one.final.D_um2_s.tobytes() == two.final.D_um2_s.tobytes()
+
+
+def test_the_run_folder_is_whole(finished):
+    result, _ = finished
+    run = read_run(result.run)
+    assert run.status == "finished"
+    assert run.problems() == []
+    tracks = read_parquet(run.folder / "tracks.parquet")
+    assert np.isfinite(tracks["x_um"]).all()
+    np.testing.assert_allclose(tracks["p_state"].sum(axis=1), 1, atol=1e-9)
+    final = json.loads((run.folder / "final.json").read_text())
+    assert final["final"]["D_um2_s"] == result.final.D_um2_s.tolist()
+    assert parse(tomllib.loads(run.config)).optics.pixel_um > 0
+
+
+def test_messages_tell_of_compiling_running_and_the_end(finished):
+    _, messages = finished
+    states = [m.state for m in messages if isinstance(m, schema.StatusMessage)]
+    assert states[0] == "compiling"
+    assert "finishing" in states
+    assert states[-1] == "done"
+    assert any(isinstance(m, schema.FinalMessage) for m in messages)
+    assert any(isinstance(m, schema.ImageMessage) for m in messages)
+
+
+def test_a_stop_ends_in_good_order(tmp_path):
+    config = run_config(tmp_path, n_frames=100_000)
+
+    def stop_at_50(message):
+        if isinstance(message, schema.EstimateMessage) and message.frame == 50:
+            session.stop()
+
+    with Session(config, listeners=[stop_at_50]) as session:
+        result = session.run()
+    assert 50 < result.frames["processed"] < 100
+    assert result.final is not None
+    assert not result.failed
+    assert read_run(result.run).status == "finished"
+
+
+def test_demo_prints_one_object_and_needs_no_screen(tmp_path, capsys):
+    code = main(
+        ["demo", "--json", "--seed", "2", "--seconds", str(SECONDS), "--out", str(tmp_path)]
+    )
+    out = capsys.readouterr().out
+    answer = json.loads(out)  # the whole of stdout is the object
+    assert code == 0
+    assert {"truth", "live", "final", "localization", "frames", "latency_ms", "run"} <= set(answer)
+    for side in ("live", "final"):
+        assert len(answer[side]["D_95"]) == len(answer[side]["occupancy_95"]) == 2
+        assert answer[side]["D_um2_s"] == sorted(answer[side]["D_um2_s"])
+    assert answer["frames"] == {"in": 200, "processed": 200, "shed": 0, "missing": 0}
+    assert answer["localization"]["rmse_over_crlb"] < 1.1
+    assert os.path.isdir(answer["run"])
+
+
+def test_replay_of_a_run_folder_prints_the_same_live_answer(finished, capsys):
+    result, _ = finished
+    assert main(["replay", result.run, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["live"] == result.as_json()["live"]
+    assert again["final"] == result.as_json()["final"]
+    assert "truth" not in again
+
+
+def test_importing_the_command_line_loads_no_qt_and_no_camera_library():
+    program = (
+        "import sys, livespt.cli, livespt.session; "
+        "bad = {'PySide6', 'pyqtgraph', 'pycromanager', 'pymmcore', 'pandas'} & set(sys.modules); "
+        "print(sorted(bad))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "[]"
