@@ -3,6 +3,9 @@
 All are recursive counts, started from weak prior counts, that forget as news comes in: one
 molecule and ten thousand, a crowd and a sparse field need no setting (SCIENCE 7). An override
 fixes its figure for good.
+
+The switching found here serves the links only: counts that are never revised by later frames
+run high, by about 2 where switching is rare. Rates to believe come from `livespt.infer`.
 """
 
 from __future__ import annotations
