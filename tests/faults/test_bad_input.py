@@ -65,7 +65,7 @@ def test_a_torn_movie(capsys, config):
         (np.zeros((5, 32, 32), np.float32), "float32"),
         (np.zeros((5, 32, 32), np.int32), "int32"),
         (np.zeros((2, 5, 32, 32), np.uint16), "(2, 5, 32, 32)"),
-        (np.zeros((0, 32, 32), np.uint16), "frame"),
+        (np.zeros((0, 32, 32), np.uint16), "empty"),
     ],
 )
 def test_a_movie_of_a_wrong_kind(capsys, config, array, word):
