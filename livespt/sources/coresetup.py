@@ -40,7 +40,7 @@ class CameraOptions(Section, frozen=True):
         x, y, width, height in pixels; the whole chip if empty.
     binning : int
     n_frames : int, optional
-        Images asked of the camera; it runs on if left out.
+        Stop after as many were received; run on if left out.
     buffer_mb : int, optional
         The core's circular buffer; left as it is if left out.
     stop_on_overflow : bool

@@ -30,7 +30,8 @@ from livespt.sources.gaps import GapDetector
 from livespt.sources.ring import shape_event
 from livespt.types import Event, Frame, SourceInfo, StreamItem
 
-#: Images asked of a camera that shall run until it is stopped.
+#: Images asked of a camera: it runs until it is stopped. A camera that ends by itself has a thread
+#: that outlives its last image a little; stopping it waits for that thread, unloading it does not.
 ENDLESS = 2**31 - 1
 
 
@@ -57,8 +58,10 @@ class CoreTap:
         self._lock = threading.Lock()
         self._closed = False
         try:
-            self.camera = set_up(door, options)
+            self.label = set_up(door, options)
             self.info = self._describe(name)
+            #: Pixel size in the sample as Micro-Manager's configuration has it; 0 if it has none.
+            self.pixel_um = float(ask(door, self.label, "getPixelSizeUm"))
         except SourceError:
             door.close()
             raise
@@ -70,7 +73,7 @@ class CoreTap:
         self._last_t_s = 0.0
         self._next = 0  # number of the next frame, if none is lost
         self._first = 0  # number of image 0 of this sequence of the camera
-        self._n_asked = 0  # images asked of this sequence
+        self._n_taken = 0  # frames received
         self._resumed = False  # this sequence follows an overflow, and its first image is due
 
     def frames(self) -> Iterator[StreamItem]:
@@ -84,7 +87,7 @@ class CoreTap:
         try:
             with self._lock:
                 if not self._closing.is_set():
-                    self._start(self._options.n_frames or ENDLESS)
+                    self._start()
             while True:
                 with self._lock:
                     if self._closing.is_set():
@@ -114,15 +117,15 @@ class CoreTap:
 
     def _describe(self, name: str) -> SourceInfo:
         def get(method: str) -> int:
-            return int(ask(self._door, self.camera, method))
+            return int(ask(self._door, self.label, method))
 
         n_bytes, n_parts = get("getBytesPerPixel"), get("getNumberOfComponents")
         if n_parts != 1 or n_bytes > 2:
             raise SourceError(
-                f"{self.camera}: pixels of {n_parts} x {n_bytes // n_parts} bytes, "
+                f"{self.label}: pixels of {n_parts} x {n_bytes // n_parts} bytes, "
                 "expected one component of 8 or 16 bits (set PixelType)"
             )
-        exposure_s = float(ask(self._door, self.camera, "getExposure")) * 1e-3
+        exposure_s = float(ask(self._door, self.label, "getExposure")) * 1e-3
         given_ms = self._options.interval_ms
         interval_s = exposure_s if given_ms is None else given_ms * 1e-3
         if exposure_s > interval_s * (1 + 1e-9):
@@ -131,7 +134,7 @@ class CoreTap:
                 f"of {exposure_s * 1e3:g} ms"
             )
         return SourceInfo(
-            name=f"{name}: {self.camera}",
+            name=f"{name}: {self.label}",
             shape=(get("getImageHeight"), get("getImageWidth")),
             interval_s=interval_s,
             exposure_s=exposure_s,
@@ -144,25 +147,25 @@ class CoreTap:
         """Return adapter, device and, where the camera tells one, its serial number."""
         parts = []
         for method in ("getDeviceLibrary", "getDeviceName"):
-            parts.append(str(ask(self._door, self.camera, method, self.camera)))
+            parts.append(str(ask(self._door, self.label, method, self.label)))
         for name in ("SerialNumber", "Serial Number", "CameraID"):
             try:
-                if self._door.call("hasProperty", self.camera, name):
-                    parts.append(str(self._door.call("getProperty", self.camera, name)))
+                if self._door.call("hasProperty", self.label, name):
+                    parts.append(str(self._door.call("getProperty", self.label, name)))
                     break
             except Exception:  # noqa: BLE001 (an identity is welcome, not needed)
                 break
         return " ".join(parts)
 
-    def _start(self, n_images: int) -> None:
-        what = f"{self.camera}: cannot start"
+    def _start(self) -> None:
+        what = f"{self.label}: cannot start"
         stop = self._options.stop_on_overflow
-        ask(self._door, what, "startSequenceAcquisition", n_images, 0.0, stop)
+        ask(self._door, what, "startSequenceAcquisition", ENDLESS, 0.0, stop)
         self._capacity = self._number("getBufferTotalCapacity")
-        self._first, self._n_asked = self._next, n_images
+        self._first = self._next
 
     def _number(self, method: str) -> int:
-        return int(ask(self._door, self.camera, method))
+        return int(ask(self._door, self.label, method))
 
     def _step(self) -> tuple[list[StreamItem], bool]:
         """Return what came (perhaps nothing), and whether that was the end."""
@@ -172,25 +175,25 @@ class CoreTap:
         # In this order: what came before the camera stopped is then seen in the buffer.
         if self._number("isSequenceRunning") or self._number("getRemainingImageCount"):
             return [*silence], False
-        n_left = self._n_asked - (self._next - self._first)
-        if n_left > 0 and self._number("isBufferOverflowed"):
-            ask(self._door, self.camera, "stopSequenceAcquisition")
-            self._start(n_left if self._n_asked < ENDLESS else ENDLESS)
+        if self._number("isBufferOverflowed"):
+            ask(self._door, self.label, "stopSequenceAcquisition")
+            self._start()
             self._resumed = True
             return [*silence], False
-        return self._last_words(n_left), True
+        message = f"{self.label} stopped acquiring, and not on our request"
+        return [Event("ended", self._last_t_s, self._next, 0, message)], True
 
     def _take(self) -> tuple[list[StreamItem], bool]:
         try:
             pixels, tags = self._door.pop()
         except Exception as error:  # noqa: BLE001 (several kinds, see `ask`)
-            raise SourceError(f"{self.camera}: frame {self._next}: {one_line(error)}") from None
+            raise SourceError(f"{self.label}: frame {self._next}: {one_line(error)}") from None
         arrived_s = time.perf_counter()
         t_s = self._camera_time(tags, arrived_s)
         if self._resumed:
             self._first += self._n_lost_by_clock(t_s)
         index = self._first + int(tags.get("ImageNumber", self._next - self._first))
-        adu = as_counts(pixels, tags, self.camera)
+        adu = as_counts(pixels, tags, self.label)
         frame = Frame(index, t_s, adu, self.info.exposure_s, arrived_s=arrived_s)
         if frame.adu.shape != self.info.shape:
             return [shape_event(frame, self.info.shape)], True
@@ -199,7 +202,8 @@ class CoreTap:
         self._next, self._last_t_s = index + 1, t_s
         items = [*map(self._name_overflow, events), frame._replace(t_s=t_s)]
         self._resumed = False
-        return items, False
+        self._n_taken += 1
+        return items, self._n_taken == self._options.n_frames
 
     def _camera_time(self, tags: Mapping[str, Any], arrived_s: float) -> float:
         """Return the start of the exposure, in seconds since that of the first frame."""
@@ -228,16 +232,6 @@ class CoreTap:
             "acquisition goes on"
         )
         return event._replace(kind="overflow", message=message)
-
-    def _last_words(self, n_left: int) -> list[StreamItem]:
-        if n_left <= 0:
-            return []
-        if self._n_asked == ENDLESS:
-            message = f"{self.camera} stopped acquiring, and not on our request"
-            return [Event("ended", self._last_t_s, self._next, 0, message)]
-        message = f"the camera's last {n_left} frames never came"
-        lost = Event("missing", self._last_t_s, self._next, n_left, message)
-        return [self._name_overflow(lost)]
 
 
 def as_counts(pixels: NDArray, tags: Mapping[str, Any], camera: str) -> NDArray[np.uint16]:

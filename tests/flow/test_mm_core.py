@@ -120,7 +120,7 @@ def test_a_pause_of_the_analysis_is_ridden_out_by_the_ring(found):
 def test_an_overflow_that_stops_the_camera_is_reported_and_survived(found, kind):
     one = found[f"overflow {kind} True"]
     assert [event[0] for event in one["events"]] == ["overflow"]
-    assert one["n_frames"] == 150  # the camera was asked for the rest
+    assert one["n_frames"] == 150
     _, first, n_lost, message = one["events"][0]
     assert first == 58  # 50 taken, and a backlog of 8 read out before acquisition went on
     # A pause of 0.5 s at 5 ms a frame is 100 frames, 8 of them kept; half that if it is busy.
@@ -138,7 +138,7 @@ def test_an_overflow_that_the_core_hides_is_reported_and_survived(found, kind):
     assert first == 50
     assert n_lost % 8 == 0  # the core drops whole buffers, of 8 images here
     assert n_lost > 0
-    assert one["n_frames"] + n_lost == 150
+    assert one["n_frames"] == 150
     assert "was emptied" in message
     assert_tiled(one)
 
