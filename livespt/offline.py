@@ -85,7 +85,8 @@ def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> M
 
 def localization_summary(folder: Path, source: object | None = None) -> dict[str, Any]:
     """Return how well spots were localized: medians, and errors where `source` knows the truth."""
-    spots = read_run(folder).spots
+    run = read_run(folder)
+    spots = run.spots
     good = spots[spots["status"] == FitStatus.OK]
     summary: dict[str, Any] = {
         "n_spots": len(good),
@@ -95,7 +96,8 @@ def localization_summary(folder: Path, source: object | None = None) -> dict[str
     }
     score = getattr(source, "score_localization", None)
     if score is not None:
-        summary |= {key: value for key, value in score(spots).items() if key != "n_spots"}
+        scores = score(spots, frames=run.frames["frame"])  # frames that were shed do not count
+        summary |= {key: value for key, value in scores.items() if key != "n_spots"}
     return summary
 
 

@@ -115,7 +115,7 @@ class Localizer:
         """
         self._check(frame)
         space = self._space()
-        fits = self._fit(np.ascontiguousarray(frame.adu), space)
+        fits = self._fit(_read_only(frame.adu), space)
         table = self._table(fits)
         return Spots(
             frame.index, frame.t_s, frame.exposure_s, frame.excitation, table, frame.arrived_s
@@ -133,7 +133,7 @@ class Localizer:
         tell(0.0)
         fitting.table_for(self._camera)
         tell(0.3)
-        adu = np.zeros(self.shape, np.uint16)
+        adu = _read_only(np.zeros(self.shape, np.uint16))
         detect_kernels.detect_frame(adu, self._plan, self._space().detect)
         tell(0.6)
         found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
@@ -243,3 +243,10 @@ def _repeated(
                 dimmer = one if theta[one, 2] < theta[other, 2] else other
                 repeated[dimmer] = True
     return repeated & (status == FitStatus.OK)
+
+
+def _read_only(adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return a contiguous read-only view: to numba a writable array is another type to compile."""
+    view = np.ascontiguousarray(adu).view()
+    view.flags.writeable = False
+    return view
