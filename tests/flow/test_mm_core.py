@@ -107,7 +107,7 @@ def test_the_demo_camera_streams_without_a_gap(found, kind):
 def test_three_thousand_frames_at_a_hundred_a_second_without_a_gap():
     one = run_all({"all": ("stream", camera("micromanager", 3000, exposure_ms=9.0))})["all"]
     assert_gapless(one, 3000)
-    assert one["rate"] > 60  # about 100 where the machine is free
+    assert one["rate"] > 50  # about 100 where the machine is free
 
 
 def test_a_pause_of_the_analysis_is_ridden_out_by_the_ring(found):
