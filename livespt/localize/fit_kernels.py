@@ -19,7 +19,7 @@ from livespt.psf_kernels import profile
 X, Y, N, B, S = 0, 1, 2, 3, 4  # where each parameter stands in theta
 PLAIN_STEPS = 14
 DAMPED_STEPS = 30
-TOLERANCE = 1e-5  # squared length of the last step in standard deviations
+TOLERANCE = 1e-4  # squared length of the last step taken, in standard deviations
 CONVERGED, FAILED, SINGULAR = 0, 1, 2
 
 
@@ -255,9 +255,11 @@ def climb_damped(theta, low, high, side, region, table, scratch):
 
 
 @kernel
-def covariance_at(theta, side, region, table, free_width, scratch, covariance):
-    """Fill the inverse of the full information; False where there is none."""
-    slopes(theta, side, region, table, scratch)
+def invert_information(free_width, scratch, covariance):
+    """Fill the inverse of the full information; False where there is none.
+
+    The information is that of the last step's start, 0.01 standard deviations away at most.
+    """
     scratch.free[:] = 1
     scratch.free[S] = 1 if free_width else 0
     covariance[:, :] = 0.0
@@ -266,9 +268,7 @@ def covariance_at(theta, side, region, table, free_width, scratch, covariance):
     for a in range(5):
         scratch.grad[:] = 0.0
         scratch.grad[a] = 1.0
-        solve(scratch.factor, scratch.grad, scratch.free, scratch.step)
-        for b in range(5):
-            covariance[a, b] = scratch.step[b]
+        solve(scratch.factor, scratch.grad, scratch.free, covariance[a])
     if not free_width:
         covariance[S, S] = 0.0
     return True
@@ -284,8 +284,8 @@ def fit_spot(theta, low, high, side, region, table, scratch, covariance):
         theta[:] = start
         if not climb_damped(theta, low, high, side, region, table, scratch):
             code = FAILED
-    free_width = high[S] > low[S]
-    if not covariance_at(theta, side, region, table, free_width, scratch, covariance):
+            slopes(theta, side, region, table, scratch)
+    if not invert_information(high[S] > low[S], scratch, covariance):
         code = SINGULAR
     return loglik(theta, side, region, table, scratch, True), code
 

@@ -25,7 +25,7 @@ class Fits(NamedTuple):
     code: np.ndarray  # (n,) int64
     bad: np.ndarray  # (n,) bool
     origin: np.ndarray  # (n, 2) int64: y0, x0 of the region
-    crowded: np.ndarray  # (n,) bool: a neighbour's light reaches into the region
+    crowded: np.ndarray  # (n,) bool: to be fitted again, for neighbours' light reaches in
 
 
 @kernel
@@ -84,11 +84,19 @@ def neighbours(found, theta, k, y0, x0, side, reach, scratch, extra):
 
 
 @kernel
+def settled(theta, before, covariance):
+    """Say whether a refit moved its molecule by less than a tenth of a standard deviation."""
+    dx, dy = theta[X] - before[X], theta[Y] - before[Y]
+    return dx * dx < 0.01 * covariance[X, X] and dy * dy < 0.01 * covariance[Y, Y]
+
+
+@kernel
 def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scratch, buffers, out):
     """Fit every detection of one frame.
 
     The first pass takes neighbours as detected, later passes as fitted, and only where there are
-    any. `found` (n, 5) is the detector's table, `buffers` (3, P*P) scratch.
+    any and the last refit moved. `found` (n, 5) holds x, y, N, b and the width to start from (the
+    detector's table but for its last column), `buffers` (4, P*P) scratch.
     """
     n = found.shape[0]
     height, width = adu.shape
@@ -128,6 +136,8 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
             lost = out.code[k] != fits.CONVERGED or not math.isfinite(out.loglik[k])
             if lost and turn + 1 < passes and out.crowded[k]:
                 continue  # neighbours see the detection, not a failed fit
+            start[X] += x0
+            start[Y] += y0
+            if turn > 0 and settled(start, out.theta[k], out.covariance[k]):
+                out.crowded[k] = False
             out.theta[k] = start
-            out.theta[k, X] += x0
-            out.theta[k, Y] += y0

@@ -47,7 +47,7 @@ def test_levels_are_interpolated_alike_by_row_and_by_point(rng):
 
 @pytest.mark.parametrize("excess", [1.0, 2.0])
 def test_the_threshold_cuts_the_tail_it_says(excess, rng):
-    """Direct sampling: 1.4e6 correlated draws hold ~60,000 independent ones, p to +-11 % (1 s.d.)."""
+    """Direct sampling: 1.4e6 draws hold ~60,000 independent ones, p to +-11 % (1 s.d.)."""
     kernel = detection.full_kernel(1.3)
     bound = limits(kernel, 3.0, np.array([0.5]), np.array([0.02]), excess)[0, 0]
     n = rng.poisson(0.5, (1200, 1200)).astype(float)
