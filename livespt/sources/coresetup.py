@@ -144,7 +144,9 @@ def set_property(door: Door, name: str, value: str | float) -> None:
 
 
 def _choose_camera(door: Door, label: str) -> str:
-    cameras = list(ask(door, "core", "getLoadedDevicesOfType", _CAMERA_DEVICE))
+    loaded = list(ask(door, "core", "getLoadedDevices"))
+    kinds = {one: int(ask(door, one, "getDeviceType", one)) for one in loaded}
+    cameras = [one for one in loaded if kinds[one] == _CAMERA_DEVICE]
     known = ", ".join(cameras) or "none"
     if label and label not in cameras:
         raise SourceError(f"camera: no camera '{label}' (loaded: {known})")

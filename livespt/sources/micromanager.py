@@ -75,6 +75,8 @@ class SnakeDoor:
         value = getattr(self.core, _snake(method))(*arguments)
         if hasattr(value, "size") and hasattr(value, "get"):  # a Java vector
             return [value.get(i) for i in range(value.size())]
+        if hasattr(value, "swig_value"):  # a Java enumeration
+            return value.swig_value()
         return value
 
     def pop(self) -> tuple[NDArray, Mapping[str, Any]]:
@@ -161,10 +163,11 @@ def _forget_engine() -> None:
 
 
 def _connect(port: int) -> SnakeDoor:
-    pycromanager = need("pycromanager", EXTRA)
+    # Not pycromanager.Core(port=...): where a core runs in this process, that returns it instead.
+    remote = need("mmpycorex.core", EXTRA).ZMQRemoteMMCoreJ
     try:
         socket.create_connection(("127.0.0.1", port), timeout=2.0).close()
-        return SnakeDoor(pycromanager.Core(port=port, timeout=5000))
+        return SnakeDoor(remote(port=port, timeout=5000))
     except Exception as error:  # noqa: BLE001 (the bridge raises plain Exception)
         raise SourceError(
             f"port: no Micro-Manager answers at 127.0.0.1:{port} ({one_line(error)}): "

@@ -5,12 +5,16 @@ python mm_scenarios.py NAME '{"argument": value}'   prints one JSON line, the la
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 from livespt.sources import BufferedSource, SourceError, open_source
@@ -131,6 +135,22 @@ def ride(n=150, axes=None, shape=(512, 512), slow=False):
     same = all((frame.adu == saved[frame.index]).all() for frame in frames)
     counters = along.counters._asdict()
     return {**summary(seen), "n_saved": n_saved, "same": same, "counters": counters}
+
+
+def running(n=50, **options):
+    """Tap a Micro-Manager that runs in another process, over its bridge."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = str(Path(__file__).with_name("mm_java_peer.py"))
+    peer = subprocess.Popen([sys.executable, script, str(port)], stdout=subprocess.PIPE)
+    atexit.register(peer.kill)  # after the bridge's own farewells, which are registered later
+    assert peer.stdout is not None
+    peer.stdout.readline()
+    options = {"backend": "running", "port": port, **options}
+    refused = refusal("micromanager", {**options, "camera": "Prime95B"})
+    source = open_source("micromanager", {**options, "n_frames": n})
+    return {**summary(list(source.frames())), "refused": refused, "info": source.info._asdict()}
 
 
 def swallowed(n=10):

@@ -61,6 +61,7 @@ SCENARIOS = {
     "borrowed": ("borrowed", {}),
     "plus_tap": ("plus_tap", {}),
     "close_early": ("close_early", {}),
+    "running": ("running", {"exposure_ms": 10.0, "roi": [0, 0, 128, 96]}),
     "walk": ("walk", {"n": 60, "D_um2_s": 0.5}),
 }
 
@@ -172,3 +173,13 @@ def test_the_beads_follow_the_stage_pixel_for_micrometre(found):
     assert walk["worst_px"] < 0.05  # whole counts, and a centroid in a window
     # 59 steps in 2-D: the realised D scatters by 1/sqrt(59) = 13 %; three times that.
     assert walk["realised_D_um2_s"] == pytest.approx(walk["D_um2_s"], rel=0.4)
+
+
+def test_a_running_micromanager_is_tapped_over_its_bridge(found):
+    """The peer speaks the bridge's protocol over a real core in another process."""
+    one = found["running"]
+    assert one["index"] == list(range(50))
+    assert one["events"] == []
+    assert one["shapes"] == [[96, 128]]
+    assert one["differ"]
+    assert "loaded: Camera" in one["refused"]
