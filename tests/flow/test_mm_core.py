@@ -41,7 +41,7 @@ def overflow(kind: str, stop: bool) -> tuple:
 
 DOORS = ("micromanager", "mmcore")
 SCENARIOS = {
-    **{f"stream {k}": ("stream", camera(k, 300, exposure_ms=9.0)) for k in DOORS},
+    **{f"stream {k}": ("stream", camera(k, 200, exposure_ms=9.0)) for k in DOORS},
     **{f"overflow {k} {s}": overflow(k, s) for k in DOORS for s in (True, False)},
     "pause": (
         "stream",
@@ -96,7 +96,7 @@ def assert_gapless(found: dict, n: int) -> None:
 @pytest.mark.parametrize("kind", DOORS)
 def test_the_demo_camera_streams_without_a_gap(found, kind):
     one = found[f"stream {kind}"]
-    assert_gapless(one, 300)
+    assert_gapless(one, 200)
     assert one["info"]["shape"] == [512, 512]
     assert one["info"]["exposure_s"] == pytest.approx(0.009)
     assert "DemoCamera" in one["info"]["identity"]
