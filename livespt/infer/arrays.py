@@ -10,12 +10,13 @@ Parameters, in this order: ln D_k (K), the logits of T's off-diagonal elements r
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
 
 #: Rows of one state's Gaussian in a filter array (K, 6, 1 + q): mean, covariance, log weight.
 MX, MY, PXX, PXY, PYY, LNW = range(6)
@@ -60,7 +61,7 @@ class Tracks(NamedTuple):
     `first` (n_tracks + 1,) holds where each track starts.
     """
 
-    first: NDArray[np.int64]
+    first: Ints
     t_s: Array
     exposure_s: Array
     spot: Array  # (n, 5): x, y, var_x, var_y, cov_xy
@@ -109,9 +110,9 @@ class Bank(NamedTuple):
     F: Array
     t_s: Array
     exposure_s: Array
-    n_spots: NDArray[np.int64]
-    n_kept: NDArray[np.int64]
-    past_frame: NDArray[np.int64]
+    n_spots: Ints
+    n_kept: Ints
+    past_frame: Ints
     past_back: Array
 
 
@@ -121,7 +122,7 @@ class Seen(NamedTuple):
     frame: int
     t_s: float
     exposure_s: float
-    slot: NDArray[np.int64]  # (n,)
+    slot: Ints  # (n,)
     spot: Array  # (n, 5)
     weight: Array  # (n,)
 
@@ -151,8 +152,8 @@ def bank(capacity: int, n_states: int, n_duals: int, depth: int) -> Bank:
 class Rows(NamedTuple):
     """Workspace of the smoother, with room for the rows of the longest track."""
 
-    kind: NDArray[np.int64]  # (rows,)
-    spot: NDArray[np.int64]  # (rows,)
+    kind: Ints  # (rows,)
+    spot: Ints  # (rows,)
     dark: Array  # (rows,)
     state: Array  # (rows, K, 6) filter after each row
     smooth: Array  # (K, 6) smoothed state; the last column is a probability

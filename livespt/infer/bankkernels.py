@@ -1,28 +1,44 @@
 """One frame of the bank of live tracks, and occupancy at a fixed lag.
 
-Fixed-lag smoothing runs the chain backward: with B_n[j, k] = p(s_n-1 = j | s_n = k, data to n), which
-the merge of each step leaves behind, p(s_n-L | data to n) = B_n-L+1 ... B_n w_n (Kim's smoother for the
-discrete state, over L spots of the track).
+Fixed-lag smoothing runs the chain backward: with B_n[j, k] = p(s_n-1 = j | s_n = k, data to n),
+which the merge of each step leaves behind, p(s_n-L | data to n) = B_n-L+1 ... B_n w_n (Kim's
+smoother for the discrete state, over L spots of the track).
 """
 
 from __future__ import annotations
 
 import math
 
-from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
+from livespt.infer.arrays import (
+    LNW,
+    MX,
+    MY,
+    PXX,
+    PXY,
+    PYY,
+    Array,
+    Bank,
+    Ints,
+    Motion,
+    Scratch,
+    Seen,
+    Step,
+)
 from livespt.infer.batchkernels import add_outer, restart_output, take_spot
 from livespt.infer.stepkernels import start
 from livespt.jit import inlined, kernel
 
 
 @kernel
-def step_bank(bank, seen, motion, interval, work, step):
+def step_bank(
+    bank: Bank, seen: Seen, motion: Motion, interval: float, work: Scratch, step: Step
+) -> int:
     """Take the spots of one frame into their tracks; return how many steps counted."""
     counted = 0
     step.score[:] = 0.0
     step.information[:] = 0.0
     for i in range(seen.slot.shape[0]):
-        slot = seen.slot[i]
+        slot = int(seen.slot[i])
         if bank.n_spots[slot] == 0:
             start(bank.F[slot], seen.spot[i], seen.exposure_s, motion)
             restart_output(seen.spot[i], motion, work)
@@ -41,7 +57,7 @@ def step_bank(bank, seen, motion, interval, work, step):
 
 
 @inlined
-def remember(bank, slot, seen, work):
+def remember(bank: Bank, slot: int, seen: Seen, work: Scratch) -> None:
     """Note this spot in the track's history, with p(state before | state now)."""
     n_states = work.back.shape[0]
     at = bank.n_spots[slot] % bank.past_frame.shape[1]
@@ -56,7 +72,7 @@ def remember(bank, slot, seen, work):
 
 
 @inlined
-def refine(F, work, out):
+def refine(F: Array, work: Scratch, out: Array) -> None:
     """Write the mean over the exposure and its covariance, merged over all branches."""
     n_states = work.back.shape[0]
     out[:] = 0.0
@@ -77,7 +93,7 @@ def refine(F, work, out):
 
 
 @inlined
-def add_past(bank, slot, frames, p, sums):
+def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None:
     """Add the smoothed p_state of one track at each of `frames` to `sums` (n, K + 1).
 
     `frames` descends; the last column counts the tracks. `p` is (2, K) scratch. Only spots of the
@@ -107,7 +123,7 @@ def add_past(bank, slot, frames, p, sums):
 
 
 @kernel
-def occupancy_at(bank, frames, p, sums):
+def occupancy_at(bank: Bank, frames: Ints, p: Array, sums: Array) -> None:
     """Sum `add_past` over all live tracks."""
     for slot in range(bank.n_spots.shape[0]):
         if bank.n_spots[slot] > 0:
@@ -115,7 +131,7 @@ def occupancy_at(bank, frames, p, sums):
 
 
 @kernel
-def retire(bank, slots, frames, p, sums):
+def retire(bank: Bank, slots: Ints, frames: Ints, p: Array, sums: Array) -> None:
     """Free `slots`, their last words on the occupancy of `frames` added to `sums`."""
     for i in range(slots.shape[0]):
         add_past(bank, slots[i], frames, p, sums)

@@ -6,7 +6,7 @@ products of the single steps' scores (martingale differences) are both kept.
 
 from __future__ import annotations
 
-from livespt.infer.arrays import MX, MY, PXX, PXY, PYY
+from livespt.infer.arrays import MX, MY, PXX, PXY, PYY, Array, Motion, Scratch, Tracks
 from livespt.infer.stepkernels import advance, n_steps, start
 from livespt.jit import inlined, kernel
 
@@ -15,7 +15,14 @@ FALSE_LINK = 30.0
 
 
 @inlined
-def take_spot(F, spot, times, motion, interval, work):
+def take_spot(
+    F: Array,
+    spot: Array,
+    times: tuple[float, float, float],
+    motion: Motion,
+    interval: float,
+    work: Scratch,
+) -> bool:
     """Take the next spot of a track into F; `times` is (elapsed, te before, te now).
 
     Returns True if the step counts. A spot that no state can explain is a false link: the track
@@ -34,7 +41,7 @@ def take_spot(F, spot, times, motion, interval, work):
 
 
 @inlined
-def restart_output(spot, motion, work):
+def restart_output(spot: Array, motion: Motion, work: Scratch) -> None:
     """Make `work` say what a first spot says: the exposure mean is the spot itself."""
     n_states = work.back.shape[0]
     for j in range(n_states):
@@ -48,7 +55,7 @@ def restart_output(spot, motion, work):
 
 
 @inlined
-def add_outer(information, score, weight):
+def add_outer(information: Array, score: Array, weight: float) -> None:
     """Add weight s s' to the upper triangle of `information` (score[0] is not part of s)."""
     q = information.shape[0]
     for a in range(q):
@@ -58,7 +65,15 @@ def add_outer(information, score, weight):
 
 
 @kernel
-def run_tracks(tracks, motion, interval, F, sums, information, work):
+def run_tracks(
+    tracks: Tracks,
+    motion: Motion,
+    interval: float,
+    F: Array,
+    sums: Array,
+    information: Array,
+    work: Scratch,
+) -> tuple[float, int]:
     """Filter all tracks; return the log-likelihood and the number of steps that counted.
 
     Parameters
@@ -74,7 +89,7 @@ def run_tracks(tracks, motion, interval, F, sums, information, work):
     information[:] = 0.0
     counted = 0
     for i in range(tracks.first.shape[0] - 1):
-        low, high = tracks.first[i], tracks.first[i + 1]
+        low, high = int(tracks.first[i]), int(tracks.first[i + 1])
         start(F[i], tracks.spot[low], tracks.exposure_s[low], motion)
         for n in range(low + 1, high):
             times = (

@@ -1,8 +1,8 @@
 """Batch maximum likelihood over whole tracks, with the steps of the live filter.
 
-Scoring on the outer-product information (Berndt, Hall, Hall, Hausman 1974): theta += (J + P0)^-1 (g + g0),
-halved until the penalised likelihood rises; P0, g0 belong to a weak prior. Several starts are tried,
-the best is kept: the likelihood of a mixture has more than one summit.
+Scoring on the outer-product information (Berndt, Hall, Hall, Hausman 1974):
+theta += (J + P0)^-1 (g + g0), cut until the penalised likelihood rises; P0, g0 belong to a weak
+prior. Several starts are tried, the best is kept: a mixture's likelihood has several summits.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def ordered(fit: Fit) -> Fit:
 def guess(tracks: Tracks, n_states: int, p_switch: float) -> Array:
     """Guess theta from the displacements alone.
 
-    Each |dx|^2 - 2 V gives a rough D; running means over up to five of one track sharpen it; the D_k
-    are spread over the quantiles, at least a factor of two apart.
+    Each |dx|^2 - 2 V gives a rough D; running means over up to five of one track sharpen it; the
+    D_k are spread over the quantiles, at least a factor of two apart.
     """
     rough = _rough_D(tracks)
     at = (np.arange(n_states) + 0.5) / n_states

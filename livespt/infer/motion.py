@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Motion, n_parameters
+from livespt.infer.arrays import Array, Ints, Motion, n_parameters
 from livespt.infer.motionkernels import fill_motion, log_matrix
 from livespt.types import LivesptError, Model
 
@@ -67,12 +67,12 @@ def motion(theta: Array, n_states: int, *, derivatives: bool = True) -> Motion:
     return Motion(D, ln_T, ln_pi, float(np.exp(2 * theta[-1])))
 
 
-def order(theta: Array, n_states: int) -> Array:
+def order(theta: Array, n_states: int) -> Ints:
     """Return the permutation that sorts the states by D."""
     return np.argsort(theta[:n_states], kind="stable")
 
 
-def permutation_of(states: Array, n_states: int) -> Array:
+def permutation_of(states: Ints, n_states: int) -> Ints:
     """Return the permutation of theta that goes with a permutation of the states."""
     at = np.full((n_states, n_states), -1)
     at[~np.eye(n_states, dtype=bool)] = np.arange(n_states, n_parameters(n_states) - 1)
@@ -90,7 +90,7 @@ class Answer(NamedTuple):
     settled: bool
 
 
-def to_model(answer: Answer, occupancy_lag: Array, lags: Array, interval_s: float) -> Model:
+def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float) -> Model:
     """Turn an estimate into the published model, states ordered by D.
 
     `occupancy_lag` (L, K) is in the order of `answer`.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 
+from livespt.infer.arrays import Array
 from livespt.jit import kernel
 
 
 @kernel
-def fill_motion(theta, D, ln_T, ln_pi, system):
+def fill_motion(theta: Array, D: Array, ln_T: Array, ln_pi: Array, system: Array) -> None:
     """Write D, ln T and ln pi (duals) for `theta`; `system` is (K, K + 1) scratch."""
     n_states, _, n_duals = ln_T.shape
     ln_T[:] = 0.0
@@ -31,7 +32,7 @@ def fill_motion(theta, D, ln_T, ln_pi, system):
 
 
 @kernel
-def _fill_row(theta, j, ln_T):
+def _fill_row(theta: Array, j: int, ln_T: Array) -> None:
     n_states, _, n_duals = ln_T.shape
     at = n_states + j * (n_states - 1)  # first logit of the row
     high = 0.0
@@ -52,7 +53,7 @@ def _fill_row(theta, j, ln_T):
 
 
 @kernel
-def _solve_stationary(ln_T, pi, system):
+def _solve_stationary(ln_T: Array, pi: Array, system: Array) -> None:
     n_states = pi.shape[0]
     _set_matrix(ln_T, system)
     for i in range(n_states):
@@ -63,7 +64,7 @@ def _solve_stationary(ln_T, pi, system):
 
 
 @kernel
-def _solve_derivative(ln_T, pi, q, system):
+def _solve_derivative(ln_T: Array, pi: Array, q: int, system: Array) -> None:
     n_states = pi.shape[0]
     _set_matrix(ln_T, system)
     for k in range(n_states - 1):
@@ -78,7 +79,7 @@ def _solve_derivative(ln_T, pi, q, system):
 
 
 @kernel
-def _set_matrix(ln_T, system):
+def _set_matrix(ln_T: Array, system: Array) -> None:
     """Write the columns of I - T as equations; the last one is replaced by sum = 1."""
     n_states = ln_T.shape[0]
     for k in range(n_states):
@@ -96,7 +97,7 @@ def _set_matrix(ln_T, system):
 
 
 @kernel
-def _eliminate(system):
+def _eliminate(system: Array) -> None:
     """Solve in place by Gauss-Jordan with row pivots; the solution is left in the last column."""
     n = system.shape[0]
     for i in range(n):
@@ -117,7 +118,7 @@ def _eliminate(system):
 
 
 @kernel
-def log_matrix(T, out, power, spare):
+def log_matrix(T: Array, out: Array, power: Array, spare: Array) -> bool:
     """Write ln T = -sum_n (I - T)^n / n; return False where the series does not converge."""
     n_states = T.shape[0]
     out[:] = 0.0

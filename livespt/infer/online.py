@@ -1,18 +1,20 @@
 """The live filter: every track's motion state now, and the motion model pooled over all tracks.
 
 Each live track holds one Gaussian and one probability per motion state (GPB2 over Berglund's model
-with pointwise errors, see `stepkernels`); their derivatives in the parameters ride along and give the
-score of each frame, from which `learn` learns. Time between frames is what the clock says: a gap
-is crossed by the intervals that it holds, each of which may switch and diffuse.
+with pointwise errors, see `stepkernels`); their derivatives in the parameters ride along and give
+the score of each frame, from which `learn` learns. Time between frames is what the clock says: a
+gap is crossed by the intervals that it holds, each of which may switch and diffuse.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livespt.config import InferConfig
-from livespt.infer.arrays import Array, Bank, Seen, Step, bank, n_parameters, scratch
+from livespt.infer.arrays import Array, Bank, Ints, Seen, Step, bank, n_parameters, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.fit import Fit
 from livespt.infer.learn import Learner
@@ -83,12 +85,13 @@ class OnlineFilter:
         """
         self._check_order(spots, links)
         rows, track, seen = self._select(spots, links)
+        self._last = (spots.frame, spots.t_s)
+        self._learner.keep(track, seen)
         at = motion(self._learner.theta, self.n_states)
         step = _outputs(rows.size, self.n_states, self._n_duals)
         counted = step_bank(self._bank, seen, at, self.interval_s, self._work, step)
         n_spots = self._bank.n_spots[seen.slot]
         self._n_tracks += int((n_spots == 2).sum())
-        self._learner.keep(track, seen)
         self._learner.absorb(step.score[1:], step.information, counted)
         self._note_occupancy(spots.frame)
         self._retire(links.ended, spots.frame)
@@ -130,11 +133,8 @@ class OnlineFilter:
                 f"frame {spots.frame} at {spots.t_s} s: expected one after frame"
                 f" {self._last[0]} at {self._last[1]} s"
             )
-        self._last = (spots.frame, spots.t_s)
 
-    def _select(
-        self, spots: Spots, links: Links
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Seen]:
+    def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
         table = spots.table
         variance = table["var_x_um2"] * table["var_y_um2"] - table["cov_xy_um2"] ** 2
@@ -163,7 +163,8 @@ class OnlineFilter:
     def _grow(self) -> None:
         """Double the bank."""
         n = self._bank.n_spots.size
-        self._bank = Bank(*(np.concatenate([a, np.zeros_like(a)]) for a in self._bank))
+        wider: list[Any] = [np.concatenate([a, np.zeros_like(a)]) for a in self._bank]
+        self._bank = Bank(*wider)
         self._free = list(range(2 * n - 1, n - 1, -1))
 
     def _note_occupancy(self, frame: int) -> None:
@@ -178,7 +179,7 @@ class OnlineFilter:
             elif i > 0:
                 self._occupancy[i] = self._occupancy[i - 1]
 
-    def _retire(self, ended: NDArray[np.int64], frame: int) -> None:
+    def _retire(self, ended: Ints, frame: int) -> None:
         """Free the slots of ended tracks; keep what they say of the last few frames."""
         slots = [
             s for s in map(self._slots.pop, ended.tolist(), [None] * ended.size) if s is not None
@@ -196,7 +197,7 @@ class OnlineFilter:
             if said[-1] > 0:
                 self._departed[past] = self._departed.get(past, 0.0) + said
 
-    def _table(self, rows: NDArray[np.int64], track: NDArray[np.int64], n_spots: NDArray[np.int64],
+    def _table(self, rows: Ints, track: Ints, n_spots: Ints,
                step: Step, D: Array) -> NDArray[np.void]:  # fmt: skip
         states = order(np.log(D), self.n_states)
         table = np.zeros(rows.size, track_dtype(self.n_states))
@@ -217,7 +218,7 @@ class OnlineFilter:
         ids, fit = refit
         self._adopt(ids, fit)
 
-    def _adopt(self, ids: NDArray[np.int64], fit: Fit) -> None:
+    def _adopt(self, ids: Ints, fit: Fit) -> None:
         live = [
             (i, self._slots[name]) for i, name in enumerate(ids.tolist()) if name in self._slots
         ]

@@ -1,9 +1,7 @@
 """The final pass over a finished run: refit on all tracks, then smooth them.
 
 The parameters are the maximum of the same likelihood that the live filter climbs, now over all data
-at once. Intervals come from the observed information (the score differentiated numerically), or
-from the sandwich H^-1 M H^-1 with M clustered by track where that is wider: steps of one
-track need not be independent when the model is not quite true.
+at once. Intervals come from the observed information: the score, differentiated numerically.
 """
 
 from __future__ import annotations
@@ -187,7 +185,10 @@ def _answer(fit: Fit, data: Tracks, interval: float, prior: Prior, ticks: _Ticks
 def covariance(
     fit: Fit, data: Tracks, interval: float, prior: Prior, tick: Callable[[], None]
 ) -> Array:
-    """Covariance of theta at the summit: observed information, or the sandwich where wider."""
+    """Covariance of theta at the summit from the observed information, prior included.
+
+    Where it is not positive definite (too few data), from the outer products of the scores.
+    """
     outer = fit.information + np.diag(prior.precision)
     se = np.sqrt(np.diag(np.linalg.inv(outer)))
     hessian = np.empty_like(outer)
@@ -201,7 +202,7 @@ def covariance(
     observed = (hessian + hessian.T) / 2 + np.diag(prior.precision)
     if np.linalg.eigvalsh(observed).min() <= 0:
         observed = outer
-    return np.linalg.inv(observed)
+    return np.asarray(np.linalg.inv(observed), dtype=np.float64)
 
 
 def _smooth(tracks: NDArray[np.void], data: Tracks, theta: Array, n_states: int,

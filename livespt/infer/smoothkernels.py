@@ -2,8 +2,8 @@
 
 The filter's states are kept at the end of every exposure (and of every interval of a gap). Going
 back, each branch (j -> k) is formed again by the same step. Given its spot, the end of the exposure
-before (E), the end of this one (N) and the mean over this one (Z) are jointly Gaussian, and the future
-speaks through N alone, so with the smoothed (m, P) of N under state k,
+before (E), the end of this one (N) and the mean over this one (Z) are jointly Gaussian, and the
+future speaks through N alone, so with the smoothed (m, P) of N under state k,
 
     E = E_jk + L (m_k - N_jk),   Cov E = E_jk + L (P_k - N_jk) L',   L = Cov(E, N) N_jk^-1
 
@@ -17,7 +17,20 @@ from __future__ import annotations
 
 import math
 
-from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
+from livespt.infer.arrays import (
+    LNW,
+    MX,
+    MY,
+    PXX,
+    PXY,
+    PYY,
+    Array,
+    Motion,
+    Rows,
+    Scratch,
+    Smoothed,
+    Tracks,
+)
 from livespt.infer.batchkernels import FALSE_LINK
 from livespt.infer.stepkernels import (
     branch_missing,
@@ -35,7 +48,7 @@ UNSEEN, SEEN, FIRST = 0, 1, 2
 
 
 @kernel
-def count_rows(tracks, interval):
+def count_rows(tracks: Tracks, interval: float) -> int:
     """Return the most rows that any one track needs."""
     most = 0
     for i in range(tracks.first.shape[0] - 1):
@@ -47,7 +60,7 @@ def count_rows(tracks, interval):
 
 
 @kernel
-def lay_rows(tracks, low, high, interval, rows):
+def lay_rows(tracks: Tracks, low: int, high: int, interval: float, rows: Rows) -> int:
     """Write a track's spots and unseen intervals as rows; return their number."""
     rows.kind[0], rows.spot[0], rows.dark[0] = FIRST, low, 0.0
     at = 1
@@ -65,22 +78,26 @@ def lay_rows(tracks, low, high, interval, rows):
 
 
 @kernel
-def branch_row(F, rows, at, tracks, motion, work):
+def branch_row(
+    F: Array, rows: Rows, at: int, tracks: Tracks, motion: Motion, work: Scratch
+) -> float:
     """Bring F over the dark time of a row and form its branches; return the least r S^-1 r."""
     diffuse(F, rows.dark[at], motion)
     if rows.kind[at] == UNSEEN:
         branch_missing(F, motion, work)
         return 0.0
-    n = rows.spot[at]
+    n = int(rows.spot[at])
     return branch_observed(F, tracks.spot[n], tracks.exposure_s[n], motion, work)
 
 
 @kernel
-def filter_rows(tracks, n_rows, motion, rows, F, work):
+def filter_rows(
+    tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, F: Array, work: Scratch
+) -> None:
     """Filter a track; keep the state after each row. A false link becomes a FIRST row."""
     n_states = F.shape[0]
     for at in range(n_rows):
-        n = rows.spot[at]
+        n = int(rows.spot[at])
         nearest = 0.0
         if at > 0:
             nearest = branch_row(F, rows, at, tracks, motion, work)
@@ -95,7 +112,9 @@ def filter_rows(tracks, n_rows, motion, rows, F, work):
 
 
 @kernel
-def smooth_tracks(tracks, motion, interval, rows, work, out):
+def smooth_tracks(
+    tracks: Tracks, motion: Motion, interval: float, rows: Rows, work: Scratch, out: Smoothed
+) -> None:
     """Smooth all tracks.
 
     Parameters
@@ -128,7 +147,7 @@ def smooth_tracks(tracks, motion, interval, rows, work, out):
 
 
 @inlined
-def take_filtered(rows, at, back):
+def take_filtered(rows: Rows, at: int, back: Array) -> None:
     """Start going back: at the last spot the smoothed state is the filtered one."""
     for k in range(back.shape[0]):
         for i in range(5):
@@ -137,7 +156,7 @@ def take_filtered(rows, at, back):
 
 
 @inlined
-def write_p_state(rows, at, back, out):
+def write_p_state(rows: Rows, at: int, back: Array, out: Smoothed) -> None:
     """Write the smoothed probabilities of a spot's row."""
     if rows.kind[at] != UNSEEN:
         for k in range(back.shape[0]):
@@ -145,7 +164,7 @@ def write_p_state(rows, at, back, out):
 
 
 @inlined
-def share_branches(work):
+def share_branches(work: Scratch) -> None:
     """Turn branch log weights into p(j | k)."""
     n_states = work.back.shape[0]
     for k in range(n_states):
@@ -161,7 +180,9 @@ def share_branches(work):
 
 
 @kernel
-def regress(mean, cross, branch, j, k, back, out):
+def regress(
+    mean: Array, cross: Array, branch: Array, j: int, k: int, back: Array, out: Array
+) -> None:
     """Write mean and covariance of a variable once N is known to be as smoothed under state k.
 
     `mean` (5,): the variable given its branch; `cross` (4,): its covariance with N.
@@ -183,7 +204,16 @@ def regress(mean, cross, branch, j, k, back, out):
 
 
 @kernel
-def condition(pxx, pyy, pxy, row, spot, branch_h, c2, rows):
+def condition(
+    pxx: float,
+    pyy: float,
+    pxy: float,
+    row: Array,
+    spot: Array,
+    branch_h: float,
+    c2: float,
+    rows: Rows,
+) -> None:
     """Cov(E), Cov(E, N), Cov(Z, N) given the spot, for one branch; see the module's text.
 
     Before the dark time Cov E = P; at the exposure's start P + 2 D dark = `row` (3,).
@@ -212,10 +242,12 @@ def condition(pxx, pyy, pxy, row, spot, branch_h, c2, rows):
 
 
 @kernel
-def step_back(tracks, rows, at, motion, work, out):
+def step_back(
+    tracks: Tracks, rows: Rows, at: int, motion: Motion, work: Scratch, out: Smoothed
+) -> None:
     """Smooth the row before `at` (into rows.smooth) and the exposure mean of `at`."""
     n_states = work.back.shape[0]
-    back, seen, n = rows.smooth, rows.kind[at] == SEEN, rows.spot[at]
+    back, seen, n = rows.smooth, rows.kind[at] == SEEN, int(rows.spot[at])
     for j in range(n_states):
         before = rows.state[at - 1, j]
         pxx, pxy, pyy = before[PXX], before[PXY], before[PYY]
@@ -227,7 +259,9 @@ def step_back(tracks, rows, at, motion, work, out):
             if seen:
                 h = 2.0 * motion.D[k] * tracks.exposure_s[n]
                 condition(pxx, pyy, pxy, rows.begin, tracks.spot[n], h, motion.c2, rows)
-                regress(work.refined[j, k], rows.mean_cross, work.branch, j, k, back, rows.mean_pair)
+                regress(
+                    work.refined[j, k], rows.mean_cross, work.branch, j, k, back, rows.mean_pair
+                )
             else:
                 rows.end_cross[0], rows.end_cross[1] = pxx, pxy
                 rows.end_cross[2], rows.end_cross[3] = pxy, pyy
@@ -242,7 +276,7 @@ def step_back(tracks, rows, at, motion, work, out):
 
 
 @kernel
-def pool(pair, weight, out):
+def pool(pair: Array, weight: Array, out: Array) -> None:
     """Merge all pairs (j, k) into one mean and covariance."""
     n_states = weight.shape[0]
     for i in range(5):
@@ -260,7 +294,7 @@ def pool(pair, weight, out):
 
 
 @inlined
-def pool_row(pair, weight, j, filtered, out):
+def pool_row(pair: Array, weight: Array, j: int, filtered: Array, out: Array) -> None:
     """Merge the pairs (j, k) over k into the smoothed state j; an impossible one stays filtered."""
     n_states = weight.shape[0]
     total = 0.0
@@ -282,9 +316,11 @@ def pool_row(pair, weight, j, filtered, out):
 
 
 @kernel
-def refine_first(tracks, rows, at, motion, back, out):
+def refine_first(
+    tracks: Tracks, rows: Rows, at: int, motion: Motion, back: Array, out: Smoothed
+) -> None:
     """Smooth the exposure mean of a first spot: Z = spot, Cov Z = c^2 V = Cov(Z, N)."""
-    n = rows.spot[at]
+    n = int(rows.spot[at])
     spot = tracks.spot[n]
     end, cross = rows.end, rows.end_cross
     end[MX], end[MY] = spot[0], spot[1]

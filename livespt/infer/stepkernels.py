@@ -8,10 +8,12 @@ start by a:
 
 so, with C = P + D te, S = P + 2 D te / 3 + c^2 V, r = x - m:
 
-    m' = m + C S^-1 r,   P' = P + 2 D te - C S^-1 C,   refined mean over the exposure: P + 2 D te/3 for C
+    m' = m + C S^-1 r,   P' = P + 2 D te - C S^-1 C
 
-(a Kalman filter with correlated noise: Berglund's likelihood exactly). The dark rest of a frame adds
-2 D dark. Branch (j -> k): ln W_jk = ln w_j + ln T_jk + ln N(x; m_j, S_jk); merge over j with the
+and the refined mean over the exposure has Q = P + 2 D te / 3 in the place of C and of P + 2 D te
+
+(a Kalman filter with correlated noise: Berglund's likelihood exactly). The dark rest of a frame
+adds 2 D dark. Branch (j -> k): ln W_jk = ln w_j + ln T_jk + ln N(x; m_j, S_jk); merge over j with the
 between-component variance.
 
 Symbols: F filter array (K, 6, 1 + q), see `arrays`; last axis: value, then derivatives.
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import math
 
-from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY
+from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY, Array, Motion, Scratch
 from livespt.jit import inlined
 
 LN_2PI = math.log(2 * math.pi)
@@ -32,7 +34,7 @@ MIN_DARK = -0.2
 
 
 @inlined
-def start(F, spot, te, motion):
+def start(F: Array, spot: Array, te: float, motion: Motion) -> None:
     """Begin a track at its first spot under a flat prior: m = x, P = c^2 V + 2 D te / 3."""
     n_states, _, n_duals = F.shape
     F[:] = 0.0
@@ -53,7 +55,7 @@ def start(F, spot, te, motion):
 
 
 @inlined
-def diffuse(F, dark, motion):
+def diffuse(F: Array, dark: float, motion: Motion) -> None:
     """Let each state diffuse unseen for `dark` seconds."""
     n_states, _, n_duals = F.shape
     for k in range(n_states):
@@ -66,7 +68,7 @@ def diffuse(F, dark, motion):
 
 
 @inlined
-def branch_missing(F, motion, work):
+def branch_missing(F: Array, motion: Motion, work: Scratch) -> None:
     """Branch (j -> k) over an interval in which nothing was seen."""
     n_states = F.shape[0]
     for j in range(n_states):
@@ -78,10 +80,16 @@ def branch_missing(F, motion, work):
 
 
 @inlined
-def branch_observed(F, spot, te, motion, work):
+def branch_observed(F: Array, spot: Array, te: float, motion: Motion, work: Scratch) -> float:
     """Branch (j -> k) over an exposure that was seen as `spot`; return the least r S^-1 r."""
     n_states, _, n_duals = F.shape
-    branch, weight, refined, gain, ln_T = work.branch, work.weight, work.refined, work.gain, motion.ln_T
+    branch, weight, refined, gain, ln_T = (
+        work.branch,
+        work.weight,
+        work.refined,
+        work.gain,
+        motion.ln_T,
+    )
     nearest = math.inf
     for j in range(n_states):
         for k in range(n_states):
@@ -96,7 +104,18 @@ def branch_observed(F, spot, te, motion, work):
 
 
 @inlined
-def _observe(F, j, k, spot, h, c2, branch, weight, refined, gain):
+def _observe(
+    F: Array,
+    j: int,
+    k: int,
+    spot: Array,
+    h: float,
+    c2: float,
+    branch: Array,
+    weight: Array,
+    refined: Array,
+    gain: Array,
+) -> float:
     """Condition the Gaussian of state j on one spot; h = 2 D_k te. Return r S^-1 r."""
     pxx, pxy, pyy = F[j, PXX, 0], F[j, PXY, 0], F[j, PYY, 0]
     qxx, qyy = pxx + h / 3.0, pyy + h / 3.0  # covariance of the exposure mean with itself
@@ -129,7 +148,17 @@ def _observe(F, j, k, spot, h, c2, branch, weight, refined, gain):
 
 
 @inlined
-def _observe_tangents(F, j, k, spot, h, c2, branch, weight, gain):
+def _observe_tangents(
+    F: Array,
+    j: int,
+    k: int,
+    spot: Array,
+    h: float,
+    c2: float,
+    branch: Array,
+    weight: Array,
+    gain: Array,
+) -> None:
     """Differentiate `_observe`: linear in the tangents of m, P, in dh and in d c^2."""
     gxx, gxy, gyx, gyy, ux, uy = gain[0], gain[1], gain[2], gain[3], gain[4], gain[5]
     axx, axy, ayy = gain[6], gain[7], gain[8]
@@ -156,7 +185,7 @@ def _observe_tangents(F, j, k, spot, h, c2, branch, weight, gain):
 
 
 @inlined
-def merge(F, work):
+def merge(F: Array, work: Scratch) -> None:
     """Merge the branches (j -> k) over j into state k, moments matched; write F and the score.
 
     `work.score` becomes the log-likelihood increment (0) and its derivatives; `work.back` the
@@ -199,7 +228,7 @@ def merge(F, work):
 
 
 @inlined
-def _match(F, k, branch, weight, back):
+def _match(F: Array, k: int, branch: Array, weight: Array, back: Array) -> None:
     """Match the moments of the branches into state k; F[k, LNW] holds the mean derivative."""
     n_states, _, n_duals = F.shape
     mx, my = 0.0, 0.0
@@ -230,19 +259,21 @@ def _match(F, k, branch, weight, back):
 
 
 @inlined
-def n_steps(elapsed, interval):
+def n_steps(elapsed: float, interval: float) -> int:
     """Return how many nominal intervals `elapsed` seconds hold, at least one."""
     return int(min(max(1.0, math.floor(elapsed / interval + 0.5)), MAX_STEPS))
 
 
 @inlined
-def first_dark(elapsed, te, n):
+def first_dark(elapsed: float, te: float, n: int) -> float:
     """Return the dark rest of an observed frame when the next spot comes n intervals later."""
     return max(elapsed / n - te, MIN_DARK * te)
 
 
 @inlined
-def advance(F, spot, times, n, motion, work):
+def advance(
+    F: Array, spot: Array, times: tuple[float, float, float], n: int, motion: Motion, work: Scratch
+) -> float:
     """Take F from the end of one exposure through n intervals and the next spot.
 
     `times` is (elapsed, te before, te now); the n - 1 intervals between two spots switch and
@@ -263,7 +294,7 @@ def advance(F, spot, times, n, motion, work):
 
 
 @inlined
-def chain_back(work, afresh):
+def chain_back(work: Scratch, afresh: bool) -> None:
     """Multiply `work.back` onto `work.product`, or begin the product with it."""
     back, product = work.back, work.product
     n_states = back.shape[0]
