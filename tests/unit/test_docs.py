@@ -474,3 +474,35 @@ def test_the_calibration_script_finds_a_known_camera(tmp_path, monkeypatch, caps
     np.testing.assert_allclose(found.offset_adu, camera.offset_adu, atol=0.6)  # 5 s.e. of a mean
     # the read noise of one pixel is known to 1/sqrt(600) and the gain's error: 6 s.d.
     np.testing.assert_allclose(found.var_e2, camera.var_e2, rtol=0.6, atol=0.1)
+
+
+BEADS = """
+import mm_test_adapters, pycromanager
+folder = mm_test_adapters.device_adapter_path()
+pycromanager.start_headless(folder, folder + "/MMConfig_demo.cfg", python_backend=True)
+core = pycromanager.Core()
+core.set_exposure(9.0)
+core.set_property("Camera", "Mode", "Fluorescent Beads")
+"""
+
+
+@pytest.mark.long
+def test_the_ride_along_script_analyses_every_image_of_a_real_core(tmp_path):
+    """Shorter, on any free port, and without pycromanager's viewer; else as it stands."""
+    pytest.importorskip("pycromanager")
+    page = DOCS / "how-to" / "micro-manager.md"
+    (script,) = (block for block in blocks(page, "python") if "RideAlong" in block)
+    for old, new in (
+        ("num_time_points=5000", "num_time_points=60"),
+        ("Publisher()", "Publisher('tcp://127.0.0.1:*', 'tcp://127.0.0.1:*')"),
+        ("image_process_fn=ride", "show_display=False, image_process_fn=ride"),
+    ):
+        assert old in script
+        script = script.replace(old, new)
+    end = "print(ride.counters.n_in, pipeline.counters.frames_processed)"
+    end += "\npycromanager.stop_headless()"
+    program = f"{BEADS}\n{script}\n{end}"
+    run = [sys.executable, "-c", program]
+    out = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert "60 60" in out.stdout.splitlines()
