@@ -145,7 +145,10 @@ class OnlineFilter:
         names = track.tolist()
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
-        slot = np.array([self._slot(name) for name in names], dtype=np.int64)
+        known = list(map(self._slots.get, names))
+        if None in known:
+            known = [self._slot(name) for name in names]
+        slot = np.array(known, dtype=np.int64)
         spot = np.empty((rows.size, 5))
         for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
             spot[:, i] = table[name][rows]

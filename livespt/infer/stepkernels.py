@@ -13,8 +13,8 @@ so, with C = P + D te, S = P + 2 D te / 3 + c^2 V, r = x - m:
 and the refined mean over the exposure has Q = P + 2 D te / 3 in the place of C and of P + 2 D te
 
 (a Kalman filter with correlated noise: Berglund's likelihood exactly). The dark rest of a frame
-adds 2 D dark. Branch (j -> k): ln W_jk = ln w_j + ln T_jk + ln N(x; m_j, S_jk); merge over j with the
-between-component variance.
+adds 2 D dark. Branch (j -> k): ln W_jk = ln w_j + ln T_jk + ln N(x; m_j, S_jk); merge over j with
+the between-component variance.
 
 Symbols: F filter array (K, 6, 1 + q), see `arrays`; last axis: value, then derivatives.
 """
