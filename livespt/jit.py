@@ -55,7 +55,7 @@ class _Locator(UserProvidedCacheLocator):
         self._stamp = source_hash(Path(py_file).parents[rest.count(".")])
         self._cache_path = str(cache_dir() / package / (rest or package))
 
-    def get_source_stamp(self) -> str:
+    def get_source_stamp(self) -> Any:
         return self._stamp
 
     @classmethod

@@ -75,8 +75,9 @@ def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> M
         Where the fit starts.
     progress : callable (done, total), optional
     """
+    run = read_run(folder)
     result: FinalResult = smooth_run(
-        track_rows(read_run(folder)), live, interval_s=live.interval_s, progress=progress
+        track_rows(run), live, field_um=_field_um(run), progress=progress
     )
     answer = {"final": model_json(result.model), "live": model_json(live)}
     write_final(folder, result.table, answer)
@@ -124,9 +125,7 @@ def replay_recorded(folder: Path, progress: Progress | None = None) -> RunResult
     if last is None:
         raise JournalError(f"{folder}: holds no frame")
     streamed_s = time.perf_counter()
-    final = smooth_run(
-        track_rows(run), last.model, interval_s=last.model.interval_s, progress=progress
-    )
+    final = smooth_run(track_rows(run), last.model, field_um=_field_um(run), progress=progress)
     p50, p99 = latency.percentiles()
     return RunResult(
         live=last.model,
@@ -150,15 +149,23 @@ def replay_stages(run: Run) -> Any:
 
 
 def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:
+    config, field_um = _config(run), _field_um(run)
+    interval_s = float(run.about["source"]["interval_s"])
+    linker = Linker(interval_s, field_um=field_um, overrides=config.link)
+    online = OnlineFilter(config.infer.n_states, interval_s, field_um=field_um, config=config.infer)
+    return linker, online
+
+
+def _field_um(run: Run) -> tuple[float, float]:
+    """Return height and width of a run's field of view."""
+    height, width = run.about["source"]["shape"]
+    pixel_um = _config(run).optics.pixel_um  # resolved when the run began
+    return height * pixel_um, width * pixel_um
+
+
+def _config(run: Run) -> Config:
     config: Config = parse(tomllib.loads(run.config), str(run.folder / "config.toml"))
-    source = run.about["source"]
-    interval_s = float(source["interval_s"])
-    pixel_um = config.optics.pixel_um  # resolved when the run began
-    height, width = source["shape"]
-    linker = Linker(
-        interval_s, field_um=(height * pixel_um, width * pixel_um), overrides=config.link
-    )
-    return linker, OnlineFilter(config.infer.n_states, interval_s, config=config.infer)
+    return config
 
 
 def _median(values: NDArray[np.float64]) -> float:

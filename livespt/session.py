@@ -22,7 +22,7 @@ import livespt
 from livespt import config as configuration
 from livespt.camera import Camera
 from livespt.config import Config, ConfigError
-from livespt.infer import OnlineFilter
+from livespt.infer import OnlineFilter, warm_up_smoother
 from livespt.journal import Journal
 from livespt.link import Linker
 from livespt.localize import Localizer
@@ -84,7 +84,9 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     )
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
-    online = OnlineFilter(config.infer.n_states, info.interval_s, config=config.infer)
+    online = OnlineFilter(
+        config.infer.n_states, info.interval_s, field_um=field_um, config=config.infer
+    )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)
     return Stages(resolved, source, camera, localizer, linker, online)
@@ -271,12 +273,19 @@ class Session:
     def _warm_up(self) -> None:
         """Compile every kernel before the camera is armed, and show it."""
         stages = self._stages
-        parts = (stages.source, stages.localizer, stages.linker, stages.online)
-        steps = [part for part in parts if hasattr(part, "warm_up")]
+        parts: tuple[Any, ...] = (
+            stages.source,
+            stages.localizer,
+            stages.linker,
+            stages.online,
+        )
+        steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
+        info, n_states = stages.source.info, self.config.infer.n_states
+        steps.append(("smoother", lambda: warm_up_smoother(n_states, info.interval_s)))
         self._broadcast.state = "compiling"
-        for done, part in enumerate(steps):
-            self._progress(done / len(steps), f"compiling {type(part).__name__}")
-            part.warm_up()
+        for done, (name, warm_up) in enumerate(steps):
+            self._progress(done / len(steps), f"compiling {name}")
+            warm_up()
         self._progress(1.0, "compiled")
         self._broadcast.state = "running"
 

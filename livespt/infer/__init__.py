@@ -5,5 +5,13 @@ from __future__ import annotations
 from livespt.infer.motion import InferError
 from livespt.infer.online import OnlineFilter
 from livespt.infer.smooth import FinalResult, smooth_run, smoothed_dtype
+from livespt.infer.smooth import warm_up as warm_up_smoother
 
-__all__ = ["FinalResult", "InferError", "OnlineFilter", "smooth_run", "smoothed_dtype"]
+__all__ = [
+    "FinalResult",
+    "InferError",
+    "OnlineFilter",
+    "smooth_run",
+    "smoothed_dtype",
+    "warm_up_smoother",
+]

@@ -5,11 +5,13 @@ parameters (1 ... q). The kernels carry values and derivatives through the same 
 q = 0 the same kernels filter without derivatives.
 
 Parameters, in this order: ln D_k (K), the logits of T's off-diagonal elements row by row
-(K (K - 1), the diagonal being the reference of each row), ln c (1): q = K^2 + 1.
+(K (K - 1), the diagonal being the reference of each row), the log weights of the state in which a
+track begins (K, up to a constant that only the prior fixes), ln c (1): q = K^2 + K + 1.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +24,17 @@ Ints: TypeAlias = NDArray[np.int64]
 MX, MY, PXX, PXY, PYY, LNW = range(6)
 
 
+#: A field without borders.
+EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])
+
+
+def field_of(field_um: tuple[float, float] | None) -> Array:
+    """Return the borders of a field of (height, width) that begins at the origin."""
+    if field_um is None:
+        return EVERYWHERE
+    return np.array([0.0, 0.0, field_um[1], field_um[0]])
+
+
 class Motion(NamedTuple):
     """One setting of the parameters, as the kernels want it.
 
@@ -32,6 +45,9 @@ class Motion(NamedTuple):
         Log transition probabilities per nominal interval.
     ln_pi : (K, 1 + q) dual
         Log stationary distribution.
+    ln_begin : (K, 1 + q) dual
+        Log probability of each state where a track begins. It is not the stationary one: fast
+        molecules enter the view, and are lost and found again, more often.
     c2 : float
         Square of the error scale.
     """
@@ -39,6 +55,7 @@ class Motion(NamedTuple):
     D: Array
     ln_T: Array
     ln_pi: Array
+    ln_begin: Array
     c2: float
 
 
@@ -58,7 +75,8 @@ class Scratch(NamedTuple):
 class Tracks(NamedTuple):
     """Spots of many tracks, sorted by track and time, as flat arrays of length n.
 
-    `first` (n_tracks + 1,) holds where each track starts.
+    `first` (n_tracks + 1,) holds where each track starts; `field` (4,) the least x, least y,
+    greatest x and greatest y that can be seen.
     """
 
     first: Ints
@@ -66,11 +84,17 @@ class Tracks(NamedTuple):
     exposure_s: Array
     spot: Array  # (n, 5): x, y, var_x, var_y, cov_xy
     weight: Array
+    field: Array = EVERYWHERE
 
 
 def n_parameters(n_states: int) -> int:
     """Return q, the length of the parameter vector."""
-    return n_states * n_states + 1
+    return n_states * n_states + n_states + 1
+
+
+def states_of(n_parameters: int) -> int:
+    """Return K, given the length of the parameter vector."""
+    return round((math.sqrt(4 * n_parameters - 3) - 1) / 2)
 
 
 def scratch(n_states: int, n_duals: int) -> Scratch:
@@ -125,6 +149,7 @@ class Seen(NamedTuple):
     slot: Ints  # (n,)
     spot: Array  # (n, 5)
     weight: Array  # (n,)
+    field: Array = EVERYWHERE  # as in `Tracks`
 
 
 class Step(NamedTuple):

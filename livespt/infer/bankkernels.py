@@ -24,7 +24,7 @@ from livespt.infer.arrays import (
     Seen,
     Step,
 )
-from livespt.infer.batchkernels import add_outer, restart_output, take_spot
+from livespt.infer.batchkernels import add_outer, counts, restart_output, take_spot
 from livespt.infer.stepkernels import start
 from livespt.jit import inlined, kernel
 
@@ -44,8 +44,10 @@ def step_bank(
             restart_output(seen.spot[i], motion, work)
         else:
             times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
-            counted += take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
-            weight = seen.weight[i]
+            weight = seen.weight[i] * counts(bank.F[slot], times[0], motion, seen.field)
+            taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
+            if taken and weight > 0.0:
+                counted += 1
             for q in range(step.score.shape[0]):
                 step.score[q] += weight * work.score[q]
             add_outer(step.information, work.score, weight)

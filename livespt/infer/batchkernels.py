@@ -6,12 +6,19 @@ products of the single steps' scores (martingale differences) are both kept.
 
 from __future__ import annotations
 
-from livespt.infer.arrays import MX, MY, PXX, PXY, PYY, Array, Motion, Scratch, Tracks
+import math
+
+from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY, Array, Motion, Scratch, Tracks
 from livespt.infer.stepkernels import advance, n_steps, start
 from livespt.jit import inlined, kernel
 
 #: Squared Mahalanobis distance beyond which a link is taken for false (p = 3e-7 if true).
 FALSE_LINK = 30.0
+#: A step that begins nearer to the border of the field than so many s.d. of the fastest state's
+#: step does not count: that it ended in view says that it was short, or not outward.
+BORDER_STEPS = 3.0
+#: ... but no more than this share of the field's shorter side is set aside on each side.
+MOST_BORDER = 0.15
 
 
 @inlined
@@ -38,6 +45,28 @@ def take_spot(
     work.score[:] = 0.0
     work.score[0] = at_bound
     return False
+
+
+@inlined
+def counts(F: Array, elapsed: float, motion: Motion, field: Array) -> float:
+    """Return 1.0 where a step of `elapsed` seconds from F begins well inside the field, else 0.0.
+
+    The choice rests on where the step begins, never on where it leads: it biases nothing.
+    """
+    n_states = F.shape[0]
+    x, y, fastest = 0.0, 0.0, 0.0
+    for k in range(n_states):
+        share = math.exp(F[k, LNW, 0])
+        x += share * F[k, MX, 0]
+        y += share * F[k, MY, 0]
+        fastest = max(fastest, motion.D[k])
+    side = min(field[2] - field[0], field[3] - field[1])
+    reach = min(BORDER_STEPS * math.sqrt(2.0 * fastest * elapsed), MOST_BORDER * side)
+    if x - field[0] < reach or field[2] - x < reach:
+        return 0.0
+    if y - field[1] < reach or field[3] - y < reach:
+        return 0.0
+    return 1.0
 
 
 @inlined
@@ -97,9 +126,9 @@ def run_tracks(
                 tracks.exposure_s[n - 1],
                 tracks.exposure_s[n],
             )
-            if take_spot(F[i], tracks.spot[n], times, motion, interval, work):
+            weight = tracks.weight[n] * counts(F[i], times[0], motion, tracks.field)
+            if take_spot(F[i], tracks.spot[n], times, motion, interval, work) and weight > 0.0:
                 counted += 1
-            weight = tracks.weight[n]
             for q in range(sums.shape[1]):
                 sums[i, q] += weight * work.score[q]
             add_outer(information, work.score, weight)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Tracks, scratch
+from livespt.infer.arrays import Array, Tracks, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
 from livespt.infer.motion import Prior, motion, order, pack, permutation_of, uniform_switching
 
@@ -36,7 +36,7 @@ class Fit(NamedTuple):
 
 def evaluate(theta: Array, tracks: Tracks, interval_s: float, prior: Prior) -> Fit:
     """Filter all tracks at `theta`; collect likelihood, scores and information."""
-    n_states = round((theta.size - 1) ** 0.5)
+    n_states = states_of(theta.size)
     n_duals, n_tracks = 1 + theta.size, tracks.first.size - 1
     filters = np.empty((n_tracks, n_states, 6, n_duals))
     sums, half = np.empty((n_tracks, n_duals)), np.empty((theta.size, theta.size))

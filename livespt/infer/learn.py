@@ -116,5 +116,6 @@ def gather(rows: list[Rows]) -> tuple[Ints, Tracks]:
         exposure_s=np.repeat([r.seen.exposure_s for r in rows], n)[by_track],
         spot=np.concatenate([r.seen.spot for r in rows])[by_track],
         weight=np.concatenate([r.seen.weight for r in rows])[by_track],
+        field=rows[0].seen.field,
     )
     return ids, tracks

@@ -1,8 +1,9 @@
 """The motion model's parameters: from a vector to what is published, each with an interval.
 
-theta = (ln D_k, logits of T off the diagonal, ln c). Every published number is a smooth function
-of theta; its interval is taken on the scale where that function is nearly linear (log for D and c,
-logit for probabilities) by the delta method: se^2 = grad' Cov grad.
+theta = (ln D_k, logits of T off the diagonal, log weights of a track's first state, ln c). Every
+published number is a smooth function of theta; its interval is taken on the scale where that
+function is nearly linear (log for D and c, logit for probabilities) by the delta method:
+se^2 = grad' Cov grad.
 """
 
 from __future__ import annotations
@@ -43,11 +44,17 @@ def weak_prior(theta: Array, n_states: int) -> Prior:
 
 
 def pack(D_um2_s: Array, p_switch: Array, error_scale: float) -> Array:
-    """Return theta for diffusion constants, a transition matrix and an error scale."""
+    """Return theta for diffusion constants, a transition matrix and an error scale.
+
+    Tracks begin with the stationary distribution of the matrix.
+    """
     k = len(D_um2_s)
     safe = np.clip(p_switch, 1e-9, None)
     logit = np.log(safe) - np.log(np.diag(safe))[:, None]
-    return np.concatenate([np.log(D_um2_s), logit[~np.eye(k, dtype=bool)], [np.log(error_scale)]])
+    switching = logit[~np.eye(k, dtype=bool)]
+    theta = np.concatenate([np.log(D_um2_s), switching, np.zeros(k), [np.log(error_scale)]])
+    theta[-1 - k : -1] = motion(theta, k, derivatives=False).ln_pi[:, 0]
+    return theta
 
 
 def uniform_switching(n_states: int, p_switch: float) -> Array:
@@ -63,8 +70,9 @@ def motion(theta: Array, n_states: int, *, derivatives: bool = True) -> Motion:
     D = np.empty(n_states)
     ln_T = np.empty((n_states, n_states, n_duals))
     ln_pi = np.empty((n_states, n_duals))
-    fill_motion(theta, D, ln_T, ln_pi, np.empty((n_states, n_states + 1)))
-    return Motion(D, ln_T, ln_pi, float(np.exp(2 * theta[-1])))
+    ln_begin = np.empty((n_states, n_duals))
+    fill_motion(theta, D, ln_T, ln_pi, ln_begin, np.empty((n_states, n_states + 1)))
+    return Motion(D, ln_T, ln_pi, ln_begin, float(np.exp(2 * theta[-1])))
 
 
 def order(theta: Array, n_states: int) -> Ints:
@@ -75,9 +83,10 @@ def order(theta: Array, n_states: int) -> Ints:
 def permutation_of(states: Ints, n_states: int) -> Ints:
     """Return the permutation of theta that goes with a permutation of the states."""
     at = np.full((n_states, n_states), -1)
-    at[~np.eye(n_states, dtype=bool)] = np.arange(n_states, n_parameters(n_states) - 1)
+    at[~np.eye(n_states, dtype=bool)] = np.arange(n_states, n_states * n_states)
     moved = at[np.ix_(states, states)][~np.eye(n_states, dtype=bool)]
-    return np.concatenate([states, moved, [n_parameters(n_states) - 1]]).astype(np.int64)
+    begin = n_states * n_states + states
+    return np.concatenate([states, moved, begin, [n_parameters(n_states) - 1]]).astype(np.int64)
 
 
 class Answer(NamedTuple):

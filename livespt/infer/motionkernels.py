@@ -2,7 +2,8 @@
 
 Row j of T is a softmax whose reference is the diagonal: T_jk = e^l_jk / (1 + sum_m e^l_jm), so
 d ln T_jk / d l_jm = [k = m] - T_jm. The stationary distribution solves pi (I - T) = 0,
-sum pi = 1; differentiated, d pi (I - T) = pi dT, sum d pi = 0: one linear system for both.
+sum pi = 1; differentiated, d pi (I - T) = pi dT, sum d pi = 0: one linear system for both. The
+state in which a track begins is a softmax of K weights.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from livespt.jit import kernel
 
 
 @kernel
-def fill_motion(theta: Array, D: Array, ln_T: Array, ln_pi: Array, system: Array) -> None:
-    """Write D, ln T and ln pi (duals) for `theta`; `system` is (K, K + 1) scratch."""
+def fill_motion(
+    theta: Array, D: Array, ln_T: Array, ln_pi: Array, ln_begin: Array, system: Array
+) -> None:
+    """Write D, ln T, ln pi and ln begin (duals) for `theta`; `system` is (K, K + 1) scratch."""
     n_states, _, n_duals = ln_T.shape
     ln_T[:] = 0.0
     for j in range(n_states):
@@ -29,6 +32,26 @@ def fill_motion(theta: Array, D: Array, ln_T: Array, ln_pi: Array, system: Array
         ln_pi[k, 0] = math.log(p)
         for q in range(1, n_duals):
             ln_pi[k, q] /= p
+    _fill_begin(theta, n_states * n_states, ln_begin)
+
+
+@kernel
+def _fill_begin(theta: Array, at: int, ln_begin: Array) -> None:
+    """Write the softmax of theta[at : at + K]."""
+    n_states, n_duals = ln_begin.shape
+    high = theta[at]
+    for k in range(1, n_states):
+        high = max(high, theta[at + k])
+    total = 0.0
+    for k in range(n_states):
+        total += math.exp(theta[at + k] - high)
+    norm = high + math.log(total)
+    ln_begin[:] = 0.0
+    for k in range(n_states):
+        ln_begin[k, 0] = theta[at + k] - norm
+        if n_duals > 1:
+            for i in range(n_states):
+                ln_begin[k, 1 + at + i] = (1.0 if i == k else 0.0) - math.exp(theta[at + i] - norm)
 
 
 @kernel

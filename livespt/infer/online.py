@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.config import InferConfig
-from livespt.infer.arrays import Array, Bank, Ints, Seen, Step, bank, n_parameters, scratch
+from livespt.infer.arrays import (
+    Array,
+    Bank,
+    Ints,
+    Seen,
+    Step,
+    bank,
+    field_of,
+    n_parameters,
+    scratch,
+)
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.fit import Fit
 from livespt.infer.learn import Learner
@@ -34,6 +44,9 @@ class OnlineFilter:
         Number of motion states, 1 to 4.
     interval_s : float
         Nominal time between frames, to which the switching probabilities refer.
+    field_um : (height, width), optional
+        The field of view, from the origin. Steps that begin within a step's length of its border
+        are followed but do not count for the parameters: those that left the view are not seen.
     config : InferConfig, optional
         Starting values and lags; starting values are forgotten soon and may be badly wrong.
 
@@ -44,12 +57,18 @@ class OnlineFilter:
     """
 
     def __init__(
-        self, n_states: int, interval_s: float, *, config: InferConfig | None = None
+        self,
+        n_states: int,
+        interval_s: float,
+        *,
+        field_um: tuple[float, float] | None = None,
+        config: InferConfig | None = None,
     ) -> None:
         config = config or InferConfig(n_states=n_states)
         _check(n_states, interval_s, config)
         self.n_states, self.interval_s = n_states, float(interval_s)
         self._config = config
+        self._field = field_of(field_um)
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self._learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
         self._n_duals = 1 + n_parameters(n_states)
@@ -153,7 +172,11 @@ class OnlineFilter:
         for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
             spot[:, i] = table[name][rows]
         weight = np.where(links.p_link[rows] >= AMBIGUOUS, links.p_link[rows], 0.0)
-        return rows, track, Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight)
+        return (
+            rows,
+            track,
+            Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, self._field),
+        )
 
     def _slot(self, name: int) -> int:
         slot = self._slots.get(name)

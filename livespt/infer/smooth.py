@@ -12,9 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Smoothed, Tracks, rows, scratch
+from livespt.infer.arrays import Array, Smoothed, Tracks, field_of, rows, scratch
 from livespt.infer.fit import Fit, climb, evaluate, guess, ordered
-from livespt.infer.motion import Answer, InferError, Prior, motion, pack, to_model, weak_prior
+from livespt.infer.motion import (
+    Answer,
+    InferError,
+    Prior,
+    motion,
+    pack,
+    to_model,
+    uniform_switching,
+    weak_prior,
+)
 from livespt.infer.smoothkernels import count_rows, smooth_tracks
 from livespt.types import Model
 
@@ -60,6 +69,7 @@ def smooth_run(
     start: Model,
     *,
     interval_s: float | None = None,
+    field_um: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FinalResult:
     """Refit the model on a finished run and smooth every track.
@@ -72,6 +82,8 @@ def smooth_run(
         Where to begin: the live answer; a poor one does no harm, a fresh guess competes with it.
     interval_s : float, optional
         Nominal time between frames; the live model's unless given.
+    field_um : (height, width), optional
+        The field of view, as for `OnlineFilter`.
     progress : callable, optional
         Called as progress(done, total) with work done and work in all.
 
@@ -85,7 +97,7 @@ def smooth_run(
         If a field is missing, rows are unsorted, or values are not finite.
     """
     interval = start.interval_s if interval_s is None else float(interval_s)
-    data = as_tracks(tracks)
+    data = as_tracks(tracks)._replace(field=field_of(field_um))
     n_states = len(start.D_um2_s)
     ticks = _Ticks(progress, FIT_PASSES + 2 * n_states * n_states + 4)
     prior = weak_prior(_theta(start), n_states)
@@ -169,7 +181,8 @@ def _part(data: Tracks, n_spots: int) -> Tracks:
     rows = np.concatenate([np.arange(data.first[i], data.first[i + 1]) for i in chosen])
     lengths = (data.first[1:] - data.first[:-1])[chosen]
     first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Tracks(first, *(column[rows] for column in data[1:]))
+    columns = (data.t_s, data.exposure_s, data.spot, data.weight)
+    return Tracks(first, *(column[rows] for column in columns), field=data.field)
 
 
 def _answer(fit: Fit, data: Tracks, interval: float, prior: Prior, ticks: _Ticks) -> Answer:
@@ -229,3 +242,18 @@ def _with_occupancy(model: Model, table: NDArray[np.void], start: Model) -> Mode
     return model._replace(
         occupancy_lag=np.repeat(share[None], start.lags.size, axis=0), lags=start.lags
     )
+
+
+def warm_up(n_states: int, interval_s: float) -> None:
+    """Compile everything that `smooth_run` calls, on two made-up tracks."""
+    table = np.zeros(12, [(name, "f8") for name in TRACK_FIELDS])
+    table["track_id"] = np.repeat([0, 1], 6)
+    table["frame"] = np.tile([0, 1, 2, 4, 5, 6], 2)
+    table["t_s"] = interval_s * table["frame"]
+    table["exposure_s"] = interval_s
+    table["x_um"] = table["y_um"] = 0.1 * np.cos(np.arange(12))
+    table["var_x_um2"] = table["var_y_um2"] = 1e-3
+    theta = pack(2.0 ** np.arange(n_states), uniform_switching(n_states, 0.1), 1.0)
+    blank = Answer(theta, np.eye(theta.size), 0, 0, settled=False)
+    model = to_model(blank, np.ones((1, n_states)), np.zeros(1, np.int64), interval_s)
+    smooth_run(table, model)

@@ -45,7 +45,7 @@ def start(F: Array, spot: Array, te: float, motion: Motion) -> None:
         F[k, PXX, 0] = motion.c2 * spot[2] + blur
         F[k, PYY, 0] = motion.c2 * spot[3] + blur
         F[k, PXY, 0] = motion.c2 * spot[4]
-        F[k, LNW] = motion.ln_pi[k]
+        F[k, LNW] = motion.ln_begin[k]
         if n_duals > 1:
             F[k, PXX, 1 + k] += blur
             F[k, PYY, 1 + k] += blur

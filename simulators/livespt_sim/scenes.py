@@ -19,7 +19,7 @@ _DEMO: dict[str, Any] = {
     "sigma_um": 0.1,
     "interval_s": 0.02,
     "exposure_s": 0.005,
-    "molecules": 40.0,
+    "molecules": 24.0,
     "photons": 500.0,
     "brightness_cv": 0.1,
     "off_per_s": 0.3,

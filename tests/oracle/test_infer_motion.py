@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from livespt.infer.arrays import Smoothed, Tracks, n_parameters, rows, scratch
+from livespt.infer.arrays import Smoothed, Tracks, n_parameters, rows, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
 from livespt.infer.motion import motion, pack, permutation_of, rates
 from livespt.infer.smoothkernels import count_rows, smooth_tracks
@@ -48,7 +48,7 @@ def as_tracks(*tracks):
 
 
 def run(theta, tracks, *, derivatives=True, interval_s=INTERVAL_S):
-    k = round((len(theta) - 1) ** 0.5)
+    k = states_of(len(theta))
     n_duals = 1 + n_parameters(k) if derivatives else 1
     n = len(tracks.first) - 1
     F, sums = np.empty((n, k, 6, n_duals)), np.empty((n, n_duals))
@@ -59,7 +59,7 @@ def run(theta, tracks, *, derivatives=True, interval_s=INTERVAL_S):
 
 
 def smooth(theta, tracks, interval_s=INTERVAL_S):
-    k = round((len(theta) - 1) ** 0.5)
+    k = states_of(len(theta))
     n = len(tracks.t_s)
     out = Smoothed(np.empty((n, 5)), np.empty((n, k)))
     room = rows(count_rows(tracks, interval_s), k)
@@ -74,6 +74,11 @@ def switching(k, p=0.1):
     np.fill_diagonal(T, 0)
     np.fill_diagonal(T, 1 - T.sum(axis=1))
     return T
+
+
+def random_switching(rng, k):
+    T = rng.dirichlet(np.ones(k), size=k) + 3 * np.eye(k)
+    return T / T.sum(axis=1, keepdims=True)
 
 
 def stationary(T):
@@ -214,7 +219,7 @@ def test_likelihood_knows_no_units_and_no_axes():
     track = a_track(8, 5, missing=(4,))
     loglik, score, _, _ = run(a_theta(2), as_tracks(track))
     nm = naive.Track(track.x * 1e3, track.V * 1e6, track.t_s, track.te_s)
-    theta = a_theta(2) + np.array([np.log(1e6)] * 2 + [0, 0, 0])
+    theta = a_theta(2) + np.array([np.log(1e6)] * 2 + [0] * 5)
     in_nm, score_nm, _, _ = run(theta, as_tracks(nm))
     assert in_nm + 2 * 7 * np.log(1e3) == pytest.approx(loglik, abs=1e-8)
     np.testing.assert_allclose(score_nm, score, atol=1e-7)
@@ -228,7 +233,7 @@ def test_likelihood_knows_no_units_and_no_axes():
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_motion_is_softmax_and_its_stationary_distribution(k):
     rng = np.random.default_rng(k)
-    theta = np.concatenate([np.sort(rng.normal(size=k)), rng.normal(-2, 1, k * (k - 1)), [0.1]])
+    theta = pack(np.exp(np.sort(rng.normal(size=k))), random_switching(rng, k), 1.1)
     at = motion(theta, k)
     T = np.exp(at.ln_T[..., 0])
     np.testing.assert_allclose(T.sum(axis=1), 1)
@@ -242,14 +247,18 @@ def test_motion_is_softmax_and_its_stationary_distribution(k):
         np.testing.assert_allclose(at.ln_T[..., 1 + q], slope, atol=1e-8)
         slope = (up.ln_pi[:, 0] - down.ln_pi[:, 0]) / 2e-6
         np.testing.assert_allclose(at.ln_pi[:, 1 + q], slope, atol=1e-7)
+        slope = (up.ln_begin[:, 0] - down.ln_begin[:, 0]) / 2e-6
+        np.testing.assert_allclose(at.ln_begin[:, 1 + q], slope, atol=1e-8)
+    assert np.exp(at.ln_begin[:, 0]).sum() == pytest.approx(1)
 
 
 def test_relabelling_states_moves_all_parameters():
-    theta = np.array([1.0, 0.0, 2.0, 10, 11, 12, 13, 14, 15, 0.5])
+    theta = np.array([1.0, 0.0, 2.0, 10, 11, 12, 13, 14, 15, 20, 21, 22, 0.5])
     states = np.array([1, 0, 2])
     at, moved = motion(theta, 3), motion(theta[permutation_of(states, 3)], 3)
     np.testing.assert_allclose(moved.D, at.D[states])
     np.testing.assert_allclose(moved.ln_T[..., 0], at.ln_T[..., 0][np.ix_(states, states)])
+    np.testing.assert_allclose(moved.ln_begin[:, 0], at.ln_begin[states, 0])
 
 
 def test_rates_are_the_matrix_logarithm():
