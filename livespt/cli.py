@@ -71,10 +71,12 @@ def run(
     config
         A TOML file; see configs/ for ready ones.
     """
-    from livespt.config import load
+    from livespt.config import ConfigError, load
 
     loaded = load(config)
     if seconds is not None:
+        if not seconds > 0:
+            raise ConfigError(f"--seconds: {seconds:g}; expected a time > 0")
         loaded = msgspec.structs.replace(loaded, stop_after_s=seconds)
     return _run(loaded, origin=str(config), as_json=json, dashboard=dashboard)
 
@@ -112,6 +114,10 @@ def replay(
     from livespt.presets import replay_config
 
     if is_run_folder(movie):
+        if (config, pixel_um, frame_ms, exposure_ms, fps) != (None,) * 5 or dashboard:
+            raise LivesptError(
+                f"{movie}: a run folder is replayed as it was; only --json goes with it"
+            )
         result = replay_recorded(movie)
         _print_result(result, as_json=json)
         return 0
@@ -155,7 +161,9 @@ def dashboard(
 
 @app.command
 def recover(folder: Path, *, json: Json = False) -> int:
-    """Make the folder of a run that was cut off readable again; nothing is thrown away.
+    """Make the folder of a run that was cut off whole, and do the final pass that it missed.
+
+    Nothing is thrown away: what cannot be read is set aside beside it.
 
     Parameters
     ----------
@@ -163,16 +171,20 @@ def recover(folder: Path, *, json: Json = False) -> int:
         A run folder.
     """
     from livespt.journal import recover as mend
+    from livespt.offline import finish_if_missing
 
     report = mend(folder)
+    finished = finish_if_missing(folder)
     if json:
-        print(msgspec.json.encode(report.as_json()).decode())
+        answer = report.as_json() | {"final": finished}
+        print(msgspec.json.encode(answer).decode())
         return 0
     console = Console()
     for stream, rows in report.streams.items():
         torn = f", {rows.rows_lost} torn (set aside)" if rows.torn_bytes else ""
         console.print(f"{stream:<10} {rows.rows_kept:>9} rows kept{torn}")
-    console.print(f"{folder}: {'recovered' if report.changed else 'was in good order'}")
+    done = ", final pass done" if finished else ""
+    console.print(f"{folder}: {'recovered' if report.changed else 'was in good order'}{done}")
     return 0
 
 
@@ -199,6 +211,10 @@ def check(config: Path, *, json: Json = False) -> int:
     return 0
 
 
+class _RunFailed(LivesptError):
+    """It began well and failed on the way; the run folder keeps what was answered."""
+
+
 def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config") -> int:
     """Run one session with the terminal view, and print its result."""
     from livespt.dashboard.terminal import TerminalView
@@ -210,8 +226,11 @@ def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config")
         Session(config, origin=origin, listeners=[view.update]) as session,
     ):
         window = session.open_dashboard() if dashboard else None
-        with _graceful_interrupt(session.stop):
-            result = session.run()
+        try:
+            with _graceful_interrupt(session.stop):
+                result = session.run()
+        except LivesptError as error:
+            raise _RunFailed(str(error)) from error
     _print_result(result, as_json=as_json)
     if window is not None:
         window.wait()
@@ -255,6 +274,8 @@ def main(argv: list[str] | None = None) -> int:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         return _complain(f"{error}".splitlines()[0], arguments)
+    except _RunFailed as error:
+        return _complain(str(error), arguments, code=1)
     except LivesptError as error:
         return _complain(str(error), arguments)
     except KeyboardInterrupt:

@@ -116,7 +116,7 @@ class InferConfig(Section, frozen=True):
 
 
 class WireConfig(Section, frozen=True):
-    """Where answers are published. Loopback only, unless CURVE keys are given."""
+    """Where answers are published, on this machine only; port ``*`` takes any free one."""
 
     publish: str = "tcp://127.0.0.1:5570"
     command: str = "tcp://127.0.0.1:5571"
@@ -214,7 +214,7 @@ def build_camera(
     """
     try:
         if config.calibration:
-            return _calibrated(config, shape)
+            return _calibrated(config, shape, origin)
         if config.model == "source":
             if known is None:
                 raise ConfigError(
@@ -231,10 +231,12 @@ def build_camera(
         raise ConfigError(f"{origin}: camera: {error}") from None
 
 
-def _calibrated(config: CameraConfig, shape: tuple[int, int]) -> Camera:
+def _calibrated(config: CameraConfig, shape: tuple[int, int], origin: str) -> Camera:
     path = Path(config.calibration)
     if config.model != "scmos":
-        raise ConfigError(f"camera.calibration: maps go with model 'scmos', not '{config.model}'")
+        raise ConfigError(
+            f"{origin}: camera.calibration: maps go with model 'scmos', not '{config.model}'"
+        )
     maps = [
         _calibration_map(path, key, shape) for key in ("gain_adu_per_e", "offset_adu", "var_e2")
     ]

@@ -101,5 +101,5 @@ def _cached(function: F, compiled: Any) -> F:
         try:
             compiled._cache = _Cache(function)
         except RuntimeError:  # no writable folder: numba found no locator
-            return cast(F, compiled)
-    return cast(F, compiled)
+            return cast("F", compiled)
+    return cast("F", compiled)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from livespt.config import Config, parse
 from livespt.infer import FinalResult, OnlineFilter, smooth_run
-from livespt.journal import JournalError, Run, read_run, write_final
+from livespt.journal import FINAL_FILE, JournalError, Run, read_run, write_final
 from livespt.link import Linker
 from livespt.pipeline import LatencyLog
 from livespt.results import RunResult, model_json
@@ -82,6 +82,15 @@ def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> M
     answer = {"final": model_json(result.model), "live": model_json(live)}
     write_final(folder, result.table, answer)
     return result.model
+
+
+def finish_if_missing(folder: Path) -> bool:
+    """Do the final pass of a run that was cut off before it; say whether it was done."""
+    run = read_run(folder)
+    if (folder / FINAL_FILE).exists() or not len(run.models):
+        return False
+    finish_run(folder, run.model())
+    return True
 
 
 def localization_summary(folder: Path, source: object | None = None) -> dict[str, Any]:

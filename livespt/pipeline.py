@@ -40,7 +40,7 @@ class Sink(Protocol):
         ...
 
     def tick(self, counters: Counters) -> None:
-        """Called about twice a second, and once at the end."""
+        """Called about twice a second, also while no frame comes, and once at the end."""
         ...
 
 
@@ -124,7 +124,8 @@ def ordered_map(
     items: Iterable[StreamItem],
     workers: int,
     window: int = 0,
-) -> Iterator[Event | tuple[Frame, Spots]]:
+    patience_s: float | None = None,
+) -> Iterator[Event | tuple[Frame, Spots] | None]:
     """Apply `function` to the frames of a stream on a few threads; yield in stream order.
 
     Each result is handed over as soon as it and all before it are ready: a slow source never
@@ -139,6 +140,8 @@ def ordered_map(
     workers : int
     window : int
         Frames in flight at most; twice the workers if 0.
+    patience_s : float, optional
+        Yield None where nothing came for so long, so that the caller can look around.
 
     Raises
     ------
@@ -169,17 +172,21 @@ def ordered_map(
         feeder = threading.Thread(target=feed, args=(pool,), name="feed", daemon=True)
         feeder.start()
         try:
-            yield from _drain(results, slots)
+            yield from _drain(results, slots, patience_s)
         finally:
             stop.set()
             slots.release(window)
 
 
 def _drain(
-    results: queue.SimpleQueue[object], slots: threading.Semaphore
-) -> Iterator[Event | tuple[Frame, Spots]]:
+    results: queue.SimpleQueue[object], slots: threading.Semaphore, patience_s: float | None
+) -> Iterator[Event | tuple[Frame, Spots] | None]:
     while True:
-        item = results.get()
+        try:
+            item = results.get(timeout=patience_s)
+        except queue.Empty:
+            yield None
+            continue
         if item is _END:
             return
         if isinstance(item, Event):
@@ -240,10 +247,11 @@ class Pipeline:
         """Work through the stream to its end, to `max_frames`, or until `stop`."""
         self.counters = Counters()
         next_tick = time.perf_counter() + self._tick_s
-        for item in ordered_map(self._localize, self._until(items, max_frames), self._workers):
+        stream = self._until(items, max_frames)
+        for item in ordered_map(self._localize, stream, self._workers, patience_s=self._tick_s):
             if isinstance(item, Event):
                 self._event(item)
-            else:
+            elif item is not None:
                 self._frame(*item)
             if time.perf_counter() >= next_tick:
                 self._tick()

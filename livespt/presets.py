@@ -10,6 +10,7 @@ import msgspec
 
 from livespt.config import (
     Config,
+    ConfigError,
     InferConfig,
     JournalConfig,
     OpticsConfig,
@@ -31,6 +32,8 @@ def demo_config(
     The model is not told the truth: it knows the camera and the optics, as a user would, and
     neither the diffusion coefficients nor the rates.
     """
+    if not seconds > 0:
+        raise ConfigError(f"--seconds: {seconds:g}; expected a time > 0")
     options: dict[str, Any] = {
         "scene": "demo",
         "seed": seed,
@@ -59,6 +62,7 @@ def replay_config(
     base = load(config) if config else Config()
     given = {
         "interval_s": frame_ms and frame_ms / 1e3,
+        "times": frame_ms and "interval",  # what the user says goes before what the file says
         "exposure_s": exposure_ms and exposure_ms / 1e3,
         "fps": fps,
     }

@@ -27,11 +27,11 @@ from livespt.journal import Journal
 from livespt.link import Linker
 from livespt.localize import Localizer
 from livespt.offline import finish_run, localization_summary
-from livespt.pipeline import Counters, Pipeline, Sink
+from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
-from livespt.sinks import BroadcastSink, JournalSink, Listener
+from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener
 from livespt.sources import BufferedSource, Source, open_source
-from livespt.types import Estimates, Event, Frame, Links, LivesptError, Model, Spots
+from livespt.types import Event, LivesptError, Model
 from livespt.wire import Publisher, schema
 from livespt.wire.messages import model_message
 
@@ -50,15 +50,18 @@ class Stages(NamedTuple):
     online: OnlineFilter
 
 
-def open_stages(config: Config, origin: str = "config") -> Stages:
+def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
     """Build every stage that `config` names, and check that they fit together.
+
+    A `source` that is given takes the place of the one that `config` names.
 
     Raises
     ------
     LivesptError
         One line that names the file or key at fault. The source is closed again.
     """
-    source = open_source(config.source.kind, dict(config.source.options), origin=origin)
+    if source is None:
+        source = open_source(config.source.kind, dict(config.source.options), origin=origin)
     try:
         return _stages(config, source, origin)
     except BaseException:
@@ -128,6 +131,9 @@ class Session:
     Parameters
     ----------
     config : Config
+    source : Source, optional
+        Frames from here instead of what `config.source` names: a `RideAlong`, a tap on a core that
+        is the caller's. The session closes it.
     origin : str
         Where the config came from, for messages.
     listeners : sequence of callables
@@ -140,9 +146,14 @@ class Session:
     """
 
     def __init__(
-        self, config: Config, *, origin: str = "config", listeners: Sequence[Listener] = ()
+        self,
+        config: Config,
+        *,
+        source: Source | None = None,
+        origin: str = "config",
+        listeners: Sequence[Listener] = (),
     ) -> None:
-        self._stages = open_stages(config, origin)
+        self._stages = open_stages(config, origin, source)
         self.config = self._stages.config
         self._publisher: Publisher | None = None
         self._journal: Journal | None = None
@@ -167,7 +178,7 @@ class Session:
         )
         sinks: list[Sink] = [JournalSink(journal), self._broadcast]
         if self._publisher is not None:
-            sinks.append(_CommandSink(self, self._publisher))
+            sinks.append(CommandSink(self._publisher, self.stop))
         self.pipeline = Pipeline(
             self._stages.localizer,
             self._stages.linker,
@@ -267,7 +278,7 @@ class Session:
             exposure_s=info.exposure_s,
             pixel_um=self._stages.config.optics.pixel_um,
             n_states=self.config.infer.n_states,
-            folder=str(self.folder),
+            folder="" if self._scratch else str(self.folder),
         )
 
     def _warm_up(self) -> None:
@@ -318,18 +329,16 @@ class Session:
             sink.event(event)
         return why
 
-    def _gauges(self) -> dict[str, Any]:
-        gauges: dict[str, Any] = {}
-        if self._journal is not None:
-            gauges["journal_bytes"] = self._journal.n_bytes
-            if self._journal.trouble:
-                gauges["note"] = f"the disk does not take the journal: {self._journal.trouble}"
-        if isinstance(self._stream, BufferedSource):
-            ring = self._stream.ring
-            gauges |= {"ring_used": ring.n_waiting, "ring_size": ring.n_frames}
-        if self._publisher is not None:
-            gauges["wire_dropped"] = self._publisher.dropped
-        return gauges
+    def _gauges(self) -> Gauges:
+        journal, wire = self._journal, self._publisher
+        ring = self._stream.ring if isinstance(self._stream, BufferedSource) else None
+        return Gauges(
+            ring_used=ring.n_waiting if ring else 0,
+            ring_size=ring.n_frames if ring else 0,
+            journal_bytes=journal.n_bytes if journal else 0,
+            wire_dropped=wire.dropped if wire else 0,
+            trouble=f"journal: {journal.trouble}" if journal and journal.trouble else "",
+        )
 
     # --- after the stream --------------------------------------------------------------------
 
@@ -376,23 +385,3 @@ class Session:
             run=str(self.folder) if self._scratch is None else "",
             failed=failed,
         )
-
-
-class _CommandSink:
-    """Obeys the commands that came over the wire; a sink because it wants the loop's ticks."""
-
-    def __init__(self, session: Session, publisher: Publisher) -> None:
-        self._session = session
-        self._publisher = publisher
-
-    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
-        """Nothing to do for one frame."""
-
-    def event(self, event: Event) -> None:
-        """Nothing to do for one event."""
-
-    def tick(self, counters: Counters) -> None:
-        """Stop when asked to."""
-        for command in self._publisher.poll_commands():
-            if isinstance(command, schema.StopCommand):
-                self._session.stop()

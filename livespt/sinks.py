@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from livespt.journal import Journal
 from livespt.pipeline import Counters
 from livespt.types import Estimates, Event, Frame, Links, Spots
-from livespt.wire import schema
+from livespt.wire import Publisher, schema
 from livespt.wire.messages import estimate_message, event_message
 
 Listener = Callable[[schema.AnyMessage], object]
 
-_NO_GAUGES = {"ring_used": 0, "ring_size": 0, "journal_bytes": 0, "wire_dropped": 0}
+
+class Gauges(NamedTuple):
+    """Fields of a status message that only the session knows."""
+
+    ring_used: int = 0
+    ring_size: int = 0
+    journal_bytes: int = 0
+    wire_dropped: int = 0
+    trouble: str = ""
+
 
 #: The longer side of a preview image, at most.
 PREVIEW_PX = 512
@@ -64,7 +73,7 @@ class BroadcastSink:
     image_every_s : float
         Time between two preview images; 0 sends none.
     gauges : callable, optional
-        Further fields of `StatusMessage` that only the session knows (ring, journal, wire).
+        Reads the gauges of ring, journal and wire.
     """
 
     def __init__(
@@ -73,13 +82,13 @@ class BroadcastSink:
         *,
         pixel_um: float,
         image_every_s: float = 0.1,
-        gauges: Callable[[], dict[str, Any]] | None = None,
+        gauges: Callable[[], Gauges] = Gauges,
     ) -> None:
         self._listeners = list(listeners)
         self._pixel_um = pixel_um
         self._image_every_s = image_every_s
         self._next_image_s = 0.0
-        self._gauges = gauges or dict
+        self._gauges = gauges
         self.state = "running"
 
     def tell(self, message: schema.AnyMessage) -> None:
@@ -110,6 +119,7 @@ class BroadcastSink:
         self, counters: Counters, *, progress: float = 0.0, note: str = ""
     ) -> schema.StatusMessage:
         """Make a status message from the counters and the session's gauges."""
+        gauges = self._gauges()
         fps_in, fps_out = counters.rates()
         p50, p99 = counters.latency.percentiles(recent=2048)
         return schema.StatusMessage(
@@ -127,8 +137,39 @@ class BroadcastSink:
             latency_ms_p50=p50,
             latency_ms_p99=p99,
             progress=progress,
-            **(_NO_GAUGES | {"note": note} | self._gauges()),
+            ring_used=gauges.ring_used,
+            ring_size=gauges.ring_size,
+            journal_bytes=gauges.journal_bytes,
+            wire_dropped=gauges.wire_dropped,
+            note=gauges.trouble or note,
         )
+
+
+class CommandSink:
+    """Obeys the commands that came over the wire; a sink because it wants the loop's ticks.
+
+    Parameters
+    ----------
+    publisher : Publisher
+    stop : callable
+        Ends the run in good order.
+    """
+
+    def __init__(self, publisher: Publisher, stop: Callable[[], None]) -> None:
+        self._publisher = publisher
+        self._stop = stop
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Nothing to do for one frame."""
+
+    def event(self, event: Event) -> None:
+        """Nothing to do for one event."""
+
+    def tick(self, counters: Counters) -> None:
+        """Stop when asked to; called while the camera is silent, too."""
+        for command in self._publisher.poll_commands():
+            if isinstance(command, schema.StopCommand):
+                self._stop()
 
 
 def preview(frame: Frame) -> schema.ImageMessage:

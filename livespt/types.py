@@ -65,7 +65,7 @@ class Frame(NamedTuple):
         `time.perf_counter` when livespt first held the frame; latency counts from here.
     """
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     t_s: float
     adu: NDArray[np.uint16]
     exposure_s: float

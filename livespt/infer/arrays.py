@@ -25,14 +25,18 @@ MX, MY, PXX, PXY, PYY, LNW = range(6)
 
 
 #: A field without borders.
-EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])
+EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf, 0.0])
 
 
-def field_of(field_um: tuple[float, float] | None) -> Array:
-    """Return the borders of a field of (height, width) that begins at the origin."""
+def field_of(field_um: tuple[float, float] | None, fastest_um2_s: float = 0.0) -> Array:
+    """Return least x, least y, greatest x, greatest y, and the D whose steps the border may cut.
+
+    That D is given, not read off the parameters, so that the same steps count for every value
+    of them: likelihoods of different data cannot be compared.
+    """
     if field_um is None:
         return EVERYWHERE
-    return np.array([0.0, 0.0, field_um[1], field_um[0]])
+    return np.array([0.0, 0.0, field_um[1], field_um[0], fastest_um2_s])
 
 
 class Motion(NamedTuple):
@@ -75,8 +79,7 @@ class Scratch(NamedTuple):
 class Tracks(NamedTuple):
     """Spots of many tracks, sorted by track and time, as flat arrays of length n.
 
-    `first` (n_tracks + 1,) holds where each track starts; `field` (4,) the least x, least y,
-    greatest x and greatest y that can be seen.
+    `first` (n_tracks + 1,) holds where each track starts, `field` is a `field_of`.
     """
 
     first: Ints

@@ -44,7 +44,7 @@ def step_bank(
             restart_output(seen.spot[i], motion, work)
         else:
             times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
-            weight = seen.weight[i] * counts(bank.F[slot], times[0], motion, seen.field)
+            weight = seen.weight[i] * counts(bank.F[slot], times[0], seen.field)
             taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
             if taken and weight > 0.0:
                 counted += 1

@@ -48,20 +48,19 @@ def take_spot(
 
 
 @inlined
-def counts(F: Array, elapsed: float, motion: Motion, field: Array) -> float:
+def counts(F: Array, elapsed: float, field: Array) -> float:
     """Return 1.0 where a step of `elapsed` seconds from F begins well inside the field, else 0.0.
 
     The choice rests on where the step begins, never on where it leads: it biases nothing.
     """
     n_states = F.shape[0]
-    x, y, fastest = 0.0, 0.0, 0.0
+    x, y = 0.0, 0.0
     for k in range(n_states):
         share = math.exp(F[k, LNW, 0])
         x += share * F[k, MX, 0]
         y += share * F[k, MY, 0]
-        fastest = max(fastest, motion.D[k])
     side = min(field[2] - field[0], field[3] - field[1])
-    reach = min(BORDER_STEPS * math.sqrt(2.0 * fastest * elapsed), MOST_BORDER * side)
+    reach = min(BORDER_STEPS * math.sqrt(2.0 * field[4] * elapsed), MOST_BORDER * side)
     if x - field[0] < reach or field[2] - x < reach:
         return 0.0
     if y - field[1] < reach or field[3] - y < reach:
@@ -126,7 +125,7 @@ def run_tracks(
                 tracks.exposure_s[n - 1],
                 tracks.exposure_s[n],
             )
-            weight = tracks.weight[n] * counts(F[i], times[0], motion, tracks.field)
+            weight = tracks.weight[n] * counts(F[i], times[0], tracks.field)
             if take_spot(F[i], tracks.spot[n], times, motion, interval, work) and weight > 0.0:
                 counted += 1
             for q in range(sums.shape[1]):

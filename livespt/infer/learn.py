@@ -83,6 +83,7 @@ class Learner:
             return None
         ids, tracks = gather(self._rows)
         fresh = guess(tracks, self.n_states, self.p_switch)
+        tracks.field[4] = np.exp(fresh[: self.n_states]).max()
         self.prior = weak_prior(fresh, self.n_states)
         fit = fit_tracks(tracks, self.interval_s, [self.theta, fresh], self.prior, PASSES)
         self.theta = fit.theta
@@ -116,6 +117,6 @@ def gather(rows: list[Rows]) -> tuple[Ints, Tracks]:
         exposure_s=np.repeat([r.seen.exposure_s for r in rows], n)[by_track],
         spot=np.concatenate([r.seen.spot for r in rows])[by_track],
         weight=np.concatenate([r.seen.weight for r in rows])[by_track],
-        field=rows[0].seen.field,
+        field=rows[0].seen.field.copy(),
     )
     return ids, tracks

@@ -68,7 +68,7 @@ class OnlineFilter:
         _check(n_states, interval_s, config)
         self.n_states, self.interval_s = n_states, float(interval_s)
         self._config = config
-        self._field = field_of(field_um)
+        self._field_um = field_um
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self._learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
         self._n_duals = 1 + n_parameters(n_states)
@@ -171,11 +171,13 @@ class OnlineFilter:
         spot = np.empty((rows.size, 5))
         for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
             spot[:, i] = table[name][rows]
+        fastest = float(np.exp(self._learner.theta[: self.n_states]).max())
+        field = field_of(self._field_um, fastest)
         weight = np.where(links.p_link[rows] >= AMBIGUOUS, links.p_link[rows], 0.0)
         return (
             rows,
             track,
-            Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, self._field),
+            Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, field),
         )
 
     def _slot(self, name: int) -> int:

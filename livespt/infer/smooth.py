@@ -97,7 +97,8 @@ def smooth_run(
         If a field is missing, rows are unsorted, or values are not finite.
     """
     interval = start.interval_s if interval_s is None else float(interval_s)
-    data = as_tracks(tracks)._replace(field=field_of(field_um))
+    field = field_of(field_um, float(np.max(start.D_um2_s)))
+    data = as_tracks(tracks)._replace(field=field)
     n_states = len(start.D_um2_s)
     ticks = _Ticks(progress, FIT_PASSES + 2 * n_states * n_states + 4)
     prior = weak_prior(_theta(start), n_states)
@@ -253,7 +254,9 @@ def warm_up(n_states: int, interval_s: float) -> None:
     table["exposure_s"] = interval_s
     table["x_um"] = table["y_um"] = 0.1 * np.cos(np.arange(12))
     table["var_x_um2"] = table["var_y_um2"] = 1e-3
-    theta = pack(2.0 ** np.arange(n_states), uniform_switching(n_states, 0.1), 1.0)
+    theta = pack(
+        np.exp2(np.arange(n_states, dtype=np.float64)), uniform_switching(n_states, 0.1), 1.0
+    )
     blank = Answer(theta, np.eye(theta.size), 0, 0, settled=False)
     model = to_model(blank, np.ones((1, n_states)), np.zeros(1, np.int64), interval_s)
     smooth_run(table, model)

@@ -5,13 +5,14 @@ the final pass.
 """
 
 from livespt.journal.columns import to_arrow_table
-from livespt.journal.final import read_final, read_parquet, write_final, write_parquet
+from livespt.journal.final import FINAL_FILE, read_final, read_parquet, write_final, write_parquet
 from livespt.journal.folder import JournalError
 from livespt.journal.read import Run, read_run
 from livespt.journal.recovery import RecoverReport, StreamReport, recover
 from livespt.journal.write import Journal
 
 __all__ = [
+    "FINAL_FILE",
     "Journal",
     "JournalError",
     "RecoverReport",

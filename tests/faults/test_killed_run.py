@@ -59,7 +59,7 @@ def watch(publish: str, command: str, run: subprocess.Popen, frames: int) -> int
     """Follow the run until it has answered `frames` frames; return the last one seen."""
     seen = -1
     deadline = time.monotonic() + 240  # a first run compiles
-    with Subscriber(publish, command, topics=["livespt.estimate"]) as live:
+    with Subscriber(publish, command, topics=["estimate"]) as live:
         while seen < frames and time.monotonic() < deadline:
             message = live.recv(timeout_s=1.0)
             if message is not None and message.topic == "livespt.estimate":
