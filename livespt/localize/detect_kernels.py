@@ -1,8 +1,7 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Matched filter, noise level and local maxima of one frame.
+"""Noise level, matched filter and local maxima of one frame, in one pass down its lines.
 
-Theory: `livespt.localize.detection`. Images are float32 with a border of zeros, so that no loop
-has a branch for the frame's edge.
+Theory: `livespt.localize.detection`; the filter itself: `line_kernels`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import kernel
+from livespt.localize import line_kernels
 
 TILE = 32
+STRIDES = (8, 4, 4, 2)  # lines taken in each round of clipping
+BLOCK = 32  # pixels looked at together for a peak
 CLIP_SDS, CLIP_E = 4.0, 4.0  # brighter than this is a spot, not background
 
 
@@ -25,84 +27,102 @@ class Plan(NamedTuple):
     offset: np.ndarray  # (H, W) or (1, 1) float32
     tile_var: np.ndarray  # (ty, tx) float32, mean read variance of each tile, e2
     var_f: np.ndarray  # (H, W) or (1, 1) float32: read variance behind the filter
-    weights: np.ndarray  # (2 r + 1,) float32, unit-sum Gaussian
+    taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a unit-sum Gaussian, then zeros
     log_levels: np.ndarray  # (nb,) ln of the background levels of `limits`
     log_vars: np.ndarray  # (nv,) ln of the filtered read variances of `limits`
     limits: np.ndarray  # (nb, nv) threshold on the filter's output
     excess: float
     box: int  # radius of the background box
-    pad: int  # border of the work images
+    pad: int  # border of the work lines
     response: float  # filter output at the centre of a spot of one photon
 
 
 class Work(NamedTuple):
-    """Images of one thread."""
+    """Work space of one thread."""
 
-    light: np.ndarray  # (H + 2 pad, W + 2 pad) electrons less the level
-    clipped: np.ndarray
-    filtered: np.ndarray
-    levels: np.ndarray  # (ty, tx)
-    smooth: np.ndarray  # (ty, tx)
-    columns: np.ndarray  # (4, W + 2 pad)
+    light: np.ndarray  # (H, W) electrons
+    levels: np.ndarray  # (ty, tx) background, smoothed
+    raw: np.ndarray  # (ty, tx) background, tile by tile
+    lines: np.ndarray  # flat, see `line_kernels`
     found: np.ndarray  # (capacity, 5): x, y, photons, background, limit exceeded by
 
 
 @kernel
-def to_electrons(adu, plan, pad, light):
-    """Fill the inner part of `light` with (count - offset)/gain."""
-    height, width = adu.shape
+def to_electrons(adu, plan, y, out):
+    """Fill a line with (count - offset)/gain."""
+    source = adu[y]
     if plan.per_gain.size == 1:
         scale, offset = plan.per_gain[0, 0], plan.offset[0, 0]
-        for y in range(height):
-            row, source = light[y + pad], adu[y]
-            for x in range(width):
-                row[x + pad] = (np.float32(source[x]) - offset) * scale
+        for x in range(out.size):
+            out[x] = (np.float32(source[x]) - offset) * scale
     else:
-        for y in range(height):
-            row, source = light[y + pad], adu[y]
-            offsets, scales = plan.offset[y], plan.per_gain[y]
-            for x in range(width):
-                row[x + pad] = (np.float32(source[x]) - offsets[x]) * scales[x]
+        offsets, scales = plan.offset[y], plan.per_gain[y]
+        for x in range(out.size):
+            out[x] = (np.float32(source[x]) - offsets[x]) * scales[x]
 
 
 @kernel
-def clipped_mean(light, y0, y1, x0, x1, stride, limit, sums):
-    """Return the mean of what lies below `limit` in every `stride`-th row of a rectangle.
+def edge(tile, n_tiles, length):
+    """Return the first pixel of a tile along one axis."""
+    return tile * length // n_tiles
 
-    Columns are summed apart, in `sums` (2, x1 - x0), so that the loop runs in lanes.
+
+@kernel
+def limit_line(levels, tile_var, excess, width, lines, at):
+    """Fill `limit` with what is too bright for background, tile by tile."""
+    n_x = levels.size
+    for tx in range(n_x):
+        noise = excess * max(levels[tx], np.float32(0.0)) + tile_var[tx]
+        bound = np.float32(CLIP_SDS * math.sqrt(noise) + CLIP_E)
+        start = at.limit + at.pad
+        for x in range(np.uint64(start + edge(tx, n_x, width)), start + edge(tx + 1, n_x, width)):
+            lines[np.uint64(x)] = bound
+
+
+@kernel
+def add_unclipped(light, lines, at):
+    """Add what lies below the limit to `sums`, and how many those are to `tall`."""
+    total, count = np.uint64(at.sums + at.pad), np.uint64(at.tall + at.pad)
+    limit = np.uint64(at.limit + at.pad)
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for x in range(np.uint64(light.size)):
+        value = light[x]
+        keep = value < lines[limit + x]
+        lines[total + x] += value if keep else zero
+        lines[count + x] += one if keep else zero
+
+
+@kernel
+def tile_levels(adu, plan, at, work):
+    """Fill the background of each tile: the mean of what is not brighter than background can be.
+
+    Four rounds of clipping on some of the lines; the frame is turned into electrons on the way.
     """
-    wide = x1 - x0
-    totals, counts = sums[0, :wide], sums[1, :wide]
-    totals[:] = np.float32(0.0)
-    counts[:] = np.float32(0.0)
-    for y in range(y0, y1, stride):
-        row = light[y, x0:x1]
-        for x in range(wide):
-            keep = np.float32(1.0) if row[x] < limit else np.float32(0.0)
-            totals[x] += keep * row[x]
-            counts[x] += keep
-    total, n = 0.0, 0.0
-    for x in range(wide):
-        total += totals[x]
-        n += counts[x]
-    return total / max(n, 1.0)
-
-
-@kernel
-def tile_levels(light, height, width, pad, tile_var, excess, sums, levels):
-    """Fill the background of each tile: the mean of what is not brighter than background can be."""
-    n_y, n_x = levels.shape
+    height, width = adu.shape
+    n_y, n_x = work.raw.shape
+    lines = work.lines
     for ty in range(n_y):
-        y0, y1 = ty * height // n_y + pad, (ty + 1) * height // n_y + pad
-        for tx in range(n_x):
-            x0, x1 = tx * width // n_x + pad, (tx + 1) * width // n_x + pad
-            limit = np.float32(3e38)
-            level = 0.0
-            for stride in (4, 4, 2, 1):
-                level = clipped_mean(light, y0, y1, x0, x1, stride, limit, sums)
-                noise = excess * max(level, 0.0) + tile_var[ty, tx]
-                limit = np.float32(level + CLIP_SDS * math.sqrt(noise) + CLIP_E)
-            levels[ty, tx] = level
+        y0, y1 = edge(ty, n_y, height), edge(ty + 1, n_y, height)
+        for y in range(y0, y1):
+            to_electrons(adu, plan, y, work.light[y])
+        levels = work.raw[ty]
+        for x in range(at.wide):
+            lines[at.limit + x] = np.float32(3e38)
+        for stride in STRIDES:
+            line_kernels.clear(lines, at.sums, at.wide)
+            line_kernels.clear(lines, at.tall, at.wide)
+            for y in range(y0, y1, stride):
+                add_unclipped(work.light[y], lines, at)
+            for tx in range(n_x):
+                total, n = 0.0, 0.0
+                for x in range(at.pad + edge(tx, n_x, width), at.pad + edge(tx + 1, n_x, width)):
+                    total += lines[at.sums + x]
+                    n += lines[at.tall + x]
+                levels[tx] = total / max(n, 1.0)
+            limit_line(levels, plan.tile_var[ty], plan.excess, width, lines, at)
+            for tx in range(n_x):  # the limit above stands on the level
+                for x in range(at.pad + edge(tx, n_x, width), at.pad + edge(tx + 1, n_x, width)):
+                    lines[at.limit + x] += levels[tx]
 
 
 @kernel
@@ -135,118 +155,29 @@ def level_at(levels, y, x, height, width):
 
 
 @kernel
-def level_row(levels, y, height, width, pad, out):
-    """Fill one row of interpolated levels: straight ramps between tile centres."""
-    n_y, n_x = levels.shape
+def level_line(levels, width, start, out):
+    """Fill levels along a line of tiles from `out[start]` on: ramps between their centres."""
+    n_x = levels.size
+    step = width / n_x
+    first, left = 0, levels[0]
+    for i in range(n_x + 1):  # ramp i ends at the centre of tile i; the last runs to the edge
+        right = levels[min(i, n_x - 1)]
+        end = min(math.ceil((i + 0.5) * step - 0.5), width) if i < n_x else width
+        slope = (right - left) / step
+        base = np.float32(left + slope * (first - (i - 0.5) * step + 0.5))
+        gain = np.float32(slope)
+        at = np.uint64(start + first)
+        for x in range(np.uint64(max(end - first, 0))):
+            out[at + x] = base + gain * np.float32(x)
+        first, left = end, right
+
+
+@kernel
+def place_of(y, n_y, height):
+    """Return the line of tiles above pixel line `y`, and how far `y` is on the way to the next."""
     v = min(max((y + 0.5) * n_y / height - 0.5, 0.0), n_y - 1.0)
     j = min(int(v), max(n_y - 2, 0))
-    upper, lower = levels[j], levels[min(j + 1, n_y - 1)]
-    share, step = v - j, width / n_x
-    start = 0
-    left = upper[0] * (1.0 - share) + lower[0] * share
-    for i in range(n_x + 1):  # ramp i ends at the centre of tile i; the last runs to the edge
-        right = left
-        end = width
-        if i < n_x:
-            right = upper[i] * (1.0 - share) + lower[i] * share
-            end = min(math.ceil((i + 0.5) * step - 0.5), width)
-        slope = (right - left) / step
-        base = np.float32(left + slope * (start - (i - 0.5) * step + 0.5))
-        gain = np.float32(slope)
-        part = out[pad + start : pad + end]
-        for x in range(part.size):
-            part[x] = base + gain * np.float32(x)
-        start, left = end, right
-
-
-@kernel
-def flatten(light, height, width, pad, levels, tile_var, excess, ramp, clipped):
-    """Take the level from `light`; fill `clipped` with it less what spots stand out by."""
-    n_y, n_x = levels.shape
-    for y in range(height):
-        level_row(levels, y, height, width, pad, ramp)
-        ty = min(y * n_y // height, n_y - 1)
-        for tx in range(n_x):
-            noise = excess * max(levels[ty, tx], np.float32(0.0)) + tile_var[ty, tx]
-            limit = np.float32(CLIP_SDS * math.sqrt(noise) + CLIP_E)
-            x0, x1 = tx * width // n_x + pad, (tx + 1) * width // n_x + pad
-            row, low, slope = light[y + pad, x0:x1], clipped[y + pad, x0:x1], ramp[x0:x1]
-            for x in range(x1 - x0):
-                value = row[x] - slope[x]
-                row[x] = value
-                low[x] = value if value < limit else limit
-
-
-@kernel
-def add_scaled(out, source, weight):
-    """Add weight * source to `out` (the plain slices let the loop run in lanes)."""
-    for x in range(out.size):
-        out[x] += weight * source[x]
-
-
-@kernel
-def set_scaled(out, source, weight):
-    """Set `out` to weight * source."""
-    for x in range(out.size):
-        out[x] = weight * source[x]
-
-
-@kernel
-def add_pair(out, one, other, weight):
-    """Add weight * (one + other) to `out`: two taps of a symmetric filter."""
-    for x in range(out.size):
-        out[x] += weight * (one[x] + other[x])
-
-
-@kernel
-def matched_filter(light, clipped, height, width, pad, weights, box, columns, filtered):
-    """Fill `filtered` with the Gaussian mean of `light` less the box mean of `clipped`."""
-    radius = weights.size // 2
-    area = np.float32(-1.0 / (2 * box + 1) ** 2)
-    one, minus = np.float32(1.0), np.float32(-1.0)
-    tall, sums = columns[0], columns[1]
-    sums[:] = np.float32(0.0)
-    for y in range(pad - box, pad + box):
-        add_scaled(sums, clipped[y], one)
-    for y in range(pad, pad + height):
-        add_scaled(sums, clipped[y + box], one)
-        set_scaled(tall, light[y], weights[radius])
-        for k in range(1, radius + 1):
-            add_pair(tall, light[y - k], light[y + k], weights[radius + k])
-        out = filtered[y, pad : pad + width]
-        box_rows(sums, pad, width, box, area, columns[2], columns[3], out)
-        add_scaled(out, tall[pad : pad + width], weights[radius])
-        for k in range(1, radius + 1):
-            before, after = tall[pad - k : pad - k + width], tall[pad + k : pad + k + width]
-            add_pair(out, before, after, weights[radius + k])
-        add_scaled(sums, clipped[y - box], minus)
-
-
-@kernel
-def box_rows(sums, pad, width, box, scale, doubled, spare, out):
-    """Fill `out` with scale times the sum of 2 box + 1 neighbours, by doubling the window.
-
-    Sums of 2, 4, 8, ... neighbours follow from each other; the window is put together from its
-    binary digits. All steps run in lanes, which a running sum cannot.
-    """
-    n = sums.size
-    length = 2 * box + 1
-    set_scaled(out, sums[pad - box : pad - box + width], scale)  # the length is odd
-    doubled[:] = sums
-    done, power = 1, 1
-    while power <= length:
-        if power > 1 and length & power:
-            first = pad - box + done
-            add_scaled(out, doubled[first : first + width], scale)
-            done += power
-        if 2 * power > length:
-            break
-        span = n - power
-        head, tail, target = doubled[:span], doubled[power:n], spare[:span]
-        for x in range(span):
-            target[x] = head[x] + tail[x]
-        doubled, spare = spare, doubled
-        power *= 2
+    return j, np.float32(v - j)
 
 
 @kernel
@@ -271,16 +202,13 @@ def limit_of(plan, level, var_f):
 
 
 @kernel
-def is_peak(filtered, y, x):
-    """Say whether a pixel tops its eight neighbours (ties go to the first in reading order)."""
-    value = filtered[y, x]
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
-            other = filtered[y + dy, x + dx]
-            later = dy > 0 or (dy == 0 and dx > 0)
-            if other > value or (other == value and not later and (dy != 0 or dx != 0)):
-                return False
-    return True
+def is_peak(lines, above, here, below):
+    """Say whether an element tops its eight neighbours (ties go to the first in reading order)."""
+    value = lines[here]
+    for d in range(-1, 2):
+        if lines[above + d] >= value or lines[below + d] > value:
+            return False
+    return lines[here - 1] < value and lines[here + 1] <= value
 
 
 @kernel
@@ -291,27 +219,45 @@ def vertex(before, at, after):
 
 
 @kernel
-def peaks(work, plan, height, width):
-    """Fill `work.found` with the peaks above threshold; return how many."""
-    pad, f = plan.pad, work.filtered
-    least = work.levels.min() * 0.9 if work.levels.min() > 0.0 else 0.0
-    crude = np.float32(0.99 * limit_of(plan, least, math.exp(plan.log_vars[0])))
-    n = 0
-    for y in range(pad, pad + height):
-        row = f[y]
-        for x in range(pad, pad + width):
-            value = row[x]
-            if value <= crude or value < row[x - 1] or value < row[x + 1] or not is_peak(f, y, x):
+def crude_limit(plan, levels):
+    """Return a threshold below that of any pixel of the frame."""
+    least = levels.min() * 0.9 if levels.min() > 0.0 else 0.0
+    return np.float32(0.99 * limit_of(plan, least, math.exp(plan.log_vars[0])))
+
+
+@kernel
+def count_above(lines, start, n, bound):
+    """Return how many of a stretch of the buffer exceed `bound`."""
+    count = np.uint32(0)
+    start = np.uint64(start)
+    for x in range(np.uint64(n)):
+        count += np.uint32(lines[start + x] > bound)
+    return count
+
+
+@kernel
+def peaks_of_line(plan, work, at, y, crude, n):
+    """Append the peaks of line `y` above threshold to `work.found`; return how many there are."""
+    lines = work.lines
+    height, width = work.light.shape
+    above = at.out + (y + 3) % 4 * at.wide + at.pad
+    here = at.out + y % 4 * at.wide + at.pad
+    below = at.out + (y + 1) % 4 * at.wide + at.pad
+    for start in range(0, width, BLOCK):
+        size = min(BLOCK, width - start)
+        if count_above(lines, here + start, size, crude) == 0:
+            continue
+        for x in range(start, start + size):
+            value = lines[here + x]
+            if value <= crude or not is_peak(lines, above + x, here + x, below + x):
                 continue
-            level = level_at(work.levels, y - pad, x - pad, height, width)
-            var_f = 0.0
-            if plan.var_f.size > 1:
-                var_f = plan.var_f[y - pad, x - pad]
+            level = level_at(work.levels, y, x, height, width)
+            var_f = plan.var_f[y, x] if plan.var_f.size > 1 else np.float32(0.0)
             limit = limit_of(plan, level, var_f)
             if value > limit and n < work.found.shape[0]:
                 spot = work.found[n]
-                spot[0] = x - pad + vertex(row[x - 1], value, row[x + 1])
-                spot[1] = y - pad + vertex(f[y - 1, x], value, f[y + 1, x])
+                spot[0] = x + vertex(lines[here + x - 1], value, lines[here + x + 1])
+                spot[1] = y + vertex(lines[above + x], value, lines[below + x])
                 spot[2] = value / plan.response
                 spot[3] = max(level, 0.02)
                 spot[4] = value / limit
@@ -320,42 +266,46 @@ def peaks(work, plan, height, width):
 
 
 @kernel
+def push_next(y, plan, work, at, tiles):
+    """Put line `y` of the frame into the rings; return the lines of tiles prepared by now.
+
+    `tiles` are those of the call before: levels and limits along a line of tiles serve many lines.
+    """
+    height, width = work.light.shape
+    lines, n_y = work.lines, work.levels.shape[0]
+    last_level, last_limit = tiles
+    j, share = place_of(y, n_y, height)
+    if j != last_level:
+        level_line(work.levels[j], width, at.upper + at.pad, lines)
+        level_line(work.levels[min(j + 1, n_y - 1)], width, at.lower + at.pad, lines)
+    ty = min(y * n_y // height, n_y - 1)
+    if ty != last_limit:
+        limit_line(work.levels[ty], plan.tile_var[ty], plan.excess, width, lines, at)
+    line_kernels.push_line(lines, at, y, work.light[y], share)
+    return j, ty
+
+
+@kernel
 def detect_frame(adu, plan, work):
     """Find the spots of one frame; return how many rows of `work.found` hold one."""
     height, width = adu.shape
-    to_electrons(adu, plan, plan.pad, work.light)
-    excess = plan.excess
-    tile_levels(
-        work.light,
-        height,
-        width,
-        plan.pad,
-        plan.tile_var,
-        excess,
-        work.columns,
-        work.smooth,
-    )
-    smooth_levels(work.smooth, work.levels)
-    flatten(
-        work.light,
-        height,
-        width,
-        plan.pad,
-        work.levels,
-        plan.tile_var,
-        excess,
-        work.columns[0],
-        work.clipped,
-    )
-    matched_filter(
-        work.light,
-        work.clipped,
-        height,
-        width,
-        plan.pad,
-        plan.weights,
-        plan.box,
-        work.columns,
-        work.filtered,
-    )
-    return peaks(work, plan, height, width)
+    lines, box = work.lines, plan.box
+    at = line_kernels.layout_of(width, box, plan.pad)
+    tile_levels(adu, plan, at, work)
+    smooth_levels(work.raw, work.levels)
+    crude = crude_limit(plan, work.levels)
+    line_kernels.clear(lines, 0, lines.size)
+    n, tiles = 0, (-1, -1)
+    for y in range(height + box + 1):
+        if y < height:
+            tiles = push_next(y, plan, work, at, tiles)
+        else:
+            line_kernels.push_nothing(lines, at, y)
+        done = y - box  # the rings now hold all that this line needs
+        if 0 <= done < height:
+            line_kernels.filter_line(lines, at, done, width, box, plan.taps)
+        elif done == height:
+            line_kernels.clear(lines, at.out + done % 4 * at.wide, at.wide)
+        if done >= 1:
+            n = peaks_of_line(plan, work, at, done - 1, crude, n)
+    return n

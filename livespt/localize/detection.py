@@ -28,6 +28,7 @@ from livespt.localize import detect_kernels as kernels
 from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit import check_sigma, electron_maps
+from livespt.localize.line_kernels import N_NAMED, SPARE, layout_of
 from livespt.localize.threshold import level_sds, limits
 
 #: Result of `detect`; `strength` is the filter's output over its threshold.
@@ -117,33 +118,36 @@ def make_plan(
         offset=_map(np.asarray(offset, np.float64)),
         tile_var=_tile_means(np.asarray(var, np.float64), shape),
         var_f=var_f,
-        weights=weights.astype(np.float32),
+        taps=np.pad(weights[weights.size // 2 :], (0, SPARE)).astype(np.float32),
         log_levels=np.log(levels),
         log_vars=log_vars,
         limits=limits(kernel, sds, levels, np.exp(log_vars), excess),
         excess=float(excess),
         box=box,
-        pad=box + 1,
+        pad=_pad(sigma_px),
         response=float(np.sum(spot * kernel)),
     )
 
 
 def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
     """Return the images of one thread."""
-    pad = filter_weights(sigma_px)[1] + 1
-    padded = (shape[0] + 2 * pad, shape[1] + 2 * pad)
+    box = filter_weights(sigma_px)[1]
     tiles = _n_tiles(shape)
-    columns = np.zeros((4, padded[1]), np.float32)
+    at = layout_of(shape[1], box, _pad(sigma_px))
     capacity = max(64, shape[0] * shape[1] // 12)
     return Work(
-        np.zeros(padded, np.float32),
-        np.zeros(padded, np.float32),
-        np.zeros(padded, np.float32),
+        np.zeros(shape, np.float32),
         np.zeros(tiles, np.float32),
         np.zeros(tiles, np.float32),
-        columns,
+        np.zeros((2 * at.ring + N_NAMED) * at.wide, np.float32),
         np.zeros((capacity, 5)),
     )
+
+
+def _pad(sigma_px: float) -> int:
+    """Return a border that neither the box nor the taps, taken in threes, reach beyond."""
+    weights, box = filter_weights(sigma_px)
+    return max(box, weights.size // 2 + 2) + 1
 
 
 def _map(values: NDArray[np.float64]) -> NDArray[np.float32]:

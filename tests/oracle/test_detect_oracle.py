@@ -5,42 +5,49 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from livespt.camera import Scmos
-from livespt.localize import detect_kernels, detection
+from livespt.localize import detect_kernels, detection, line_kernels
 from livespt.localize.threshold import limits
 from scipy.ndimage import correlate, uniform_filter
 
 
-def test_the_filter_is_gaussian_less_box(rng):
-    light = rng.normal(size=(48, 53)).astype(np.float32)
-    plan = detection.make_plan(Scmos(2.0, 100.0, 1.0), 1.3, light.shape, 0.1)
-    work = detection.make_work(light.shape, 1.3)
-    pad, (height, width) = plan.pad, light.shape
-    inner = (slice(pad, pad + height), slice(pad, pad + width))
-    work.light[inner] = light
-    work.clipped[inner] = np.minimum(light, 0.5)
-    detect_kernels.matched_filter(
-        work.light,
-        work.clipped,
-        height,
-        width,
-        pad,
-        plan.weights,
-        plan.box,
-        work.columns,
-        work.filtered,
-    )
-    taps = plan.weights.astype(float)
+@pytest.mark.parametrize("sigma_px", [0.5, 0.8, 1.0, 1.3, 2.0])
+def test_the_filter_is_gaussian_less_box(sigma_px, rng):
+    """Every remainder of the box's side by four, and more taps than are taken at once."""
+    light = rng.normal(size=(33, 41)).astype(np.float32)
+    (height, width) = light.shape
+    plan = detection.make_plan(Scmos(2.0, 100.0, 1.0), sigma_px, light.shape, 0.1)
+    lines = detection.make_work(light.shape, sigma_px).lines
+    at = line_kernels.layout_of(width, plan.box, plan.pad)
+    inner = slice(at.limit + at.pad, at.limit + at.pad + width)
+    lines[inner] = np.float32(0.5)
+    lines[at.upper : at.upper + at.wide], lines[at.lower : at.lower + at.wide] = 1.0, 3.0
+    found = np.zeros(light.shape)
+    for y in range(height + plan.box):
+        if y < height:  # the level below is 1 + 0.25 (3 - 1)
+            line_kernels.push_line(lines, at, y, light[y] + np.float32(1.5), np.float32(0.25))
+        else:
+            line_kernels.push_nothing(lines, at, y)
+        if y >= plan.box:
+            done = y - plan.box
+            line_kernels.filter_line(lines, at, done, width, plan.box, plan.taps)
+            start = at.out + done % 4 * at.wide + at.pad
+            found[done] = lines[start : start + width]
+    half = plan.taps[: plan.taps.size - line_kernels.SPARE].astype(float)
+    taps = np.concatenate([half[:0:-1], half])
     expected = correlate(light.astype(float), np.outer(taps, taps), mode="constant")
     low = np.minimum(light, 0.5).astype(float)
     expected -= uniform_filter(low, 2 * plan.box + 1, mode="constant")
-    np.testing.assert_allclose(work.filtered[inner], expected, atol=3e-6)
+    np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
-def test_levels_are_interpolated_alike_by_row_and_by_point(rng):
+def test_levels_are_interpolated_alike_by_line_and_by_point(rng):
     levels = rng.uniform(1, 5, (3, 4)).astype(np.float32)
-    out = np.zeros(130, np.float32)
+    upper, lower = np.zeros(130, np.float32), np.zeros(130, np.float32)
     for y in (0, 20, 50, 95):
-        detect_kernels.level_row(levels, y, 96, 120, 5, out)
+        j, share = detect_kernels.place_of(y, 3, 96)
+        detect_kernels.level_line(levels[j], 120, 5, upper)
+        detect_kernels.level_line(levels[min(j + 1, 2)], 120, 5, lower)
+        out = upper + share * (lower - upper)
         points = [detect_kernels.level_at(levels, y, x, 96, 120) for x in range(120)]
         np.testing.assert_allclose(out[5:125], points, rtol=1e-5)
 
