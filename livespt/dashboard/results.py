@@ -23,7 +23,7 @@ class _Values(NamedTuple):
 
 
 def result_table(
-    live: Answer | None, final: Answer | None, truth: Answer | None = None, *, title: str = "result"
+    live: Answer | None, final: Answer | None, truth: Answer | None = None, *, title: str = "D in um²/s, 95 % intervals"
 ) -> Table:
     """Lay out D and occupancy of each state: live and final with intervals, beside the truth.
 
@@ -45,8 +45,8 @@ def result_table(
 
 def _row(key: str, k: int, columns: list[_Values], known: _Values | None) -> list[Text]:
     n = max(len(c.value) for c in columns)
-    label = "D  um²/s" if key == "D" else "occupancy"
-    row = [Text(f"● {words.state_name(k, n)} {label}", style=palette.state_colour(k))]
+    label = "D" if key == "D" else "occ."
+    row = [Text(f"● {label} {words.state_name(k, n)}", style=palette.state_colour(k))]
     true_value = known.value[k] if known and k < len(known.value) else None
     row += [_cell(column, k, true_value) for column in columns]
     if known:
@@ -58,10 +58,11 @@ def _cell(column: _Values, k: int, true_value: float | None) -> Text:
     if k >= len(column.value):
         return Text("-", style=palette.CALM)
     interval = column.interval[k] if column.interval else None
-    text = Text(f"{words.estimate(column.value[k], interval):>7}", style="bold")
+    text = Text(f"{words.estimate(column.value[k], interval)}", style="bold")
     if interval is None:
         return text
-    text.append(f"  [{words.span(interval, column.value[k])}]", style=palette.CALM)
+    span = words.span(interval, column.value[k]).replace(" ", "")  # two answers fit 80 columns
+    text.append(f" [{span}]", style=palette.CALM)
     if true_value is not None:
         inside = interval[0] <= true_value <= interval[1]
         text.append(" ✓" if inside else " ✗", style=palette.GOOD if inside else palette.BAD)

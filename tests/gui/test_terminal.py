@@ -123,9 +123,9 @@ def test_the_result_table_marks_intervals_that_miss_the_truth():
         for line in console.export_text().splitlines()
         if "│" in line
     }
-    assert "✓" in lines["● slow D  um²/s"]
-    assert "✗" in lines["● fast D  um²/s"]
-    assert "55.000" in lines["● fast D  um²/s"]
+    assert "✓" in lines["● D slow"]
+    assert "✗" in lines["● D fast"]
+    assert "55.000" in lines["● D fast"]
 
 
 def test_the_result_table_takes_models_and_dicts_alike():
