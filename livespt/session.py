@@ -157,6 +157,7 @@ class Session:
         self.config = self._stages.config
         self._publisher: Publisher | None = None
         self._journal: Journal | None = None
+        self._warm = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         try:
             self._stream = self._buffered()
@@ -198,6 +199,11 @@ class Session:
     ) -> None:
         self.close()
 
+    @property
+    def wire(self) -> Publisher | None:
+        """Where the run publishes and takes commands; None where that is switched off."""
+        return self._publisher
+
     def stop(self) -> None:
         """End the stream in good order; the final pass still runs. Any thread may call."""
         self.pipeline.stop()
@@ -215,11 +221,21 @@ class Session:
             if self._scratch is not None:
                 self._scratch.cleanup()
 
+    def warm_up(self) -> None:
+        """Say hello and compile every kernel; `run` does it where it was not done before.
+
+        Call it before a camera that is not the session's own begins to send.
+        """
+        if self._warm:
+            return
+        self._warm = True
+        self._broadcast.tell(self._hello())
+        self._compile()
+
     def run(self) -> RunResult:
         """Compile, stream, smooth; return the answer. The folder is in order afterwards."""
         assert self._journal is not None
-        self._broadcast.tell(self._hello())
-        self._warm_up()
+        self.warm_up()
         clock = [time.perf_counter()]
         failed = self._run_stream()
         clock.append(time.perf_counter())
@@ -281,7 +297,7 @@ class Session:
             folder="" if self._scratch else str(self.folder),
         )
 
-    def _warm_up(self) -> None:
+    def _compile(self) -> None:
         """Compile every kernel before the camera is armed, and show it."""
         stages = self._stages
         parts: tuple[Any, ...] = (

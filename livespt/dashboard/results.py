@@ -23,7 +23,11 @@ class _Values(NamedTuple):
 
 
 def result_table(
-    live: Answer | None, final: Answer | None, truth: Answer | None = None, *, title: str = "D in um²/s, 95 % intervals"
+    live: Answer | None,
+    final: Answer | None,
+    truth: Answer | None = None,
+    *,
+    title: str = "D in um²/s, 95 % intervals",
 ) -> Table:
     """Lay out D and occupancy of each state: live and final with intervals, beside the truth.
 

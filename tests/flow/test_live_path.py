@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tomllib
 
 import numpy as np
 import pytest
+from livespt.camera import Ideal
 from livespt.cli import main
 from livespt.config import parse
 from livespt.journal import read_parquet, read_run
 from livespt.offline import replay_stages
 from livespt.session import Session
-from livespt.wire import schema
+from livespt.types import Frame, SourceInfo
+from livespt.wire import Subscriber, schema
 
 SECONDS = 4.0
 OPTIONS = {"scene": "demo", "seed": 5, "n_frames": 200, "paced": False}
@@ -124,6 +127,40 @@ def test_a_stop_ends_in_good_order(tmp_path):
     assert result.final is not None
     assert not result.failed
     assert read_run(result.run).status == "finished"
+
+
+def test_a_stop_over_the_wire_reaches_a_silent_camera(tmp_path):
+    class SilentCamera:
+        """A paced source that sends three frames and then nothing."""
+
+        info = SourceInfo("silent", (64, 64), 0.02, 0.02, None, paced=True)
+        camera, pixel_um, sigma_um = Ideal(), 0.1, 0.1
+
+        def __init__(self) -> None:
+            self._closed = threading.Event()
+
+        def frames(self):
+            for i in range(3):
+                yield Frame(i, 0.02 * i, np.full((64, 64), 3, np.uint16), 0.02)
+            self._closed.wait()
+
+        def close(self) -> None:
+            self._closed.set()
+
+    statuses = []
+
+    def obey(message):
+        if isinstance(message, schema.StatusMessage) and message.frames_in == 3:
+            statuses.append(message)
+            if len(statuses) == 3:  # told of the silence three times: enough
+                with Subscriber(session.wire.publish_address, session.wire.command_address) as live:
+                    live.stop_run("silent")
+
+    config = run_config(tmp_path)
+    with Session(config, source=SilentCamera(), listeners=[obey]) as session:
+        result = session.run()
+    assert result.frames["processed"] == 3
+    assert not result.failed
 
 
 def test_demo_prints_one_object_and_needs_no_screen(tmp_path, capsys):

@@ -494,12 +494,15 @@ def test_the_ride_along_script_analyses_every_image_of_a_real_core(tmp_path):
     (script,) = (block for block in blocks(page, "python") if "RideAlong" in block)
     for old, new in (
         ("num_time_points=5000", "num_time_points=60"),
-        ("Publisher()", "Publisher('tcp://127.0.0.1:*', 'tcp://127.0.0.1:*')"),
         ("image_process_fn=ride", "show_display=False, image_process_fn=ride"),
     ):
         assert old in script
         script = script.replace(old, new)
-    end = "print(ride.counters.n_in, pipeline.counters.frames_processed)"
+    (tmp_path / "camera.toml").write_text(
+        "[camera]\nmodel = 'ideal'\n[optics]\npixel_um = 0.1\nsigma_um = 0.095\n"
+        "[wire]\npublish = 'tcp://127.0.0.1:*'\ncommand = 'tcp://127.0.0.1:*'\n"
+    )
+    end = "print(ride.counters.n_in, result.frames['processed'])"
     end += "\npycromanager.stop_headless()"
     program = f"{BEADS}\n{script}\n{end}"
     run = [sys.executable, "-c", program]
