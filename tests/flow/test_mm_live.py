@@ -35,8 +35,9 @@ def test_the_walk_of_the_stage_is_recovered():
     assert found["frames"]["processed"] == 600
     assert found["one_n"] > 500  # the bead was followed all along
     assert inside(found["true"], found["one_95"][0])
-    # all beads share one walk, and know it well: within 3 %
-    assert found["beads"][0] == pytest.approx(found["realised"], rel=0.03)
+    # All beads share one walk of 600 steps. Its chance correlation of neighbouring steps, of s.d.
+    # 1 / sqrt(1200) = .03, reads as localization error, and moves D by as much: three of them.
+    assert found["beads"][0] == pytest.approx(found["realised"], rel=0.09)
 
 
 @pytest.mark.parametrize("n_frames", [200, pytest.param(3000, marks=pytest.mark.long)])
