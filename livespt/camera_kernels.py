@@ -24,8 +24,8 @@ SQRT_HALF = math.sqrt(0.5)
 
 
 @kernel
-def log_cell(count, centre, sd):
-    """Return ln of the probability that N(centre, sd^2) is read out as `count`.
+def cell(count, centre, sd):
+    """Return the probability that N(centre, sd^2) is read out as `count`.
 
     Counts are rounded; the lowest and the highest take the tails beyond them.
     """
@@ -33,7 +33,12 @@ def log_cell(count, centre, sd):
     high = (count + 0.5 - centre) / sd if count < TOP_ADU else 1e30
     if low > 0.0:  # the upper tail, so that the difference keeps its digits
         low, high = -high, -low
-    p = 0.5 * (math.erfc(-high * SQRT_HALF) - math.erfc(-low * SQRT_HALF))
+    return 0.5 * (math.erfc(-high * SQRT_HALF) - math.erfc(-low * SQRT_HALF))
+
+
+@kernel
+def log_floored(p):
+    """Return ln p, or LOG_FLOOR where p cannot be told from zero."""
     return math.log(p) if p > 1e-300 else LOG_FLOOR
 
 
@@ -41,7 +46,7 @@ def log_cell(count, centre, sd):
 def quadrature(count, offset, sd, work):
     """Lay Gauss-Legendre nodes over the charges that can be read out as `count`.
 
-    `work` (3, N_QUAD) receives S, ln S and weight times the probability of the cell.
+    `work` (5, N_QUAD) receives S, ln S and weight times the probability of the cell.
     """
     low = max(count - offset - 0.5 - 9.0 * sd, 0.0) if count > 0.0 else 0.0
     high = max(count - offset + 0.5 + 9.0 * sd, 1e-9)
@@ -51,23 +56,63 @@ def quadrature(count, offset, sd, work):
         charge = low + half * (2 * panel + 1 + NODES[i % 32])
         work[0, i] = charge
         work[1, i] = math.log(charge)
-        work[2, i] = WEIGHTS[i % 32] * half * math.exp(log_cell(count, charge + offset, sd))
+        work[2, i] = WEIGHTS[i % 32] * half * cell(count, charge + offset, sd)
 
 
 @kernel
-def log_h(kind, n, count, gain, offset, sd, excess, work):
-    """Return ln h_n(c): probability of reading `count` where n electrons came."""
-    if kind == SCMOS:
-        return log_cell(count, offset + gain * n, sd)
-    if n == 0:
-        return log_cell(count, offset, sd)
-    shape = n / (excess - 1.0)
-    scale = gain * (excess - 1.0)
-    norm = math.lgamma(shape) + shape * math.log(scale)
-    h = 0.0
+def reference(n, gain, excess, work):
+    """Return the charge between the nodes at which `n` electrons' charge is densest."""
+    charge = (n / (excess - 1.0) - 1.0) * gain * (excess - 1.0)
+    return min(max(charge, work[0, 0]), work[0, N_QUAD - 1])
+
+
+@kernel
+def begin_charges(n, direction, gain, excess, work):
+    """Fill the gamma densities of `n` electrons' charge at the nodes, and the way to n +- 1.
+
+    `work[3]` receives weight times density, over the density at a reference charge, `work[4]` the
+    factors that turn n into n + direction. Returns the reference.
+    """
+    charge = reference(n, gain, excess, work)
+    log_charge = math.log(charge)
+    shape, scale = n / (excess - 1.0), gain * (excess - 1.0)
+    power = direction / (excess - 1.0)
     for i in range(N_QUAD):
-        h += work[2, i] * math.exp((shape - 1.0) * work[1, i] - work[0, i] / scale - norm)
-    return math.log(h) if h > 1e-300 else LOG_FLOOR
+        ln = work[1, i] - log_charge
+        work[3, i] = work[2, i] * math.exp((shape - 1.0) * ln - (work[0, i] - charge) / scale)
+        work[4, i] = math.exp(power * ln)
+    return charge
+
+
+@kernel
+def sum_charges(work):
+    """Return the sum over the nodes, and step them on to the next number of electrons."""
+    a = b = c = d = 0.0
+    for i in range(0, N_QUAD, 4):  # four sums do not wait for each other
+        a += work[3, i]
+        b += work[3, i + 1]
+        c += work[3, i + 2]
+        d += work[3, i + 3]
+    for i in range(N_QUAD):
+        work[3, i] *= work[4, i]
+    return (a + b) + (c + d)
+
+
+@kernel
+def log_h(n, direction, charge, gain, excess, work):
+    """Return ln h_n(c) for n > 0 and the reference, which is laid anew where numbers run out.
+
+    `charge` is that of the call before, for n - direction, or negative to begin.
+    """
+    h = sum_charges(work) if charge > 0.0 else 0.0
+    if not 1e-200 < h < 1e200:
+        charge = begin_charges(n, direction, gain, excess, work)
+        h = sum_charges(work)
+    if not h > 1e-300:
+        return LOG_FLOOR, charge
+    shape, scale = n / (excess - 1.0), gain * (excess - 1.0)
+    norm = math.lgamma(shape) + shape * math.log(scale)
+    return math.log(h) + (shape - 1.0) * math.log(charge) - charge / scale - norm, charge
 
 
 @kernel
@@ -89,9 +134,16 @@ def mixture(kind, count, rate, gain, offset, sd, excess, work):
     for direction in (1, -1):
         n = start if direction == 1 else start - 1
         last = -1e300
+        charge = -1.0
         while n >= 0:
             term = n * log_rate - math.lgamma(n + 1.0)
-            term += log_h(kind, n, count, gain, offset, sd, excess, work)
+            if kind == SCMOS:
+                term += log_floored(cell(count, offset + gain * n, sd))
+            elif n == 0:
+                term += log_floored(cell(count, offset, sd))
+            else:
+                share, charge = log_h(n, direction, charge, gain, excess, work)
+                term += share
             if term > top:
                 scale = math.exp(top - term)
                 total, first, top = total * scale, first * scale, term
@@ -108,7 +160,7 @@ def mixture(kind, count, rate, gain, offset, sd, excess, work):
 @kernel
 def score_counts(kind, count, rate, gain, offset, sd, excess, loglik, score):
     """Fill `loglik` and `score` for flat arrays of one length."""
-    work = np.empty((3, N_QUAD))
+    work = np.empty((5, N_QUAD))
     for i in range(count.size):
         loglik[i], mean = mixture(kind, count[i], rate[i], gain[i], offset[i], sd[i], excess, work)
         score[i] = mean / rate[i] - 1.0
@@ -120,7 +172,7 @@ def fisher_sum(kind, rate, gain, offset, sd, excess, fisher):
 
     Where the density is wide and smooth the sum takes strides of a sixteenth of its width.
     """
-    work = np.empty((3, N_QUAD))
+    work = np.empty((5, N_QUAD))
     for i in range(rate.size):
         width = math.sqrt(gain[i] ** 2 * excess * rate[i] + sd[i] ** 2 + 0.1)
         mean = offset[i] + gain[i] * rate[i]

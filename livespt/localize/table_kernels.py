@@ -69,12 +69,20 @@ def count_at(z, gain, sd, excess):
 
 
 @kernel
+def log_share(n, count, gain, offset, readout, excess, work):
+    """Return ln h_n(c), the probability to read `count` where n electrons came."""
+    if n == 0:
+        return camera.log_floored(camera.cell(count, offset, readout))
+    return camera.log_h(n, 1, -1.0, gain, excess, work)[0]
+
+
+@kernel
 def fill(counts, rates, gain, readout, excess, mean_n, rest, log_q):
     """Fill the table at `counts` (less offset; not clipped) and `rates`.
 
     h_n(c) does not know E, so it is worked out once per count and reused for every rate.
     """
-    work = np.empty((3, camera.N_QUAD))
+    work = np.empty((5, camera.N_QUAD))
     n_max = int(2.0 * rates[-1] + 40.0 * math.sqrt(rates[-1]) + 60.0)
     log_h = np.empty(n_max + 1)
     known = np.empty(n_max + 1, np.uint8)
@@ -97,9 +105,7 @@ def fill(counts, rates, gain, readout, excess, mean_n, rest, log_q):
                 last = -1e300
                 while 0 <= n <= n_max:
                     if known[n] == 0:
-                        log_h[n] = camera.log_h(
-                            camera.EMCCD, n, count + shift, gain, shift, readout, excess, work
-                        )
+                        log_h[n] = log_share(n, count + shift, gain, shift, readout, excess, work)
                         known[n] = 1
                     term = n * log_rate - log_fact[n] + log_h[n]
                     if term > top:
