@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
+#: A step whose link is less probable than this does not count for the parameters; all others count
+#: in full. Weights by the link's probability would favour short steps, which are the surer links.
+AMBIGUOUS = 0.5
 #: Rows of one state's Gaussian in a filter array (K, 6, 1 + q): mean, covariance, log weight.
 MX, MY, PXX, PXY, PYY, LNW = range(6)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from livespt.config import InferConfig
 from livespt.infer.arrays import (
+    AMBIGUOUS,
     Array,
     Bank,
     Ints,
@@ -30,9 +31,6 @@ from livespt.infer.fit import Fit
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, InferError, motion, order, to_model
 from livespt.types import SPOT_DTYPE, Estimates, FitStatus, Links, Model, Spots, track_dtype
-
-#: Below this probability of its link a spot says more about the linker than about motion.
-AMBIGUOUS = 0.5
 
 
 class OnlineFilter:
@@ -173,7 +171,7 @@ class OnlineFilter:
             spot[:, i] = table[name][rows]
         fastest = float(np.exp(self._learner.theta[: self.n_states]).max())
         field = field_of(self._field_um, fastest)
-        weight = np.where(links.p_link[rows] >= AMBIGUOUS, links.p_link[rows], 0.0)
+        weight = np.where(links.p_link[rows] >= AMBIGUOUS, 1.0, 0.0)
         return (
             rows,
             track,

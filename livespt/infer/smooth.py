@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Smoothed, Tracks, field_of, rows, scratch
+from livespt.infer.arrays import AMBIGUOUS, Array, Smoothed, Tracks, field_of, rows, scratch
 from livespt.infer.fit import Fit, climb, evaluate, guess, ordered
 from livespt.infer.motion import (
     Answer,
@@ -150,7 +150,7 @@ def as_tracks(table: NDArray[np.void]) -> Tracks:
         t_s=table["t_s"].astype(np.float64),
         exposure_s=table["exposure_s"].astype(np.float64),
         spot=spot,
-        weight=np.where(weight >= 0.5, weight, 0.0),
+        weight=np.where(weight >= AMBIGUOUS, 1.0, 0.0),
     )
 
 
