@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from livespt.camera import Camera, Emccd, Scmos
+from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as kernels
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
@@ -99,7 +100,7 @@ def fit_rois(
     bounds = bounds_of(sigma_px, side, fix_sigma)
     out = (np.zeros((n, 5)), np.zeros((n, 5, 5)), np.zeros(n), np.zeros(n, np.int64))
     bad = np.zeros(n, np.bool_)
-    region, scratch = make_region(side), make_scratch(side)
+    region, scratch = make_region(side), make_scratch()
     table = table_for(camera)
     electrons = np.empty(side * side)
     kernels.fit_many(
@@ -133,14 +134,15 @@ def bounds_of(sigma_px: float, side: int, fix_sigma: bool) -> NDArray[np.float64
 
 def make_region(side: int) -> Region:
     """Return space for one region of `side` pixels."""
-    return Region(*(np.zeros(side * side) for _ in range(4)))
+    data, var, signal, extra = (np.zeros(side * columns.WIDE) for _ in range(4))
+    var[:] = 1.0  # beyond the region: nothing there divides by zero
+    return Region(data, var, signal, extra)
 
 
-def make_scratch(side: int) -> Scratch:
+def make_scratch() -> Scratch:
     """Return the work space of one thread."""
     return Scratch(
-        np.zeros((3, side)),
-        np.zeros((3, side)),
+        np.zeros(columns.N_ROWS * columns.WIDE),
         np.zeros(5),
         np.zeros((5, 5)),
         np.zeros(5),

@@ -14,9 +14,8 @@ import numpy as np
 
 from livespt.jit import kernel
 from livespt.localize import table_kernels as tables
-from livespt.psf_kernels import profile
+from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, loglik, slopes
 
-X, Y, N, B, S = 0, 1, 2, 3, 4  # where each parameter stands in theta
 PLAIN_STEPS = 14
 DAMPED_STEPS = 30
 TOLERANCE = 1e-4  # squared length of the last step taken, in standard deviations
@@ -24,7 +23,7 @@ CONVERGED, FAILED, SINGULAR = 0, 1, 2
 
 
 class Region(NamedTuple):
-    """What a fit reads: one region, flat over its pixels.
+    """What a fit reads: one region, its lines one after the other, each `WIDE` elements long.
 
     `data` is electrons plus read variance (shifted Poisson) or, with a table, where the count
     lies on its first axis; `var` the read variance; `signal` counts less offset; `extra` the
@@ -40,8 +39,7 @@ class Region(NamedTuple):
 class Scratch(NamedTuple):
     """Work space of one thread."""
 
-    along_x: np.ndarray  # (3, P): share of light, its derivatives in centre and width
-    along_y: np.ndarray
+    columns: np.ndarray  # flat, see `column_kernels`
     grad: np.ndarray  # (5,)
     info: np.ndarray  # (5, 5)
     step: np.ndarray  # (5,)
@@ -49,97 +47,6 @@ class Scratch(NamedTuple):
     factor: np.ndarray  # (5, 5)
     inverse: np.ndarray  # (5, 5)
     free: np.ndarray  # (5,) uint8
-
-
-@kernel
-def profiles(theta, side, scratch):
-    """Fill the two axes' profiles of the spot `theta`."""
-    ax, ay = scratch.along_x, scratch.along_y
-    profile(theta[X], theta[S], side, ax[0], ax[1], ax[2])
-    profile(theta[Y], theta[S], side, ay[0], ay[1], ay[2])
-
-
-@kernel
-def slopes(theta, side, region, table, scratch):
-    """Fill gradient and expected information; the light is separable, so sum rows first."""
-    profiles(theta, side, scratch)
-    ax, ay, g, J = scratch.along_x, scratch.along_y, scratch.grad, scratch.info
-    photons, background = theta[N], theta[B]
-    g[:] = 0.0
-    J[:, :] = 0.0
-    for i in range(side):
-        y0, y1, y2 = ay[0, i], photons * ay[1, i], photons * ay[2, i]
-        light = photons * y0
-        s0 = s1 = s2 = s3 = 0.0
-        w00 = w01 = w02 = w0 = w11 = w12 = w1 = w22 = w2 = w = 0.0
-        for j in range(side):
-            at = i * side + j
-            x0, x1, x2 = ax[0, j], ax[1, j], ax[2, j]
-            rate = background + region.extra[at] + light * x0
-            if table.size:
-                score, info = tables.look_up(region.data[at], rate, table)
-            else:
-                info = 1.0 / (rate + region.var[at])
-                score = region.data[at] * info - 1.0
-            s0 += score * x0
-            s1 += score * x1
-            s2 += score * x2
-            s3 += score
-            i0, i1, i2 = info * x0, info * x1, info * x2
-            w00 += i0 * x0
-            w01 += i0 * x1
-            w02 += i0 * x2
-            w0 += i0
-            w11 += i1 * x1
-            w12 += i1 * x2
-            w1 += i1
-            w22 += i2 * x2
-            w2 += i2
-            w += info
-        # dE/dx = light x1, dE/dy = y1 x0, dE/dN = y0 x0, dE/db = 1, dE/dsigma = light x2 + y2 x0
-        g[X] += light * s1
-        g[Y] += y1 * s0
-        g[N] += y0 * s0
-        g[B] += s3
-        g[S] += light * s2 + y2 * s0
-        J[X, X] += light * light * w11
-        J[X, Y] += light * y1 * w01
-        J[X, N] += light * y0 * w01
-        J[X, B] += light * w1
-        J[X, S] += light * (light * w12 + y2 * w01)
-        J[Y, Y] += y1 * y1 * w00
-        J[Y, N] += y1 * y0 * w00
-        J[Y, B] += y1 * w0
-        J[Y, S] += y1 * (light * w02 + y2 * w00)
-        J[N, N] += y0 * y0 * w00
-        J[N, B] += y0 * w0
-        J[N, S] += y0 * (light * w02 + y2 * w00)
-        J[B, B] += w
-        J[B, S] += light * w2 + y2 * w0
-        J[S, S] += light * (light * w22 + 2.0 * y2 * w02) + y2 * y2 * w00
-    for a in range(5):
-        for b in range(a):
-            J[a, b] = J[b, a]
-
-
-@kernel
-def loglik(theta, side, region, table, scratch, whole):
-    """Return ln L at `theta`; without `whole`, less what does not depend on it."""
-    profiles(theta, side, scratch)
-    total = 0.0
-    for i in range(side):
-        for j in range(side):
-            at = i * side + j
-            light = theta[N] * scratch.along_y[0, i] * scratch.along_x[0, j]
-            rate = theta[B] + region.extra[at] + light
-            if table.size:
-                total += tables.look_up_loglik(region.data[at], region.signal[at], rate, table)
-            else:
-                mu = rate + region.var[at]
-                total += region.data[at] * math.log(mu) - mu
-                if whole:
-                    total -= math.lgamma(region.data[at] + 1.0)
-    return total
 
 
 @kernel
@@ -205,7 +112,7 @@ def move(theta, step, low, high, out):
 def climb(theta, low, high, side, region, table, scratch):
     """Plain Fisher scoring from `theta`; True when the last step was negligible."""
     for _ in range(PLAIN_STEPS):
-        slopes(theta, side, region, table, scratch)
+        slopes(theta, side, region, table, scratch.columns, scratch.grad, scratch.info)
         hold_at_bounds(theta, low, high, scratch)
         if not factorise(scratch.info, 0.0, scratch.free, scratch.factor):
             return False
@@ -224,9 +131,9 @@ def climb(theta, low, high, side, region, table, scratch):
 def climb_damped(theta, low, high, side, region, table, scratch):
     """Levenberg-damped scoring that never steps downhill; True when it has converged."""
     ridge = 0.1
-    best = loglik(theta, side, region, table, scratch, False)
+    best = loglik(theta, side, region, table, scratch.columns)
     for _ in range(DAMPED_STEPS):
-        slopes(theta, side, region, table, scratch)
+        slopes(theta, side, region, table, scratch.columns, scratch.grad, scratch.info)
         hold_at_bounds(theta, low, high, scratch)
         rose, value = False, best
         length = 0.0
@@ -237,7 +144,7 @@ def climb_damped(theta, low, high, side, region, table, scratch):
                 length = 0.0
                 for a in range(5):
                     length += scratch.step[a] * scratch.grad[a] * scratch.free[a]
-                value = loglik(scratch.trial, side, region, table, scratch, False)
+                value = loglik(scratch.trial, side, region, table, scratch.columns)
                 rose = value >= best - 1e-9 * abs(best)
             if rose:
                 best = max(value, best)
@@ -284,10 +191,10 @@ def fit_spot(theta, low, high, side, region, table, scratch, covariance):
         theta[:] = start
         if not climb_damped(theta, low, high, side, region, table, scratch):
             code = FAILED
-            slopes(theta, side, region, table, scratch)
+            slopes(theta, side, region, table, scratch.columns, scratch.grad, scratch.info)
     if not invert_information(high[S] > low[S], scratch, covariance):
         code = SINGULAR
-    return loglik(theta, side, region, table, scratch, True), code
+    return loglik(theta, side, region, table, scratch.columns), code
 
 
 @kernel
@@ -332,7 +239,7 @@ def guess(electrons, side, width, theta):
 
 
 @kernel
-def prepare(adu, gain, offset, var, table, per_z, region, electrons):
+def prepare(adu, gain, offset, var, side, table, per_z, region, electrons):
     """Turn counts into what the likelihood reads; True where a pixel is saturated or all dead."""
     lowest, highest = 65535, 0
     for at in range(adu.size):
@@ -340,12 +247,13 @@ def prepare(adu, gain, offset, var, table, per_z, region, electrons):
         lowest, highest = min(lowest, value), max(highest, value)
         count = value - offset[at]
         electrons[at] = count / gain[at]
-        region.signal[at] = count
-        region.var[at] = var[at]
+        put = at // side * WIDE + at % side
+        region.signal[put] = count
+        region.var[put] = var[at]
         if table.size:
-            region.data[at] = tables.position(count, per_z, table)
+            region.data[put] = tables.position(count, per_z, table)
         else:
-            region.data[at] = max(electrons[at] + var[at], 1e-6)
+            region.data[put] = max(electrons[at] + var[at], 1e-6)
     return highest >= 65535 or lowest == highest
 
 
@@ -360,7 +268,7 @@ def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, electrons,
     for k in range(adu.shape[0]):
         m = k if maps.shape[1] > 1 else 0
         bad[k] = prepare(
-            adu[k], maps[0, m], maps[1, m], maps[2, m], table, per_z, region, electrons
+            adu[k], maps[0, m], maps[1, m], maps[2, m], side, table, per_z, region, electrons
         )
         guess(electrons, side, width, thetas[k])
         for a in range(5):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import kernel
+from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as fits
-from livespt.localize.fit_kernels import B, N, S, X, Y
-from livespt.psf_kernels import profile
+from livespt.localize.column_kernels import WIDE, B, N, S, X, Y
 
 REACH = 4.0  # a spot's light ends here, in widths
 
@@ -29,37 +29,41 @@ class Fits(NamedTuple):
 
 
 @kernel
-def cut(adu, maps, y0, x0, side, table, per_z, region, electrons):
+def cut(adu, maps, y0, x0, side, table, per_z, region):
     """Load one region; True where it cannot be trusted. `maps` are (H, W) or (1, 1)."""
     gain, offset, var = maps
     flat = gain.size == 1
     lowest, highest = 65535, 0
     for i in range(side):
         for j in range(side):
-            at = i * side + j
+            at = i * WIDE + j
             y, x = (0, 0) if flat else (y0 + i, x0 + j)
             value = int(adu[y0 + i, x0 + j])
             lowest, highest = min(lowest, value), max(highest, value)
             signal = value - offset[y, x]
-            electrons[at] = signal / gain[y, x]
             region.signal[at] = signal
             region.var[at] = var[y, x]
             if table.size:
                 region.data[at] = fits.tables.position(signal, per_z, table)
             else:
-                region.data[at] = max(electrons[at] + var[y, x], 1e-6)
+                region.data[at] = max(signal / gain[y, x] + var[y, x], 1e-6)
     return highest >= 65535 or lowest == highest
 
 
 @kernel
 def add_light(theta, y0, x0, side, scratch, extra):
     """Add the light of the spot `theta` (frame pixels) to a region's known background."""
-    ax, ay = scratch.along_x, scratch.along_y
-    profile(theta[X] - x0, theta[S], side, ax[0], ax[1], ax[2])
-    profile(theta[Y] - y0, theta[S], side, ay[0], ay[1], ay[2])
+    w, trial = scratch.columns, scratch.trial
+    trial[:] = theta
+    trial[X] -= x0
+    trial[Y] -= y0
+    columns.profiles(trial, side, w)
+    along = columns.row(columns.ALONG_X)
     for i in range(side):
-        for j in range(side):
-            extra[i * side + j] += theta[N] * ay[0, i] * ax[0, j]
+        light = theta[N] * w[columns.row(columns.ALONG_Y) + np.uint64(i)]
+        at = columns.row(i)
+        for j in range(np.uint64(WIDE)):
+            extra[at + j] += light * w[along + j]
 
 
 @kernel
@@ -96,12 +100,11 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
 
     The first pass takes neighbours as detected, later passes as fitted, and only where there are
     any and the last refit moved. `found` (n, 5) holds x, y, N, b and the width to start from (the
-    detector's table but for its last column), `buffers` (4, P*P) scratch.
+    detector's table but for its last column), `buffers` (3, 5) scratch.
     """
     n = found.shape[0]
     height, width = adu.shape
-    start, low, high = buffers[0, :5], buffers[1, :5], buffers[2, :5]
-    electrons = buffers[3]
+    start, low, high = buffers
     width0 = found[:, 4]
     for k in range(n):
         out.theta[k, X], out.theta[k, Y] = found[k, 0], found[k, 1]
@@ -120,7 +123,7 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
             out.crowded[k] = neighbours(
                 found, out.theta, k, y0, x0, side, reach, scratch, region.extra
             )
-            out.bad[k] = cut(adu, maps, y0, x0, side, table, per_z, region, electrons)
+            out.bad[k] = cut(adu, maps, y0, x0, side, table, per_z, region)
             start[:] = out.theta[k]
             start[X] -= x0
             start[Y] -= y0

@@ -154,8 +154,8 @@ class Localizer:
             space = _Space(
                 detection.make_work(self.shape, self._sigma_px),
                 fitting.make_region(side),
-                fitting.make_scratch(side),
-                np.zeros((4, side * side)),
+                fitting.make_scratch(),
+                np.zeros((3, 5)),
             )
             self._local.space = space
         return space

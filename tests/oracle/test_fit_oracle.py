@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from livespt import psf
-from livespt.camera import Ideal, Scmos
-from livespt.localize import fit_rois
 from scipy.optimize import minimize
 from scipy.special import gammaln
+
+from livespt import psf
+from livespt.camera import Ideal, Scmos
+from livespt.localize import column_kernels, fit_rois
+from livespt.localize.fit import make_region, make_scratch
+from livespt.localize.table import no_table
 
 
 def naive_loglik(theta, electrons, var):
@@ -44,3 +47,28 @@ def test_the_optimum_and_its_information_are_those_of_a_plain_search(camera, rng
     rate = image * 0 + best[3] + psf.spot_image(*best[:3], best[4], (9, 9))
     information = psf.fisher_matrix(tuple(best), 1.0 / (rate + var), 9)
     np.testing.assert_allclose(sd, np.sqrt(np.diag(np.linalg.inv(information))), rtol=5e-3)
+
+
+@pytest.mark.parametrize("side", [5, 9, 15])
+def test_gradient_information_and_likelihood_are_the_textbook_ones(side, rng):
+    theta = np.array([0.45 * side, 0.5 * side, 700.0, 3.0, 1.2])
+    var = rng.uniform(0.5, 3.0, (side, side))
+    light = rng.uniform(0.0, 2.0, (side, side))
+    x, y, photons, bg, sigma = theta
+    mu = bg + light + psf.spot_image(x, y, photons, sigma, (side, side)) + var
+    data = np.maximum(rng.poisson(mu).astype(float), 1e-6)
+    region, scratch = make_region(side), make_scratch()
+    for rows, values in zip(region, (data, var, data, light), strict=True):
+        rows.reshape(side, -1)[:, :side] = values
+    columns = scratch.columns
+    column_kernels.slopes(theta, side, region, no_table(), columns, scratch.grad, scratch.info)
+    slopes = psf.rate_derivatives(tuple(theta), side)
+    # the kernel's error function is good to 1.5e-7 of the photons
+    np.testing.assert_allclose(
+        scratch.grad, np.einsum("aij,ij->a", slopes, data / mu - 1.0), rtol=1e-4, atol=1e-3
+    )
+    expected = psf.fisher_matrix(tuple(theta), 1.0 / mu, side)
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(scratch.info / scale, expected / scale, atol=1e-5)
+    found = column_kernels.loglik(theta, side, region, no_table(), columns)
+    assert found == pytest.approx(np.sum(data * np.log(mu) - mu - gammaln(data + 1)), abs=1e-3)
