@@ -34,8 +34,8 @@ format: .venv/.dev  ## Put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.bench  ## Speed, beside the peers, in the same run
-	$(BIN)/python -m pytest -m bench
+bench: .venv/.dev  ## Speed of the live path and of its stages, on this machine
+	$(BIN)/python -m pytest -m bench -s
 
 dashboard: .venv/.dev qt-libraries  ## The window, on a running stream
 	$(BIN)/livespt dashboard
@@ -45,11 +45,12 @@ pins: .venv/bin/python  ## Resolve constraints.txt anew, for all platforms
 	  --no-header --upgrade pyproject.toml --output-file constraints.txt
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "livespt needs Python >= 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "livespt needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --disable-pip-version-check uv \
+	  || { rm -rf .venv; echo "uv could not be installed: is a package index reachable?"; exit 1; }
 
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable .
@@ -59,13 +60,9 @@ pins: .venv/bin/python  ## Resolve constraints.txt anew, for all platforms
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/.demo
 
-.venv/.bench: .venv/.dev
-	$(INSTALL) --editable '.[bench]'
-	@touch $@
-
 .PHONY: qt-libraries
 qt-libraries: .venv/.dev
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -c 'import PySide6.QtWidgets' 2>/dev/null \
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -c 'from PySide6.QtWidgets import QApplication as A; A([])' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq $(QT_PACKAGES) >/dev/null; } \
 	  || { echo "Qt's offscreen platform needs: apt-get install $(QT_PACKAGES)"; exit 1; }

@@ -7,8 +7,10 @@ was started; 130 interrupted twice. An error is one line on stderr that names th
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,7 +77,7 @@ def run(
 
     loaded = load(config)
     if seconds is not None:
-        if not seconds > 0:
+        if not 0 < seconds < math.inf:
             raise ConfigError(f"--seconds: {seconds:g}; expected a time > 0")
         loaded = msgspec.structs.replace(loaded, stop_after_s=seconds)
     return _run(loaded, origin=str(config), as_json=json, dashboard=dashboard)
@@ -198,7 +200,7 @@ def check(config: Path, *, json: Json = False) -> int:
         A TOML file.
     """
     from livespt.config import load
-    from livespt.session import describe
+    from livespt.stages import describe
 
     facts = describe(load(config), origin=str(config))
     if json:
@@ -249,7 +251,8 @@ class _graceful_interrupt:
 
     def _first(self, *_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._stop()
+        # on a thread: the main thread may hold, right now, the lock that closing a camera needs
+        threading.Thread(target=self._stop, name="stop", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)

@@ -12,6 +12,7 @@ import difflib
 import math
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,6 +171,9 @@ def load(path: str | Path) -> Config:
 
 def parse(raw: dict[str, Any], origin: str = "config", kind: type = Config) -> Any:
     """Turn a plain dict into `kind` (by default a `Config`), or say which key is wrong."""
+    infinite = _infinite(raw)
+    if infinite:
+        raise ConfigError(f"{origin}: {infinite}: not a finite number")
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
@@ -245,17 +249,25 @@ def _calibrated(config: CameraConfig, shape: tuple[int, int], origin: str) -> Ca
 
 def _calibration_map(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if key not in archive:
                 raise ConfigError(f"{path}: no '{key}' in it (has: {', '.join(archive.files)})")
             values = np.asarray(archive[key], dtype=np.float64)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such calibration file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path}: not a calibration .npz: {error}") from None
     if values.shape not in ((), shape):
         raise ConfigError(f"{path}: '{key}' has shape {values.shape}, the frames have {shape}")
     return values
+
+
+def _infinite(raw: Any, where: str = "") -> str:
+    """Return the first key whose value is inf or nan, "" where all are numbers that one can use."""
+    if isinstance(raw, dict):
+        found = (_infinite(value, f"{where}.{key}".lstrip(".")) for key, value in raw.items())
+        return next(filter(None, found), "")
+    return where if isinstance(raw, float) and not math.isfinite(raw) else ""
 
 
 def _explain(message: str, kind: type) -> str:

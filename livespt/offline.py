@@ -25,6 +25,14 @@ from livespt.types import Estimates, FitStatus, Links, Model, Spots
 
 Progress = Callable[[int, int], None]
 
+#: What `localization_summary` says of a run without a spot.
+NOTHING_FOUND = {
+    "n_spots": 0,
+    "median_sd_um": 0.0,
+    "median_photons": 0.0,
+    "median_bg_photons": 0.0,
+}
+
 #: One linked spot, as the final pass reads it.
 TRACK_ROW_DTYPE = np.dtype(
     [
@@ -97,6 +105,8 @@ def localization_summary(folder: Path, source: object | None = None) -> dict[str
     """Return how well spots were localized: medians, and errors where `source` knows the truth."""
     run = read_run(folder)
     spots = run.spots
+    if not len(spots):
+        return dict(NOTHING_FOUND)
     good = spots[spots["status"] == FitStatus.OK]
     summary: dict[str, Any] = {
         "n_spots": len(good),

@@ -12,6 +12,7 @@ Events ride in line with the frames: a sink sees a gap exactly where it happened
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
 import time
@@ -26,6 +27,7 @@ import numpy as np
 from livespt.types import Estimates, Event, Frame, Links, Spots, StreamItem
 
 _END = object()
+_NO_PIXELS = np.empty((0, 0), dtype=np.uint16)
 
 
 class Sink(Protocol):
@@ -80,6 +82,41 @@ class LatencyLog:
         newest = np.arange(self._n - min(recent or kept, kept), self._n) % self._ms.size
         p50, p99 = np.percentile(self._ms[newest], (50, 99))
         return float(p50), float(p99)
+
+
+class PaceCheck:
+    """Compares the pace of the first frames with the nominal one, once.
+
+    Switching probabilities are per nominal interval: where that is wrong, so are the rates.
+    """
+
+    FRAMES = 100
+    TOLERANCE = 0.05
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._first: Frame | None = None
+        self._done = interval_s <= 0
+
+    def see(self, frame: Frame) -> Event | None:
+        """Take one frame; return a note where the pace turns out to be another than stated."""
+        if self._done:
+            return None
+        if self._first is None:
+            self._first = frame._replace(adu=_NO_PIXELS)
+            return None
+        n = frame.index - self._first.index
+        if n < self.FRAMES:
+            return None
+        self._done = True
+        found_s = (frame.t_s - self._first.t_s) / n
+        if abs(found_s / self._interval_s - 1) <= self.TOLERANCE:
+            return None
+        why = (
+            f"frames come every {1e3 * found_s:.3g} ms, not {1e3 * self._interval_s:.3g} ms as "
+            "stated: D is right, switching is per stated interval (set the interval)"
+        )
+        return Event("note", frame.t_s, frame.index, 0, why)
 
 
 @dataclass
@@ -215,6 +252,8 @@ class Pipeline:
     sinks : sequence of Sink
         Called in order, on the loop's thread.
     workers : int
+    interval_s : float
+        Nominal time between frames, to be checked against the first ones; 0 checks nothing.
     tick_s : float
         Time between two calls of each sink's `tick`.
     """
@@ -227,6 +266,7 @@ class Pipeline:
         sinks: Sequence[Sink],
         *,
         workers: int = 2,
+        interval_s: float = 0.0,
         tick_s: float = 0.5,
     ) -> None:
         self._localize = localize
@@ -235,6 +275,7 @@ class Pipeline:
         self.sinks = list(sinks)
         self._workers = workers
         self._tick_s = tick_s
+        self._pace = PaceCheck(interval_s)
         self._stop = threading.Event()
         self.counters = Counters()
         self.last: Estimates | None = None
@@ -243,9 +284,18 @@ class Pipeline:
         """End the run in good order after the frames in flight (any thread may call)."""
         self._stop.set()
 
-    def run(self, items: Iterable[StreamItem], max_frames: int | None = None) -> Counters:
-        """Work through the stream to its end, to `max_frames`, or until `stop`."""
+    def run(
+        self,
+        items: Iterable[StreamItem],
+        max_frames: int | None = None,
+        max_s: float | None = None,
+    ) -> Counters:
+        """Work through the stream to its end, to `max_frames`, or until `stop`.
+
+        A camera that is silent when `max_s` have passed is not waited for any longer.
+        """
         self.counters = Counters()
+        deadline = math.inf if max_s is None else time.perf_counter() + max_s
         next_tick = time.perf_counter() + self._tick_s
         stream = self._until(items, max_frames)
         for item in ordered_map(self._localize, stream, self._workers, patience_s=self._tick_s):
@@ -253,6 +303,8 @@ class Pipeline:
                 self._event(item)
             elif item is not None:
                 self._frame(*item)
+            elif time.perf_counter() > deadline:
+                break
             if time.perf_counter() >= next_tick:
                 self._tick()
                 next_tick = time.perf_counter() + self._tick_s
@@ -261,8 +313,14 @@ class Pipeline:
 
     def _until(self, items: Iterable[StreamItem], max_frames: int | None) -> Iterator[StreamItem]:
         count = itertools.count(1)
-        t_s = 0.0
+        t_s, newest = 0.0, -1
         for item in items:
+            if isinstance(item, Frame):
+                if item.index <= newest:
+                    why = f"frame {item.index} came after frame {newest} and is not analysed"
+                    yield Event("shed", item.t_s, item.index, 1, why)
+                    continue
+                newest = item.index
             if isinstance(item, Frame) and not item.arrived_s:
                 item = item._replace(arrived_s=time.perf_counter())
             yield item
@@ -288,6 +346,9 @@ class Pipeline:
             counters.tracks_seen = max(counters.tracks_seen, int(links.track_id.max()) + 1)
         for sink in self.sinks:
             sink.send(frame, spots, links, estimates)
+        note = self._pace.see(frame)
+        if note is not None:
+            self._event(note)
         counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
 
     def _event(self, event: Event) -> None:

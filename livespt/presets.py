@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def demo_config(
     The model is not told the truth: it knows the camera and the optics, as a user would, and
     neither the diffusion coefficients nor the rates.
     """
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise ConfigError(f"--seconds: {seconds:g}; expected a time > 0")
     options: dict[str, Any] = {
         "scene": "demo",

@@ -11,118 +11,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-
-import msgspec
+from typing import Any, Self, TypeVar
 
 import livespt
 from livespt import config as configuration
-from livespt.camera import Camera
 from livespt.config import Config, ConfigError
-from livespt.infer import OnlineFilter, warm_up_smoother
+from livespt.infer import warm_up_smoother
 from livespt.journal import Journal
-from livespt.link import Linker
-from livespt.localize import Localizer
-from livespt.offline import finish_run, localization_summary
+from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
 from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener
-from livespt.sources import BufferedSource, Source, open_source
+from livespt.sources import BufferedSource, Source
+from livespt.stages import open_stages
 from livespt.types import Event, LivesptError, Model
 from livespt.wire import Publisher, schema
 from livespt.wire.messages import model_message
 
-
-class Stages(NamedTuple):
-    """The stages of one run, built and checked, nothing started.
-
-    `config` is what was asked for, with what the source knew filled in.
-    """
-
-    config: Config
-    source: Source
-    camera: Camera
-    localizer: Localizer
-    linker: Linker
-    online: OnlineFilter
-
-
-def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
-    """Build every stage that `config` names, and check that they fit together.
-
-    A `source` that is given takes the place of the one that `config` names.
-
-    Raises
-    ------
-    LivesptError
-        One line that names the file or key at fault. The source is closed again.
-    """
-    if source is None:
-        source = open_source(config.source.kind, dict(config.source.options), origin=origin)
-    try:
-        return _stages(config, source, origin)
-    except BaseException:
-        source.close()
-        raise
-
-
-def _stages(config: Config, source: Source, origin: str) -> Stages:
-    info = source.info
-    camera = configuration.build_camera(
-        config.camera, info.shape, getattr(source, "camera", None), origin
-    )
-    camera.check(info.shape)
-    pixel_um = _known(config.optics.pixel_um, source, "pixel_um", origin)
-    sigma_um = _known(config.optics.psf_sigma_um, source, "sigma_um", origin)
-    localizer = Localizer(
-        camera,
-        pixel_um,
-        sigma_um,
-        info.shape,
-        false_per_frame=config.localize.false_per_frame,
-        roi_px=config.localize.roi_px,
-    )
-    field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
-    linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
-    online = OnlineFilter(
-        config.infer.n_states, info.interval_s, field_um=field_um, config=config.infer
-    )
-    optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
-    resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(resolved, source, camera, localizer, linker, online)
-
-
-def _known(given: float, source: Source, name: str, origin: str) -> float:
-    value = given or float(getattr(source, name, 0.0) or 0.0)
-    if value <= 0:
-        hint = "" if name == "pixel_um" else " (or optics.wavelength_um and numerical_aperture)"
-        raise ConfigError(
-            f"{origin}: optics.{name}: not given, and the source does not know it{hint}"
-        )
-    return value
-
-
-def describe(config: Config, origin: str = "config") -> dict[str, Any]:
-    """Open and check all that `config` names, close it again, and say what it is."""
-    stages = open_stages(config, origin)
-    try:
-        info = stages.source.info
-        return {
-            "source": info.name,
-            "shape": list(info.shape),
-            "interval_s": info.interval_s,
-            "exposure_s": info.exposure_s,
-            "n_frames": info.n_frames,
-            "paced": info.paced,
-            "camera": type(stages.camera).__name__.lower(),
-            "pixel_um": stages.config.optics.pixel_um,
-            "n_states": config.infer.n_states,
-        }
-    finally:
-        stages.source.close()
+T = TypeVar("T")
 
 
 class Session:
@@ -158,6 +68,7 @@ class Session:
         self._publisher: Publisher | None = None
         self._journal: Journal | None = None
         self._warm = False
+        self._failures: list[str] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         try:
             self._stream = self._buffered()
@@ -186,6 +97,7 @@ class Session:
             self._stages.online,
             sinks,
             workers=config.localize.workers,
+            interval_s=self._stages.source.info.interval_s,
         )
 
     def __enter__(self) -> Self:
@@ -211,15 +123,14 @@ class Session:
 
     def close(self) -> None:
         """Let go of the camera, the ports and the folder."""
-        self._stages.source.close()
-        try:
-            if self._journal is not None:
-                self._journal.close()
-        finally:
-            if self._publisher is not None:
-                self._publisher.close()
+        with ExitStack() as last:  # each is closed, whatever the others raise
             if self._scratch is not None:
-                self._scratch.cleanup()
+                last.callback(self._scratch.cleanup)
+            if self._publisher is not None:
+                last.callback(self._publisher.close)
+            if self._journal is not None:
+                last.callback(self._journal.close)
+            last.callback(self._stages.source.close)
 
     def warm_up(self) -> None:
         """Say hello and compile every kernel; `run` does it where it was not done before.
@@ -233,22 +144,51 @@ class Session:
         self._compile()
 
     def run(self) -> RunResult:
-        """Compile, stream, smooth; return the answer. The folder is in order afterwards."""
-        assert self._journal is not None
+        """Compile, stream, smooth; return the answer. The folder is in order afterwards.
+
+        What fails on the way is noted in `RunResult.failed`, and all that can still be done is.
+        """
+        journal = self._journal
+        assert journal is not None
         self.warm_up()
         clock = [time.perf_counter()]
-        failed = self._run_stream()
+        self._attempt(self._run_stream)
+        self._attempt(self._end_stream)
         clock.append(time.perf_counter())
         live = self.pipeline.last.model if self.pipeline.last else None
-        self._journal.commit()
-        final = self._final_pass(live)
+        self._attempt(journal.commit)
+        final = self._attempt(lambda: self._final_pass(live))
         clock.append(time.perf_counter())
         seconds = {"stream": clock[1] - clock[0], "final": clock[2] - clock[1]}
-        result = self._result(live, final, failed, seconds)
-        self._journal.close(summary=result.as_json())
-        self._broadcast.state = "failed" if failed else "done"
+        result = self._result(live, final, seconds)
+        self._attempt(lambda: journal.close(summary=result.as_json()))
+        self._broadcast.state = "failed" if self._failures else "done"
         self._broadcast.tick(self.pipeline.counters)
-        return result
+        return result._replace(failed="; ".join(self._failures))
+
+    def _attempt(self, step: Callable[[], T]) -> T | None:
+        """Do one step of the run; note a failure, and let the steps after it have their try."""
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001 (kept for the result, and told to every sink)
+            why = (
+                str(error)
+                if isinstance(error, LivesptError)
+                else f"{type(error).__name__}: {error}"
+            )
+            if why not in self._failures:
+                self._failures.append(why)
+                self._tell_failure(why)
+            return None
+
+    def _tell_failure(self, why: str) -> None:
+        event = Event("failed", self.pipeline.counters.t_s, -1, 0, why)
+        for sink in self.pipeline.sinks:
+            try:
+                sink.event(event)
+                sink.tick(self.pipeline.counters)
+            except Exception as error:  # noqa: BLE001 (perhaps the very sink that failed)
+                self._failures.append(f"{type(sink).__name__}: {error}")
 
     def open_dashboard(self) -> subprocess.Popen[bytes]:
         """Open the window as a process of its own."""
@@ -257,7 +197,10 @@ class Session:
             raise ConfigError("wire.enabled: the dashboard needs the wire")
         command = [sys.executable, "-m", "livespt", "dashboard"]
         command += ["--publish", wire.publish_address, "--command", wire.command_address]
-        return subprocess.Popen(command)
+        # a group of its own: Ctrl-C ends the run and leaves the window with its answer
+        if sys.platform == "win32":
+            return subprocess.Popen(command, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)
+        return subprocess.Popen(command, start_new_session=True)
 
     # --- before the stream -------------------------------------------------------------------
 
@@ -322,28 +265,23 @@ class Session:
 
     # --- the stream --------------------------------------------------------------------------
 
-    def _run_stream(self) -> str:
-        """Run to the end; return why it ended early, or ""."""
-        info = self._stages.source.info
-        limits = [self.config.stop_after_frames or 0]
-        if self.config.stop_after_s:
-            limits.append(configuration.frames_for(self.config.stop_after_s, info.interval_s))
+    def _run_stream(self) -> None:
+        info, config = self._stages.source.info, self.config
+        limits = [config.stop_after_frames or 0]
+        if config.stop_after_s:
+            limits.append(configuration.frames_for(config.stop_after_s, info.interval_s))
         max_frames = min((n for n in limits if n), default=None)
-        try:
-            self.pipeline.run(self._stream.frames(), max_frames)
-        except LivesptError as error:
-            return self._note_failure(str(error))
-        except Exception as error:  # noqa: BLE001 (journalled, shown, and the final pass still runs)
-            return self._note_failure(f"{type(error).__name__}: {error}")
-        finally:
-            self._stream.close()
-        return ""
+        max_s = config.stop_after_s if info.paced else None
+        self.pipeline.run(self._stream.frames(), max_frames, max_s)
 
-    def _note_failure(self, why: str) -> str:
-        event = Event("failed", self.pipeline.counters.t_s, -1, 0, why)
-        for sink in self.pipeline.sinks:
-            sink.event(event)
-        return why
+    def _end_stream(self) -> None:
+        """Close the camera; say so where frames that had come were left unanalysed."""
+        self._stream.close()
+        left = self._stream.ring.n_waiting if isinstance(self._stream, BufferedSource) else 0
+        if left:
+            why = f"{left} frames that had come were not analysed when the run ended"
+            for sink in self.pipeline.sinks:
+                sink.event(Event("stopped", self.pipeline.counters.t_s, -1, left, why))
 
     def _gauges(self) -> Gauges:
         journal, wire = self._journal, self._publisher
@@ -380,16 +318,17 @@ class Session:
         return final
 
     def _result(
-        self, live: Model | None, final: Model | None, failed: str, seconds: dict[str, float]
+        self, live: Model | None, final: Model | None, seconds: dict[str, float]
     ) -> RunResult:
-        counters = self.pipeline.counters
+        counters, source = self.pipeline.counters, self._stages.source
+        found = self._attempt(lambda: localization_summary(self.folder, source))
         p50, p99 = counters.latency.percentiles()
-        truth = getattr(self._stages.source, "truth_summary", None)
+        truth = getattr(source, "truth_summary", None)
         return RunResult(
             live=live,
             final=final,
             truth=truth() if truth else None,
-            localization=localization_summary(self.folder, self._stages.source),
+            localization=found or NOTHING_FOUND,
             frames={
                 "in": counters.frames_in,
                 "processed": counters.frames_processed,
@@ -399,5 +338,5 @@ class Session:
             latency_ms={"p50": p50, "p99": p99},
             seconds=seconds,
             run=str(self.folder) if self._scratch is None else "",
-            failed=failed,
+            failed="; ".join(self._failures),
         )

@@ -1,6 +1,7 @@
 """Frames for the journal's tests: random numbers in every column."""
 
 import numpy as np
+
 from livespt.types import (
     SPOT_DTYPE,
     Estimates,

@@ -15,6 +15,8 @@ Two stages, both maximum likelihood under the same steps:
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,8 @@ from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
 #: Steps per state before the first refit, and at the last.
 FIRST_STEPS = 30
 LAST_STEPS = 2000
+#: Spots per state that are kept for refits at most; the oldest go first.
+MOST_KEPT = 20 * LAST_STEPS
 #: Largest change of a parameter in one frame.
 STRIDE = 0.3
 #: Passes over the kept steps that one refit may take from each start.
@@ -49,7 +53,8 @@ class Learner:
         self.p_switch = p_switch
         self.n_steps = 0
         self.settled = False
-        self._rows: list[Rows] | None = []
+        self._rows: deque[Rows] | None = deque()
+        self._n_kept = 0
         self._next = FIRST_STEPS * n_states
         self._configured = np.sort(D_um2_s) if D_um2_s else None
         self.theta, self.prior, self.information = self._begin(1.0)
@@ -67,15 +72,17 @@ class Learner:
             error = float(seen.spot[:, 2:4].mean()) / (2 * self.interval_s)
             self.theta, self.prior, self.information = self._begin(error)
         self._rows.append(Rows(track, seen))
+        self._n_kept += track.size
+        while self._n_kept > MOST_KEPT * self.n_states:  # strays that never make a step
+            self._n_kept -= self._rows.popleft().track.size
 
     def absorb(self, score: Array, information: Array, counted: int) -> None:
         """Take in the score and information (upper triangle) of one frame at `theta`."""
         self.n_steps += counted
-        if counted:
+        if counted and self.settled:  # before the first fit theta means nothing, nor does J there
             self.information = self.information + information + np.triu(information, 1).T
-            if self.settled:
-                stride = np.linalg.solve(self.information, score)
-                self.theta = self.theta + np.clip(stride, -STRIDE, STRIDE)
+            stride = np.linalg.solve(self.information, score)
+            self.theta = self.theta + np.clip(stride, -STRIDE, STRIDE)
 
     def refit_if_due(self) -> tuple[Ints, Fit] | None:
         """Refit the early data if their number has doubled; return the tracks and the fit."""
@@ -105,7 +112,7 @@ class Learner:
         return theta, prior, np.diag(prior.precision)
 
 
-def gather(rows: list[Rows]) -> tuple[Ints, Tracks]:
+def gather(rows: Sequence[Rows]) -> tuple[Ints, Tracks]:
     """Sort kept spots by track (time order within): the track ids, and the tracks."""
     n = [r.track.size for r in rows]
     track = np.concatenate([r.track for r in rows])

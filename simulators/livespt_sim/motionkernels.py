@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from livespt.jit import kernel
 
+from livespt.jit import kernel
 from livespt_sim.randomkernels import exponential, normal, uniform
 
 BRIDGE_MEAN = 1.0 / math.sqrt(12.0)  # s.d. of a unit Brownian bridge's time average

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from livespt.jit import kernel
 
+from livespt.jit import kernel
 from livespt_sim.randomkernels import bits, normal, poisson, unit
 
 BITS = np.uint64(64)

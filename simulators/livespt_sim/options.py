@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+
 from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
 from livespt.config import ConfigError, NonNegative, Positive, Section, parse
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from livespt.jit import kernel
-
 from livespt_sim.randomkernels import exponential, uniform
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from livespt.jit import kernel
 from numpy.typing import NDArray
+
+from livespt.jit import kernel
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

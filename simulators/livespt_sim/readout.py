@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from livespt.camera import MAX_ADU, Camera, Emccd, Ideal, Scmos
 from numpy.typing import NDArray
 
+from livespt.camera import MAX_ADU, Camera, Emccd, Ideal, Scmos
 from livespt_sim import opticskernels
 from livespt_sim import readoutkernels as kernels
 from livespt_sim.optics import inverse_table, poisson_cdf

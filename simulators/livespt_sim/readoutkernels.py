@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from livespt.jit import kernel
 
+from livespt.jit import kernel
 from livespt_sim.randomkernels import gamma, normal
 
 MAX_ADU = 65535.0

@@ -36,12 +36,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from livespt.camera import Camera, Scmos
-from livespt.types import FitStatus, LivesptError
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.optimize import linear_sum_assignment
 from scipy.special import erf
+
+from livespt.camera import Camera, Scmos
+from livespt.types import FitStatus, LivesptError
 
 Array = NDArray[np.float64]
 

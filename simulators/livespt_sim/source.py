@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from livespt.camera import Camera
-from livespt.types import Event, Frame, SourceInfo, StreamItem
 from numpy.typing import NDArray
 
+from livespt.camera import Camera
+from livespt.types import Event, Frame, SourceInfo, StreamItem
 from livespt_sim.options import Options, resolve
 from livespt_sim.scenes import SCENES
 from livespt_sim.scoring import Optics, score

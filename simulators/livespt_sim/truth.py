@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from livespt.types import LivesptError
 from numpy.typing import NDArray
+
+from livespt.types import LivesptError
 
 #: One row per molecule and frame.
 TRUTH_DTYPE = np.dtype(

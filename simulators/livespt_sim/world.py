@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from livespt.camera import Camera
 from numpy.typing import NDArray
 
+from livespt.camera import Camera
 from livespt_sim import motion, optics, opticskernels
 from livespt_sim.options import Options, build_camera
 from livespt_sim.photophysics import Photophysics

@@ -19,9 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from livespt.journal import Journal
-
 from journal_scene import INFO, a_frame
+from livespt.journal import Journal
 
 MAX_FRAMES = 100_000
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from livespt.cli import main
 
 CAMERA = "[camera]\nmodel = 'ideal'\n[optics]\npixel_um = 0.1\nsigma_um = 0.1\n"
@@ -103,6 +104,18 @@ def test_a_calibration_of_another_shape(capsys, config):
     assert "(32, 32)" in complaint
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04torn", "npy"])
+def test_a_calibration_that_is_no_archive(capsys, config, content):
+    movie = config.parent / "movie.npy"
+    np.save(movie, np.zeros((5, 32, 32), np.uint16))
+    path = config.parent / "cal.npz"
+    if content == "npy":
+        content = movie.read_bytes()
+    path.write_bytes(content)
+    config.write_text(CAMERA.replace("model = 'ideal'", "model = 'scmos'\ncalibration = 'cal.npz'"))
+    assert "cal.npz" in replay(capsys, movie, config)
+
+
 def test_a_calibration_with_a_dead_gain(capsys, config):
     movie = config.parent / "movie.npy"
     np.save(movie, np.zeros((5, 32, 32), np.uint16))
@@ -123,6 +136,8 @@ def test_a_calibration_with_a_dead_gain(capsys, config):
         ("[source.options]\nscene = 'dmeo'\n", "demo"),
         ("[source.options]\nphotns = 3\n", "photns"),
         ("[infer]\nn_states = 0\n", "infer.n_states"),
+        ("stop_after_s = inf\n", "stop_after_s"),
+        ("[camera]\ngain_adu_per_e = nan\n", "camera.gain_adu_per_e"),
         ("[wire]\npublish = 'tcp://0.0.0.0:5570'\n", "wire.publish"),
         ("[camera\n", "TOML"),
     ],
@@ -165,6 +180,11 @@ def test_a_folder_that_cannot_be_written(capsys, config):
 
 def test_recover_of_what_is_no_run(capsys, config):
     assert str(config.parent) in complain(capsys, ["recover", str(config.parent)])
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "inf", "nan"])
+def test_a_time_that_is_none(capsys, config, seconds):
+    assert "--seconds" in complain(capsys, ["demo", f"--seconds={seconds}"])
 
 
 def test_words_the_command_line_does_not_know(capsys, config):

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # journal_scene.py
 
+from journal_scene import INFO, a_frame, same
 from livespt.journal import Journal, JournalError, read_run, recover, write_final
 from livespt.journal import appender as journal_appender
 from livespt.journal import write as journal_write
 from livespt.journal.segment import END, scan_file
-
-from journal_scene import INFO, a_frame, same
 
 NURSERY = Path(__file__).with_name("journal_nursery.py")
 posix = pytest.mark.skipif(os.name == "nt", reason="forks its writers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+
 from livespt.sources import BufferedSource, SourceError, open_source
 from livespt.types import Event, Frame
 

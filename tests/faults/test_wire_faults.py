@@ -11,6 +11,7 @@ import pytest
 import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from livespt.wire import Publisher, Subscriber
 from livespt.wire.schema import CommandReply, EventMessage
 

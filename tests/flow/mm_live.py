@@ -13,13 +13,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from mm_scenarios import user_core
+from mm_stage_walk import StageWalk
+
 from livespt.config import parse
 from livespt.infer import smooth_run
 from livespt.journal import read_run
 from livespt.offline import track_rows
 from livespt.session import Session
-from mm_scenarios import user_core
-from mm_stage_walk import StageWalk
 
 NO_WIRE = {"enabled": False}
 

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from livespt.sources import BufferedSource, SourceError, open_source
 from livespt.types import Event, Frame
 
@@ -96,9 +97,10 @@ def borrowed():
 def plus_tap():
     """Tap a CMMCorePlus that the user set up."""
     import mm_test_adapters
+    from pymmcore_plus import CMMCorePlus
+
     from livespt.sources.coresetup import CameraOptions
     from livespt.sources.mmcore import tap
-    from pymmcore_plus import CMMCorePlus
 
     folder = mm_test_adapters.device_adapter_path()
     core = CMMCorePlus(mm_path=folder, adapter_paths=[folder])
@@ -316,8 +318,9 @@ def follow(frames, half=6):
 def user_core(exposure_ms=9.0):
     """Start the real core as a user of pycromanager does, and stop it in the end."""
     import mm_test_adapters
-    from livespt.sources.micromanager import SETTLE_S, _forget_engine
     from pycromanager import Core, start_headless, stop_headless
+
+    from livespt.sources.micromanager import SETTLE_S, _forget_engine
 
     folder = mm_test_adapters.device_adapter_path()
     start_headless(folder, f"{folder}/MMConfig_demo.cfg", python_backend=True)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+
 from livespt.types import Frame, SourceInfo
 
 #: Stage um per image px, by DemoCamera's own making.

@@ -9,12 +9,14 @@ import sys
 import threading
 import tomllib
 
+import msgspec
 import numpy as np
 import pytest
+
 from livespt.camera import Ideal
 from livespt.cli import main
 from livespt.config import parse
-from livespt.journal import read_parquet, read_run
+from livespt.journal import Journal, JournalError, read_parquet, read_run
 from livespt.offline import replay_stages
 from livespt.session import Session
 from livespt.types import Frame, SourceInfo
@@ -129,24 +131,25 @@ def test_a_stop_ends_in_good_order(tmp_path):
     assert read_run(result.run).status == "finished"
 
 
+class ThreeFrames:
+    """A paced camera that sends three frames and then nothing, until closed."""
+
+    info = SourceInfo("silent", (64, 64), 0.02, 0.02, None, paced=True)
+    camera, pixel_um, sigma_um = Ideal(), 0.1, 0.1
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def frames(self):
+        for i in range(3):
+            yield Frame(i, 0.02 * i, np.full((64, 64), 3, np.uint16), 0.02)
+        self._closed.wait()
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 def test_a_stop_over_the_wire_reaches_a_silent_camera(tmp_path):
-    class SilentCamera:
-        """A paced source that sends three frames and then nothing."""
-
-        info = SourceInfo("silent", (64, 64), 0.02, 0.02, None, paced=True)
-        camera, pixel_um, sigma_um = Ideal(), 0.1, 0.1
-
-        def __init__(self) -> None:
-            self._closed = threading.Event()
-
-        def frames(self):
-            for i in range(3):
-                yield Frame(i, 0.02 * i, np.full((64, 64), 3, np.uint16), 0.02)
-            self._closed.wait()
-
-        def close(self) -> None:
-            self._closed.set()
-
     statuses = []
 
     def obey(message):
@@ -157,9 +160,64 @@ def test_a_stop_over_the_wire_reaches_a_silent_camera(tmp_path):
                     live.stop_run("silent")
 
     config = run_config(tmp_path)
-    with Session(config, source=SilentCamera(), listeners=[obey]) as session:
+    with Session(config, source=ThreeFrames(), listeners=[obey]) as session:
         result = session.run()
     assert result.frames["processed"] == 3
+    assert not result.failed
+
+
+def test_a_silent_camera_is_not_waited_for_beyond_the_time_asked(tmp_path):
+    config = msgspec.structs.replace(run_config(tmp_path), stop_after_s=1.0)
+    with Session(config, source=ThreeFrames()) as session:
+        result = session.run()
+    assert result.frames["processed"] == 3
+    assert result.seconds["stream"] < 5
+
+
+def test_a_camera_that_fails_to_close_costs_neither_answer_nor_folder(tmp_path):
+    class Stuck(ThreeFrames):
+        def frames(self):
+            yield from (Frame(i, 0.02 * i, np.full((64, 64), 3, np.uint16), 0.02) for i in range(9))
+
+        def close(self) -> None:
+            raise RuntimeError("cable")
+
+    session = Session(run_config(tmp_path), source=Stuck())
+    result = session.run()
+    assert "cable" in result.failed
+    assert result.final is not None
+    run = read_run(result.run)
+    assert run.status == "finished"
+    assert [event.kind for event in run.events] == ["failed"]
+    with pytest.raises(RuntimeError, match="cable"):
+        session.close()
+
+
+def test_a_journal_that_fails_costs_no_answer(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise JournalError("runs: cannot be written: No space left on device")
+
+    config = run_config(tmp_path, n_frames=60)
+    with Session(config) as session:
+        session.warm_up()
+        monkeypatch.setattr(Journal, "commit", full)
+        result = session.run()
+    assert "No space left" in result.failed
+    assert result.live is not None
+    assert result.frames["processed"] == 60
+
+
+def test_a_frame_that_comes_twice_is_not_analysed_twice(tmp_path):
+    class Stammering(ThreeFrames):
+        info = SourceInfo("stammering", (64, 64), 0.02, 0.02, None, paced=False)
+
+        def frames(self):
+            for i in (0, 1, 1, 2, 0, 3):
+                yield Frame(i, 0.02 * i, np.full((64, 64), 3, np.uint16), 0.02)
+
+    with Session(run_config(tmp_path), source=Stammering()) as session:
+        result = session.run()
+    assert result.frames == {"in": 6, "processed": 4, "shed": 2, "missing": 0}
     assert not result.failed
 
 

@@ -15,11 +15,12 @@ import csv
 
 import numpy as np
 import tifffile
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+
 from livespt.camera import Emccd, Scmos
 from livespt.localize import Localizer
 from livespt.types import FitStatus, Frame
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 PMHC_CAMERA, PMHC_SIGMA_PX = Emccd(8.5, 2.0, 9.0, 204.0), 1.15
 CHALLENGE_CAMERA, CHALLENGE_SIGMA_PX = Scmos(1.8, 100.0, 1.0), 0.76

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from livespt.types import track_dtype
 from livespt.wire.schema import (
     EstimateMessage,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from messages import Scene
+
 from livespt.dashboard import feed as feed_module
 from livespt.dashboard.feed import Feed
 from livespt.wire import Publisher, WireError
 from livespt.wire.schema import EstimateMessage, ImageMessage, StopCommand
-from messages import Scene
 
 
 def take_until(feed: Feed, is_enough, timeout_s: float = 10.0) -> list:

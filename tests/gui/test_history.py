@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from livespt.dashboard.history import History
 from livespt.dashboard.tails import Positions, Tails
 

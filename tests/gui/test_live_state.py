@@ -7,11 +7,12 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from messages import Scene
+
 from livespt.dashboard import words
 from livespt.dashboard.quality import judge, judge_state
 from livespt.dashboard.state import N_EVENTS, LiveState, Quality
 from livespt.wire.schema import SnapshotMessage
-from messages import Scene
 
 
 def state_after(scene: Scene, n_frames: int = 20) -> LiveState:

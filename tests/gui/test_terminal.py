@@ -8,9 +8,10 @@ import sys
 
 import msgspec
 import pytest
-from livespt.dashboard.terminal import TerminalView, layout, result_table
 from messages import D_TRUE, OCCUPANCY, Scene
 from rich.console import Console
+
+from livespt.dashboard.terminal import TerminalView, layout, result_table
 
 
 def plain_console(width: int = 120) -> Console:

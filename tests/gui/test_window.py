@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from messages import INTERVAL_S, PIXEL_UM, SHAPE, Scene
+
 from livespt.dashboard import words
 from livespt.dashboard.app import main
 from livespt.wire import Publisher
 from livespt.wire.schema import StopCommand, Table
-from messages import INTERVAL_S, PIXEL_UM, SHAPE, Scene
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from livespt.camera import Emccd, Scmos
-from livespt.localize import table_kernels
 from scipy.integrate import quad
 from scipy.special import i1e
 from scipy.stats import norm, poisson
+
+from livespt.camera import Emccd, Scmos
+from livespt.localize import table_kernels
 
 
 def naive_scmos(count, rate, gain, offset, sd_adu):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate, uniform_filter
+
 from livespt.camera import Scmos
 from livespt.localize import detect_kernels, detection, line_kernels
 from livespt.localize.threshold import limits
-from scipy.ndimage import correlate, uniform_filter
 
 
 @pytest.mark.parametrize("sigma_px", [0.5, 0.8, 1.0, 1.3, 2.0])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from livespt.infer.arrays import Smoothed, Tracks, n_parameters, rows, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
 from livespt.infer.motion import motion, pack, permutation_of, rates

@@ -4,6 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import multivariate_normal
+
 from livespt.link import graph_kernels as graph
 from livespt.link import kernels
 from livespt.link import motion_kernels as track
@@ -16,8 +19,6 @@ from livespt.link.bank import (
     new_sheet,
 )
 from livespt.link.learn import even_switching
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import multivariate_normal
 
 D_UM2_S = np.array([0.02, 0.4, 3.0])
 EXPOSURE_S = 0.015

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from livespt.types import SPOT_DTYPE, Spots
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from livespt.types import SPOT_DTYPE, Spots
 
 INTERVAL_S = 0.02
 FIELD_UM = 40.0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from livespt.camera import Emccd, Ideal, Scmos
 from scipy.stats import chisquare
+
+from livespt.camera import Emccd, Ideal, Scmos
 
 CAMERAS = {
     "ideal": Ideal(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+
 from livespt.presets import demo_config
 from livespt.session import Session
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from livespt import psf
 from livespt.camera import Emccd, Ideal, Scmos
 from livespt.localize import detect, detect_kernels, detection
-from scipy.spatial import cKDTree
 
 SHAPE = (256, 256)
 

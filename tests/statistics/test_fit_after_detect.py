@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from livespt import psf
 from livespt.camera import Emccd, Ideal, Scmos
 from livespt.localize import Localizer
 from livespt.types import FitStatus, Frame
-from scipy.spatial import cKDTree
 
 SHAPE, SIGMA = (256, 256), 1.3
 CAMERAS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from livespt import psf
 from livespt.camera import Emccd, Ideal, Scmos
 from livespt.localize import fit_rois

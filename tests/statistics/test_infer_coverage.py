@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+
 from livespt.config import InferConfig
 from livespt.infer import OnlineFilter, smooth_run
 from livespt.types import SPOT_DTYPE, Links, Spots

@@ -1,6 +1,7 @@
 """Real molecules, linked by others (quot's tracks of HaloTag-NLS, about 10 um2/s and bound)."""
 
 import numpy as np
+
 from livespt.link import Linker
 from livespt.types import SPOT_DTYPE, Spots
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from livespt.config import LinkConfig
 from livespt.link import Linker
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from livespt.camera import Emccd, Ideal, Scmos
 from scipy import stats
 
+from livespt.camera import Emccd, Ideal, Scmos
 from livespt_sim.readout import Readout
 
 BACKGROUND, LIGHT = 1.3, 2.2

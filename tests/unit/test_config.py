@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from livespt import config as configuration
 from livespt.camera import Emccd, Ideal, Scmos
 from livespt.config import CameraConfig, Config, ConfigError, build_camera, dump, load, parse

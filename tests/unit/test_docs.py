@@ -17,6 +17,7 @@ import cyclopts
 import msgspec
 import numpy as np
 import pytest
+
 from livespt import cli, config
 from livespt.camera import Scmos
 from livespt.config import Config, build_camera
@@ -27,7 +28,6 @@ from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
 from livespt.types import EVENT_KINDS, FitStatus, Model, track_dtype
 from livespt.wire import Publisher, schema
-
 from livespt_sim.options import resolve
 from livespt_sim.scenes import SCENES
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from livespt.config import InferConfig
 from livespt.infer import InferError, OnlineFilter, smooth_run
 from livespt.types import SPOT_DTYPE, FitStatus, Links, Spots, track_dtype
@@ -229,3 +230,19 @@ def test_the_final_pass_names_bad_tables():
     good["x_um"][2] = np.nan
     with pytest.raises(InferError, match="finite"):
         smooth_run(good, start)
+
+
+def test_while_warming_nothing_is_known():
+    online = OnlineFilter(2, INTERVAL_S)
+    model = feed(online, walk(n_tracks=5, n_frames=4))[-1].model
+    assert model.status == "warming"
+    assert (model.D_95[:, 1] / model.D_95[:, 0] > 1e4).all()
+
+
+def test_strays_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("livespt.infer.learn.MOST_KEPT", 50)
+    online = OnlineFilter(2, INTERVAL_S)
+    for index in range(300):  # every spot a track of its own, none ever makes a step
+        ids = np.array([2 * index, 2 * index + 1])
+        online.step(*a_frame(index, [[1.0, 1.0], [5.0, 5.0]], track_id=ids, ended=ids - 2))
+    assert sum(r.track.size for r in online._learner._rows) <= 100

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from livespt.jit import cache_dir, kernel
 
 CALLEE = "from livespt.jit import kernel\n\n@kernel\ndef inner(x):\n    return x {operation}\n"

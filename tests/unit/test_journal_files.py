@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # journal_scene.py
 
+from journal_scene import INFO, a_frame, same
 from livespt.camera import Emccd, Scmos
 from livespt.journal import (
     Journal,
@@ -31,8 +32,6 @@ from livespt.journal import (
 from livespt.journal import write as journal_write
 from livespt.journal.columns import batch_of, rows_of, schema_of
 from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Spots, track_dtype
-
-from journal_scene import INFO, a_frame, same
 
 
 def frames_of(n, seed=1, n_spots=lambda i: i % 7):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from livespt.config import LinkConfig
 from livespt.link import FrameOrderError, Linker, LinkError
 from livespt.types import SPOT_DTYPE, FitStatus, Spots

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from livespt import psf
 from livespt.camera import CameraError, Ideal, Scmos
 from livespt.localize import LocalizeError, Localizer, detect, fit_rois

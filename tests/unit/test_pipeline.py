@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from livespt.pipeline import Counters, LatencyLog, ordered_map
+
+from livespt.pipeline import Counters, LatencyLog, PaceCheck, ordered_map
 from livespt.types import SPOT_DTYPE, Event, Frame, Spots
 
 ADU = np.zeros((4, 4), np.uint16)
@@ -89,6 +90,16 @@ def test_frames_in_flight_are_bounded():
     time.sleep(0.05)
     assert len(taken) <= 7  # 4 in flight, 1 taken, 1 waiting for a slot, 1 being made
     results.close()
+
+
+def test_a_pace_that_is_not_the_stated_one_is_noted_once():
+    check = PaceCheck(0.010)
+    notes = [check.see(Frame(i, 0.014 * i, ADU, 0.01)) for i in range(300)]
+    (note,) = [n for n in notes if n is not None]
+    assert note.kind == "note"
+    assert "14 ms, not 10 ms" in note.message
+    steady = PaceCheck(0.014)
+    assert not any(steady.see(Frame(i, 0.014 * i, ADU, 0.01)) for i in range(300))
 
 
 def test_latency_percentiles_rest_on_the_newest():

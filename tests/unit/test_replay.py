@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+
 from livespt.config import ConfigError
 from livespt.sources import BufferedSource, SourceError, open_source
 from livespt.sources.replay import open_movie

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from livespt.sources import BufferedSource, Ring, RingFull, SourceError
 from livespt.sources.ring import LENT
 from livespt.types import Event, Frame, SourceInfo

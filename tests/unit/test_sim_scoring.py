@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from livespt.camera import Emccd, Ideal, Scmos
 
+from livespt.camera import Emccd, Ideal, Scmos
 from livespt_sim import open_source
 from livespt_sim.scoring import Optics, ScoringError, crlb_um2, score
 from livespt_sim.truth import TRUTH_DTYPE

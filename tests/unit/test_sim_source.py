@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
+
 from livespt.config import ConfigError
 from livespt.types import Event, Frame
-
 from livespt_sim import load_truth, open_source
 from livespt_sim.scenes import SCENES
 from livespt_sim.truth import TruthError

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Model, Spots, track_dtype
 from livespt.wire import (
     WireError,

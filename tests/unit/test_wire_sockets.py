@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+
 from livespt.wire import Publisher, Subscriber, WireError
 from livespt.wire.ledger import Ledger, parts_of
 from livespt.wire.schema import (

@@ -1,0 +1,104 @@
+"""From a config to the stages of a run: built, checked against each other, nothing started."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from livespt import config as configuration
+from livespt.camera import Camera
+from livespt.config import Config, ConfigError
+from livespt.infer import OnlineFilter
+from livespt.link import Linker
+from livespt.localize import Localizer
+from livespt.sources import Source, open_source
+
+
+class Stages(NamedTuple):
+    """The stages of one run, built and checked, nothing started.
+
+    `config` is what was asked for, with what the source knew filled in.
+    """
+
+    config: Config
+    source: Source
+    camera: Camera
+    localizer: Localizer
+    linker: Linker
+    online: OnlineFilter
+
+
+def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
+    """Build every stage that `config` names, and check that they fit together.
+
+    A `source` that is given takes the place of the one that `config` names.
+
+    Raises
+    ------
+    LivesptError
+        One line that names the file or key at fault. The source is closed again.
+    """
+    if source is None:
+        source = open_source(config.source.kind, dict(config.source.options), origin=origin)
+    try:
+        return _stages(config, source, origin)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _stages(config: Config, source: Source, origin: str) -> Stages:
+    info = source.info
+    camera = configuration.build_camera(
+        config.camera, info.shape, getattr(source, "camera", None), origin
+    )
+    camera.check(info.shape)
+    pixel_um = _known(config.optics.pixel_um, source, "pixel_um", origin)
+    sigma_um = _known(config.optics.psf_sigma_um, source, "sigma_um", origin)
+    localizer = Localizer(
+        camera,
+        pixel_um,
+        sigma_um,
+        info.shape,
+        false_per_frame=config.localize.false_per_frame,
+        roi_px=config.localize.roi_px,
+    )
+    field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
+    linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
+    online = OnlineFilter(
+        config.infer.n_states, info.interval_s, field_um=field_um, config=config.infer
+    )
+    optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
+    resolved = msgspec.structs.replace(config, optics=optics)
+    return Stages(resolved, source, camera, localizer, linker, online)
+
+
+def _known(given: float, source: Source, name: str, origin: str) -> float:
+    value = given or float(getattr(source, name, 0.0) or 0.0)
+    if value <= 0:
+        hint = "" if name == "pixel_um" else " (or optics.wavelength_um and numerical_aperture)"
+        raise ConfigError(
+            f"{origin}: optics.{name}: not given, and the source does not know it{hint}"
+        )
+    return value
+
+
+def describe(config: Config, origin: str = "config") -> dict[str, Any]:
+    """Open and check all that `config` names, close it again, and say what it is."""
+    stages = open_stages(config, origin)
+    try:
+        info = stages.source.info
+        return {
+            "source": info.name,
+            "shape": list(info.shape),
+            "interval_s": info.interval_s,
+            "exposure_s": info.exposure_s,
+            "n_frames": info.n_frames,
+            "paced": info.paced,
+            "camera": type(stages.camera).__name__.lower(),
+            "pixel_um": stages.config.optics.pixel_um,
+            "n_states": config.infer.n_states,
+        }
+    finally:
+        stages.source.close()
