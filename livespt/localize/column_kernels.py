@@ -40,6 +40,20 @@ def row(index):
     return np.uint64(index * WIDE)
 
 
+@inlined
+def copy(source, target):
+    """Copy a 1-D array (numba takes seconds to compile the slice's form)."""
+    for k in range(source.size):
+        target[k] = source[k]
+
+
+@inlined
+def set_all(target, value):
+    """Set all of a 1-D array."""
+    for k in range(target.size):
+        target[k] = value
+
+
 @kernel
 def spot_profile(centre, sigma, side, w, first):
     """Fill three rows with the share of light along one axis and its derivatives.
@@ -140,8 +154,10 @@ def sum_columns(photons, side, w, g, J):
     with x0, x1, x2 and y0, y1, y2 the rows of the two profiles.
     """
     along, s, one = row(ALONG_X), row(SUMS), np.uint64(WIDE)
-    g[:] = 0.0
-    J[:, :] = 0.0
+    for b in range(5):
+        g[b] = 0.0
+        for c in range(5):
+            J[b, c] = 0.0
     for j in range(np.uint64(side)):
         x0, x1, x2 = w[along + j], w[along + one + j], w[along + one * 2 + j]
         a = s + j

@@ -221,7 +221,11 @@ def vertex(before, at, after):
 @kernel
 def crude_limit(plan, levels):
     """Return a threshold below that of any pixel of the frame."""
-    least = levels.min() * 0.9 if levels.min() > 0.0 else 0.0
+    least = 1e30
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            least = min(least, levels[y, x])
+    least = max(0.9 * least, 0.0)
     return np.float32(0.99 * limit_of(plan, least, math.exp(plan.log_vars[0])))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from livespt.jit import kernel
 from livespt.localize import table_kernels as tables
-from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, loglik, slopes
+from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, copy, loglik, set_all, slopes
 
 PLAIN_STEPS = 14
 DAMPED_STEPS = 30
@@ -148,7 +148,7 @@ def climb_damped(theta, low, high, side, region, table, scratch):
                 rose = value >= best - 1e-9 * abs(best)
             if rose:
                 best = max(value, best)
-                theta[:] = scratch.trial
+                copy(scratch.trial, theta)
                 ridge = max(0.2 * ridge, 1e-7)
             else:
                 if length > 0.0 and length < TOLERANCE:
@@ -167,15 +167,27 @@ def invert_information(free_width, scratch, covariance):
 
     The information is that of the last step's start, 0.01 standard deviations away at most.
     """
-    scratch.free[:] = 1
+    set_all(scratch.free, 1)
     scratch.free[S] = 1 if free_width else 0
-    covariance[:, :] = 0.0
+    for a in range(5):
+        set_all(covariance[a], 0.0)
     if not factorise(scratch.info, 0.0, scratch.free, scratch.factor):
         return False
+    L, M = scratch.factor, scratch.inverse  # J^-1 = M^T M with M = L^-1
+    for b in range(5):
+        M[b, b] = 1.0 / L[b, b]
+        for a in range(b + 1, 5):
+            total = 0.0
+            for k in range(b, a):
+                total -= L[a, k] * M[k, b]
+            M[a, b] = total / L[a, a]
     for a in range(5):
-        scratch.grad[:] = 0.0
-        scratch.grad[a] = 1.0
-        solve(scratch.factor, scratch.grad, scratch.free, covariance[a])
+        for b in range(a + 1):
+            total = 0.0
+            for k in range(a, 5):
+                total += M[k, a] * M[k, b]
+            covariance[a, b] = total
+            covariance[b, a] = total
     if not free_width:
         covariance[S, S] = 0.0
     return True
@@ -185,10 +197,10 @@ def invert_information(free_width, scratch, covariance):
 def fit_spot(theta, low, high, side, region, table, scratch, covariance):
     """Fit one region from `theta`, in place; return (ln L, CONVERGED | FAILED | SINGULAR)."""
     start = scratch.inverse[0]
-    start[:] = theta
+    copy(theta, start)
     code = CONVERGED
     if not climb(theta, low, high, side, region, table, scratch):
-        theta[:] = start
+        copy(start, theta)
         if not climb_damped(theta, low, high, side, region, table, scratch):
             code = FAILED
             slopes(theta, side, region, table, scratch.columns, scratch.grad, scratch.info)

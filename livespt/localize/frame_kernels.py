@@ -54,7 +54,7 @@ def cut(adu, maps, y0, x0, side, table, per_z, region):
 def add_light(theta, y0, x0, side, scratch, extra):
     """Add the light of the spot `theta` (frame pixels) to a region's known background."""
     w, trial = scratch.columns, scratch.trial
-    trial[:] = theta
+    columns.copy(theta, trial)
     trial[X] -= x0
     trial[Y] -= y0
     columns.profiles(trial, side, w)
@@ -72,7 +72,7 @@ def neighbours(found, theta, k, y0, x0, side, reach, scratch, extra):
 
     Detections come in reading order, so the search stops a region's height away.
     """
-    extra[:] = 0.0
+    columns.set_all(extra, 0.0)
     any_near = False
     middle_y, middle_x = y0 + 0.5 * (side - 1), x0 + 0.5 * (side - 1)
     far = 0.5 * side + reach
@@ -104,13 +104,12 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
     """
     n = found.shape[0]
     height, width = adu.shape
-    start, low, high = buffers
-    width0 = found[:, 4]
+    start, low, high = buffers[0], buffers[1], buffers[2]
     for k in range(n):
         out.theta[k, X], out.theta[k, Y] = found[k, 0], found[k, 1]
         out.theta[k, N] = max(found[k, 2], 10.0)
         out.theta[k, B] = max(found[k, 3], bounds[0, B])
-        out.theta[k, S] = width0[k]
+        out.theta[k, S] = found[k, 4]
         half = side // 2
         out.origin[k, 0] = min(max(round(found[k, 1]) - half, 0), height - side)
         out.origin[k, 1] = min(max(round(found[k, 0]) - half, 0), width - side)
@@ -119,18 +118,18 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
             if turn > 0 and not out.crowded[k]:
                 continue
             y0, x0 = out.origin[k, 0], out.origin[k, 1]
-            reach = REACH * width0[k]
+            reach = REACH * found[k, 4]
             out.crowded[k] = neighbours(
                 found, out.theta, k, y0, x0, side, reach, scratch, region.extra
             )
             out.bad[k] = cut(adu, maps, y0, x0, side, table, per_z, region)
-            start[:] = out.theta[k]
+            columns.copy(out.theta[k], start)
             start[X] -= x0
             start[Y] -= y0
-            low[:] = bounds[0]
-            high[:] = bounds[1]
+            columns.copy(bounds[0], low)
+            columns.copy(bounds[1], high)
             # a fit may not run away to another molecule
-            stray = 2.0 * width0[k]
+            stray = 2.0 * found[k, 4]
             low[X], high[X] = found[k, 0] - x0 - stray, found[k, 0] - x0 + stray
             low[Y], high[Y] = found[k, 1] - y0 - stray, found[k, 1] - y0 + stray
             out.loglik[k], out.code[k] = fits.fit_spot(
@@ -143,4 +142,4 @@ def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scra
             start[Y] += y0
             if turn > 0 and settled(start, out.theta[k], out.covariance[k]):
                 out.crowded[k] = False
-            out.theta[k] = start
+            columns.copy(start, out.theta[k])

@@ -29,6 +29,7 @@ from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
 PASSES = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
+_NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
 
@@ -201,24 +202,20 @@ class Localizer:
         status = fitting.judge(local, covariance, fits.code, fits.bad, self._bounds, self.roi_px)
         status[_repeated(theta, status, SAME_SPOT * self._sigma_px)] = FitStatus.OUT_OF_REGION
         unit = self.pixel_um
-        sd = np.sqrt(np.maximum(np.einsum("kii->ki", covariance), 0.0))
-        columns = (
-            theta[:, 0] * unit,
-            theta[:, 1] * unit,
-            covariance[:, 0, 0] * unit**2,
-            covariance[:, 1, 1] * unit**2,
-            covariance[:, 0, 1] * unit**2,
-            theta[:, 2],
-            theta[:, 3],
-            theta[:, 4] * unit,
-            sd[:, 2],
-            sd[:, 3],
-            sd[:, 4] * unit,
-            fits.loglik,
-        )
-        table = np.zeros(theta.shape[0], SPOT_DTYPE)
-        for name, values in zip(SPOT_DTYPE.names or (), columns, strict=False):
-            table[name] = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        numbers = np.empty((theta.shape[0], len(_NUMBERS)))
+        numbers[:, :2] = theta[:, :2] * unit
+        numbers[:, 2] = covariance[:, 0, 0] * unit**2
+        numbers[:, 3] = covariance[:, 1, 1] * unit**2
+        numbers[:, 4] = covariance[:, 0, 1] * unit**2
+        numbers[:, 5:8] = theta[:, 2:]
+        numbers[:, 8:11] = np.sqrt(np.maximum(covariance.reshape(-1, 25)[:, 12::6], 0.0))
+        numbers[:, 7] *= unit
+        numbers[:, 10] *= unit
+        numbers[:, 11] = fits.loglik
+        numbers[~np.isfinite(numbers)] = 0.0
+        table = np.empty(theta.shape[0], SPOT_DTYPE)
+        for column, name in enumerate(_NUMBERS):
+            table[name] = numbers[:, column]
         table["status"] = status
         return table
 
