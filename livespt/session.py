@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +33,9 @@ from livespt.wire import Publisher, schema
 from livespt.wire.messages import model_message
 
 T = TypeVar("T")
+
+#: Longest turn of one thread while others want the interpreter.
+TURN_S = 0.0005
 
 
 class Session:
@@ -272,7 +275,8 @@ class Session:
             limits.append(configuration.frames_for(config.stop_after_s, info.interval_s))
         max_frames = min((n for n in limits if n), default=None)
         max_s = config.stop_after_s if info.paced else None
-        self.pipeline.run(self._stream.frames(), max_frames, max_s)
+        with _short_turns():
+            self.pipeline.run(self._stream.frames(), max_frames, max_s)
 
     def _end_stream(self) -> None:
         """Close the camera; say so where frames that had come were left unanalysed."""
@@ -340,3 +344,17 @@ class Session:
             run=str(self.folder) if self._scratch is None else "",
             failed="; ".join(self._failures),
         )
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let threads take the interpreter in turns of half a millisecond while a camera streams.
+
+    Python's own 5 ms are as long as a frame: a thread that draws the screen would hold up the answer.
+    """
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
