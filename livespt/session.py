@@ -350,7 +350,7 @@ class Session:
 def _short_turns() -> Iterator[None]:
     """Let threads take the interpreter in turns of half a millisecond while a camera streams.
 
-    Python's own 5 ms are as long as a frame: a thread that draws the screen would hold up the answer.
+    Python's own 5 ms are as long as a frame: a thread that draws the screen would hold all up.
     """
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(TURN_S)

@@ -34,6 +34,9 @@ MOST_KEPT = 20 * LAST_STEPS
 STRIDE = 0.3
 #: Passes over the kept steps that one refit may take from each start.
 PASSES = 15
+#: Up to so many steps per state a fresh guess competes with the running answer; from then on the
+#: summit is found, and a few passes from there keep the camera waiting for a frame or two at most.
+FRESH_STEPS, LATER_PASSES = 500, 4
 
 
 class Rows(NamedTuple):
@@ -92,7 +95,9 @@ class Learner:
         fresh = guess(tracks, self.n_states, self.p_switch)
         tracks.field[4] = np.exp(fresh[: self.n_states]).max()
         self.prior = weak_prior(fresh, self.n_states)
-        fit = fit_tracks(tracks, self.interval_s, [self.theta, fresh], self.prior, PASSES)
+        early = self.n_steps <= FRESH_STEPS * self.n_states
+        starts, passes = ([self.theta, fresh], PASSES) if early else ([self.theta], LATER_PASSES)
+        fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes)
         self.theta = fit.theta
         self.information = fit.information + np.diag(self.prior.precision)
         self.settled = True
