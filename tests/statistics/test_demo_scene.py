@@ -14,7 +14,7 @@ from livespt.session import Session
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-SEEDS = range(1, 11)
+SEEDS = range(1, 41)
 
 
 def run(seed: int, camera: str, seconds: float, folder: str):
@@ -33,8 +33,11 @@ def inside(value: float, interval) -> bool:
     return interval[0] <= value <= interval[1]
 
 
-def test_intervals_hold_the_truth_in_nine_of_ten_seeds(tmp_path):
-    """Exact 95 % intervals do so with p = .91 each; these seeds are fixed."""
+def test_intervals_hold_the_truth_as_often_as_they_say(tmp_path):
+    """Of 40 exact 95 % intervals 35 or more hold with p = .99; nine of ten are asked of us.
+
+    Ten seeds alone say little: ten exact intervals hold nine times or more with p = .91 only.
+    """
     hits: dict[str, list[bool]] = {}
     for seed in SEEDS:
         result = run(seed, "scmos", 20.0, str(tmp_path))
@@ -47,7 +50,7 @@ def test_intervals_hold_the_truth_in_nine_of_ten_seeds(tmp_path):
             hits.setdefault(f"{side} occupancy", []).append(held)
     counts = {name: sum(held) for name, held in hits.items()}
     print(counts)  # noqa: T201
-    assert min(counts.values()) >= 9, counts
+    assert min(counts.values()) >= 36, counts
 
 
 @pytest.mark.parametrize("camera", ["scmos", "emccd", "ideal"])
