@@ -176,7 +176,8 @@ class Journal:
         Raises
         ------
         JournalError
-            The disk refuses; the folder is left for `recover`.
+            The disk refuses, or rows could not be written earlier; the folder is left for
+            `recover`.
         """
         if self._closing.is_set():
             return
@@ -222,12 +223,16 @@ class Journal:
         return lock
 
     def _finish(self, summary: Mapping[str, Any] | None) -> None:
-        self._flush(force=True)
+        try:
+            self._flush(force=True)
+        except JournalError as error:
+            self._broken = self._broken or error
         with self._disk_lock:
             for appender in self._appenders.values():
                 appender.end_segment()
                 appender.drain()
         self._sync()
+        self._tell_broken()  # rows were lost: the folder is not called finished
         if summary is not None:
             write_json(self.folder / SUMMARY_FILE, summary)
         status = "stopped" if summary is None else "finished"
@@ -249,14 +254,17 @@ class Journal:
     def _check(self) -> None:
         if self._closing.is_set():
             raise JournalError(f"{self.folder}: the journal is closed")
-        if isinstance(self._broken, JournalError):
-            raise self._broken
-        if self._broken is not None:
-            raise JournalError(f"{self.folder}: writing failed: {self._broken!r}")
+        self._tell_broken()
         waiting = sum(appender.waiting_bytes for appender in list(self._appenders.values()))
         if waiting > BACKLOG_BYTES:
             mb = waiting / 1e6
             raise JournalError(f"{self.folder}: {self.trouble}; {mb:.0f} MB wait to be written")
+
+    def _tell_broken(self) -> None:
+        if isinstance(self._broken, JournalError):
+            raise self._broken
+        if self._broken is not None:
+            raise JournalError(f"{self.folder}: writing failed: {self._broken!r}")
 
     def _flush(self, *, force: bool = False) -> None:
         """Encode all that has gathered, and write it unless the disk has just refused."""
@@ -264,12 +272,18 @@ class Journal:
             with self._rows_lock:
                 rows, self._rows = self._rows, defaultdict(list)
                 self._writing_s, self._oldest_s = self._oldest_s, _NEVER
+            refused = None
             for name in streams.NAMES:
-                if tables := rows.get(name):
-                    self._encode(name, tables)
+                try:
+                    if tables := rows.get(name):
+                        self._encode(name, tables)
+                except JournalError as error:  # the other streams' rows are not lost with it
+                    refused = refused or error
             if force or time.monotonic() >= self._retry_s:
                 self._drain()
             self._writing_s = _NEVER
+            if refused is not None:
+                raise refused
 
     def _encode(self, name: str, tables: list[NDArray[np.void]]) -> None:
         dtype = tables[0].dtype

@@ -189,12 +189,25 @@ def test_a_number_of_states_that_changes_is_reported(tmp_path):
     journal = Journal(tmp_path, "", INFO)
     journal.append(*a_frame(rng, 0, 3, n_states=2))
     journal.commit()
-    journal.append(*a_frame(rng, 1, 3, n_states=3))
     with pytest.raises(JournalError, match="estimates: the columns changed"):
-        for i in range(2, 400):
-            time.sleep(0.005)
+        for i in range(1, 400):
             journal.append(*a_frame(rng, i, 3, n_states=3))
-    journal.close()
+            time.sleep(0.005)
+    with pytest.raises(JournalError, match="estimates: the columns changed"):
+        journal.close()  # says so again, whether or not rows waited
+
+
+def test_a_close_tells_of_rows_that_nobody_was_told_are_lost(tmp_path):
+    rng = np.random.default_rng(1)
+    journal = Journal(tmp_path, "", INFO)
+    journal.append(*a_frame(rng, 0, 3, n_states=2))
+    journal.commit()
+    journal.append(*a_frame(rng, 1, 3, n_states=3))
+    time.sleep(0.2)  # the journal's thread meets them first
+    with pytest.raises(JournalError, match="estimates: the columns changed"):
+        journal.close({"frames": 2})
+    about = json.loads((journal.folder / "run.json").read_text())
+    assert about["status"] == "running"
 
 
 def test_what_was_appended_may_be_changed_afterwards(tmp_path):
