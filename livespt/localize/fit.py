@@ -24,9 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 from livespt.camera import Camera, Emccd, Scmos
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as kernels
+from livespt.localize import lane_fit_kernels as lane_fits
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
-from livespt.localize.table import PER_Z, no_table, table_of
+from livespt.localize.frame_kernels import Space
+from livespt.localize.lane_kernels import LANES
+from livespt.localize.lane_table_kernels import N_ROWS_TABLE, LaneTable
+from livespt.localize.table import PER_Z, lane_table_of, no_lane_table, no_table, table_of
 from livespt.localize.table_kernels import Table
 from livespt.types import FitStatus
 
@@ -41,7 +45,8 @@ FIT_DTYPE = np.dtype(
         ("covariance", "f8", (5, 5)),
         ("loglik", "f8"),
         ("status", "u1"),  # FitStatus
-    ]
+    ],
+    align=True,
 )
 
 MIN_SIDE, MAX_SIDE = 5, 15
@@ -98,20 +103,73 @@ def fit_rois(
     maps = _region_maps(camera, n, side)
     adu = np.ascontiguousarray(regions.reshape(n, -1))
     bounds = bounds_of(sigma_px, side, fix_sigma)
-    out = (np.zeros((n, 5)), np.zeros((n, 5, 5)), np.zeros(n), np.zeros(n, np.int64))
-    bad = np.zeros(n, np.bool_)
-    region, scratch = make_region(side), make_scratch()
-    table = table_for(camera)
-    electrons = np.empty(side * side)
-    kernels.fit_many(
-        adu, maps, table, PER_Z, float(sigma_px), bounds, region, scratch, electrons, (*out, bad)
+    result = np.zeros(n, FIT_DTYPE)
+    code, bad = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    out = (_theta_of(result), result["covariance"], result["loglik"], code, bad)
+    left = np.empty(n, np.int64)
+    n_left = lane_fits.fit_lanes(
+        adu,
+        maps,
+        lane_table_for(camera),
+        float(sigma_px),
+        start_window(sigma_px, side),
+        bounds,
+        make_lanes(),
+        left,
+        out,
     )
-    return _result(*out, bad, bounds, side)
+    fit_one_by_one(adu, maps, camera, sigma_px, bounds, left[:n_left], out)
+    return _finished(result, code, bad, bounds, side)
+
+
+def fit_one_by_one(
+    adu: NDArray[np.uint16],
+    maps: NDArray[np.float32],
+    camera: Camera,
+    sigma_px: float,
+    bounds: NDArray[np.float64],
+    which: NDArray[np.int64],
+    out: tuple[NDArray, ...],
+) -> None:
+    """Fit the regions `which` in float64 with damping: the reference, and the way out."""
+    side = round(adu.shape[1] ** 0.5)
+    kernels.fit_many(
+        adu,
+        maps,
+        table_for(camera),
+        PER_Z,
+        float(sigma_px),
+        bounds,
+        make_region(side),
+        make_scratch(),
+        (np.empty(side * side), np.empty(5), np.empty((5, 5))),
+        which,
+        out,
+    )
+
+
+def start_window(sigma_px: float, side: int) -> NDArray[np.float32]:
+    """Return the window of the starting centroid, (side * side,): twice the spot's variance."""
+    r2 = (np.arange(side) - 0.5 * (side - 1)) ** 2
+    return np.exp(-0.25 * np.add.outer(r2, r2) / sigma_px**2).astype(np.float32).ravel()
+
+
+def make_lanes() -> NDArray[np.float32]:
+    """Return the lanes' work space, on a cache line's border."""
+    n = N_ROWS_TABLE * LANES
+    whole = np.zeros(n + 16, np.float32)
+    start = -whole.ctypes.data % 64 // 4
+    return whole[start : start + n]
 
 
 def table_for(camera: Camera) -> Table:
     """Return the likelihood's table, or its stand-in for Poisson-like cameras."""
     return table_of(camera) if isinstance(camera, Emccd) else no_table()
+
+
+def lane_table_for(camera: Camera) -> LaneTable:
+    """As `table_for`, for the lanes."""
+    return lane_table_of(camera) if isinstance(camera, Emccd) else no_lane_table()
 
 
 def electron_maps(camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
@@ -150,6 +208,19 @@ def make_scratch() -> Scratch:
         np.zeros((5, 5)),
         np.zeros((5, 5)),
         np.zeros(5, np.uint8),
+    )
+
+
+def make_space(side: int, most_spots: int) -> Space:
+    """Return the fits' work space of one thread, for frames of at most `most_spots` detections."""
+    lists = [np.zeros(n, np.int64) for n in (most_spots, LANES, most_spots, 2, most_spots)]
+    return Space(
+        make_region(side),
+        make_scratch(),
+        np.zeros((3, 5)),
+        make_lanes(),
+        (lists[0], lists[1], lists[2], lists[3]),
+        lists[4],
     )
 
 
@@ -202,7 +273,7 @@ def check_side(side: int) -> None:
         raise LocalizeError(f"roi_px: {side}; expected an odd number from 5 to 15")
 
 
-def _region_maps(camera: Camera, n: int, side: int) -> NDArray[np.float64]:
+def _region_maps(camera: Camera, n: int, side: int) -> NDArray[np.float32]:
     """Return gain, offset, variance as (3, 1 or n, P*P)."""
     shape = camera.shape
     if shape not in (None, (side, side), (n * side, side)):
@@ -211,23 +282,33 @@ def _region_maps(camera: Camera, n: int, side: int) -> NDArray[np.float64]:
         )
     full = (side, side) if shape is None else shape
     maps = [np.broadcast_to(np.asarray(m, np.float64), full) for m in electron_maps(camera)]
-    return np.ascontiguousarray(np.stack(maps).reshape(3, -1, side * side))
+    out = np.empty((3, full[0] // side, side * side), np.float32)
+    for target, values in zip(out, maps, strict=True):
+        target[:] = values.reshape(target.shape)
+    return out
 
 
-def _result(
-    theta: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    loglik: NDArray[np.float64],
+def _theta_of(result: NDArray[np.void]) -> NDArray[np.float64]:
+    """Return the five parameters as a (n, 5) view of the result's first fields."""
+    step = result.dtype.itemsize
+    return np.ndarray((result.size, 5), np.float64, result, 0, (step, 8))
+
+
+def _finished(
+    result: NDArray[np.void],
     code: NDArray[np.int64],
     bad: NDArray[np.bool_],
     bounds: NDArray[np.float64],
     side: int,
 ) -> NDArray[np.void]:
-    result = np.zeros(code.size, FIT_DTYPE)
-    status = judge(theta, covariance, code, bad, bounds, side)
-    middle = 0.5 * (side - 1)
-    columns = (theta[:, 0] - middle, theta[:, 1] - middle, theta[:, 2], theta[:, 3], theta[:, 4])
-    for name, values in zip(FIT_DTYPE.names or (), (*columns, covariance, loglik), strict=False):
-        result[name] = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    result["status"] = status
+    """Judge the fits, count positions from the region's centre, and let no NaN out."""
+    theta, covariance = _theta_of(result), result["covariance"]
+    result["status"] = judge(theta, covariance, code, bad, bounds, side)
+    theta[:, :2] -= 0.5 * (side - 1)
+    if bounds[0, 4] == bounds[1, 4]:
+        theta[:, 4] = bounds[0, 4]  # as given, not as float32 holds it
+    lost = result[result["status"] != FitStatus.OK]
+    for name in FIT_DTYPE.names or ():
+        lost[name] = np.nan_to_num(lost[name], nan=0.0, posinf=0.0, neginf=0.0)
+    result[result["status"] != FitStatus.OK] = lost
     return result

@@ -270,21 +270,28 @@ def prepare(adu, gain, offset, var, side, table, per_z, region, electrons):
 
 
 @kernel
-def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, electrons, out):
-    """Fit regions (n, P*P) without starts; `maps` (3, n or 1, P*P) gain, offset, variance.
+def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, spot, which, out):
+    """Fit the regions `which` of (n, P*P) without starts, one by one.
 
-    `out` is (theta (n, 5), covariance (n, 5, 5), loglik (n,), code (n,), bad (n,)).
+    `maps` (3, n or 1, P*P) gain, offset, variance; `spot` is (electrons (P*P,), theta (5,),
+    covariance (5, 5)) scratch; `out` is (theta (n, 5), covariance (n, 5, 5), loglik (n,),
+    code (n,), bad (n,)).
     """
     thetas, covariances, logliks, codes, bad = out
+    electrons, theta, covariance = spot
     side = int(math.sqrt(adu.shape[1]) + 0.5)
-    for k in range(adu.shape[0]):
+    for k in which:
         m = k if maps.shape[1] > 1 else 0
         bad[k] = prepare(
             adu[k], maps[0, m], maps[1, m], maps[2, m], side, table, per_z, region, electrons
         )
-        guess(electrons, side, width, thetas[k])
+        guess(electrons, side, width, theta)
         for a in range(5):
-            thetas[k, a] = min(max(thetas[k, a], bounds[0, a]), bounds[1, a])
+            theta[a] = min(max(theta[a], bounds[0, a]), bounds[1, a])
         logliks[k], codes[k] = fit_spot(
-            thetas[k], bounds[0], bounds[1], side, region, table, scratch, covariances[k]
+            theta, bounds[0], bounds[1], side, region, table, scratch, covariance
         )
+        for a in range(5):
+            thetas[k, a] = theta[a]
+            for b in range(5):
+                covariances[k, a, b] = covariance[a, b]

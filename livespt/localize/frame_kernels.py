@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,25 @@ import numpy as np
 from livespt.jit import kernel
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as fits
+from livespt.localize import lane_fit_kernels as lane_fits
+from livespt.localize import lane_kernels as lanes
 from livespt.localize.column_kernels import WIDE, B, N, S, X, Y
+from livespt.localize.fit_kernels import Region, Scratch
 
 REACH = 4.0  # a spot's light ends here, in widths
+STRAY = 2.0  # a fit may not run away to another molecule, in widths
+SWEEPS = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
+
+
+class Space(NamedTuple):
+    """Work space of one thread."""
+
+    region: Region
+    scratch: Scratch
+    buffers: np.ndarray  # (3, 5)
+    lanes: np.ndarray  # flat float32, see `lane_kernels`
+    todo: tuple  # waiting (n,), taken (LANES,), loads (n,), counts (2,), all int64
+    again: np.ndarray  # (n,) int64
 
 
 class Fits(NamedTuple):
@@ -95,51 +110,202 @@ def settled(theta, before, covariance):
 
 
 @kernel
-def fit_frame(adu, found, maps, table, per_z, bounds, side, passes, region, scratch, buffers, out):
-    """Fit every detection of one frame.
+def clashes(found, theta, k, y0, x0, side, reach, loads, load):
+    """Say whether a neighbour whose light reaches the region is being fitted in the same load."""
+    middle_y, middle_x = y0 + 0.5 * (side - 1), x0 + 0.5 * (side - 1)
+    far = 0.5 * side + reach
+    for direction in (-1, 1):
+        other = k + direction
+        while 0 <= other < found.shape[0] and abs(found[other, 1] - middle_y) < far + 1.0:
+            near_x = abs(theta[other, X] - middle_x) < far
+            if loads[other] == load and near_x and abs(theta[other, Y] - middle_y) < far:
+                return True
+            other += direction
+    return False
 
-    The first pass takes neighbours as detected, later passes as fitted, and only where there are
-    any and the last refit moved. `found` (n, 5) holds x, y, N, b and the width to start from (the
-    detector's table but for its last column), `buffers` (3, 5) scratch.
-    """
-    n = found.shape[0]
-    height, width = adu.shape
-    start, low, high = buffers[0], buffers[1], buffers[2]
-    for k in range(n):
+
+@kernel
+def begin(found, bounds, side, shape, out):
+    """Start every fit from its detection, in a region shifted inside the frame."""
+    height, width = shape
+    half = side // 2
+    for k in range(found.shape[0]):
         out.theta[k, X], out.theta[k, Y] = found[k, 0], found[k, 1]
         out.theta[k, N] = max(found[k, 2], 10.0)
         out.theta[k, B] = max(found[k, 3], bounds[0, B])
         out.theta[k, S] = found[k, 4]
-        half = side // 2
         out.origin[k, 0] = min(max(round(found[k, 1]) - half, 0), height - side)
         out.origin[k, 1] = min(max(round(found[k, 0]) - half, 0), width - side)
-    for turn in range(passes):
-        for k in range(n):
-            if turn > 0 and not out.crowded[k]:
-                continue
-            y0, x0 = out.origin[k, 0], out.origin[k, 1]
-            reach = REACH * found[k, 4]
-            out.crowded[k] = neighbours(
-                found, out.theta, k, y0, x0, side, reach, scratch, region.extra
-            )
-            out.bad[k] = cut(adu, maps, y0, x0, side, table, per_z, region)
-            columns.copy(out.theta[k], start)
-            start[X] -= x0
-            start[Y] -= y0
-            columns.copy(bounds[0], low)
-            columns.copy(bounds[1], high)
-            # a fit may not run away to another molecule
-            stray = 2.0 * found[k, 4]
-            low[X], high[X] = found[k, 0] - x0 - stray, found[k, 0] - x0 + stray
-            low[Y], high[Y] = found[k, 1] - y0 - stray, found[k, 1] - y0 + stray
-            out.loglik[k], out.code[k] = fits.fit_spot(
-                start, low, high, side, region, table, scratch, out.covariance[k]
-            )
-            lost = out.code[k] != fits.CONVERGED or not math.isfinite(out.loglik[k])
-            if lost and turn + 1 < passes and out.crowded[k]:
-                continue  # neighbours see the detection, not a failed fit
-            start[X] += x0
-            start[Y] += y0
-            if turn > 0 and settled(start, out.theta[k], out.covariance[k]):
-                out.crowded[k] = False
+
+
+@kernel
+def put_in_lane(adu, maps, y0, x0, side, extra, table, w, lane):
+    """Give one region of the frame to a lane; True where it cannot be trusted."""
+    gain, offset, var = maps
+    flat = gain.size == 1
+    n = np.uint64(side * side)
+    common = np.float32(table.common)
+    lowest, highest = 65535, 0
+    q, place = lanes.SINGLE, lanes.PLACE + np.uint64(lane)
+    for i in range(side):
+        for j in range(side):
+            y, x = (0, 0) if flat else (y0 + i, x0 + j)
+            value = adu[y0 + i, x0 + j]
+            lowest, highest = min(lowest, int(value)), max(highest, int(value))
+            v = np.float32(var[y, x])
+            electrons = np.float32((value - offset[y, x]) / gain[y, x])
+            w[q] = max(electrons + v, lane_fits.LEAST_DATUM)
+            w[q + n] = v - common + np.float32(extra[i * WIDE + j])
+            q += np.uint64(1)
+            if table.size:
+                w[place] = table.place[value]
+                place += np.uint64(lanes.LANES)
+    lane_fits.deal(w, lane, side, 0)
+    lane_fits.deal(w, lane, side, 1)
+    return highest >= 65535 or lowest == highest
+
+
+@kernel
+def fit_alone(adu, found, maps, table, per_z, bounds, side, k, region, scratch, buffers, out):
+    """Fit one detection in float64, damped if need be (its neighbours' light is in the region)."""
+    start, low, high = buffers[0], buffers[1], buffers[2]
+    y0, x0 = out.origin[k, 0], out.origin[k, 1]
+    neighbours(found, out.theta, k, y0, x0, side, REACH * found[k, 4], scratch, region.extra)
+    cut(adu, maps, y0, x0, side, table, per_z, region)
+    columns.copy(bounds[0], low)
+    columns.copy(bounds[1], high)
+    stray = STRAY * found[k, 4]
+    low[X], high[X] = found[k, 0] - x0 - stray, found[k, 0] - x0 + stray
+    low[Y], high[Y] = found[k, 1] - y0 - stray, found[k, 1] - y0 + stray
+    for a in range(4):
+        start[a] = found[k, a]
+    start[X] -= x0
+    start[Y] -= y0
+    start[N], start[B] = max(start[N], 10.0), max(start[B], bounds[0, B])
+    start[S] = found[k, 4]
+    out.loglik[k], out.code[k] = fits.fit_spot(
+        start, low, high, side, region, table, scratch, out.covariance[k]
+    )
+    start[X] += x0
+    start[Y] += y0
+    columns.copy(start, out.theta[k])
+
+
+@kernel
+def fill_load(adu, found, maps, table, side, todo, sweep, w, region, scratch, buffers, out):
+    """Put as many of the spots `todo` as fit into the lanes; return (spots in, spots left).
+
+    `todo` is (waiting, taken, loads, counts); in later sweeps no two neighbours share a load, so
+    that each sees the other's newest place.
+    """
+    waiting, taken, loads, counts = todo
+    start = buffers[0]
+    n, left = 0, 0
+    counts[0] += 1
+    for at in range(counts[1]):
+        k = waiting[at]
+        y0, x0 = out.origin[k, 0], out.origin[k, 1]
+        reach = REACH * found[k, 4]
+        full = n == lanes.LANES
+        if full or (
+            sweep > 0 and clashes(found, out.theta, k, y0, x0, side, reach, loads, counts[0])
+        ):
+            waiting[left] = k
+            left += 1
+            continue
+        out.crowded[k] = neighbours(found, out.theta, k, y0, x0, side, reach, scratch, region.extra)
+        out.bad[k] = put_in_lane(adu, maps, y0, x0, side, region.extra, table, w, n)
+        columns.copy(out.theta[k], start)
+        start[X] -= x0
+        start[Y] -= y0
+        at_x, at_y, stray = found[k, 0] - x0, found[k, 1] - y0, STRAY * found[k, 4]
+        lane_fits.start_lane(w, n, start, at_x - stray, at_x + stray, at_y - stray, at_y + stray)
+        loads[k] = counts[0]
+        taken[n] = k
+        n += 1
+    counts[1] = left
+    for lane in range(n, lanes.LANES):  # idle lanes repeat the last spot
+        lane_fits.repeat_lane(w, n - 1, lane, side, table)
+    return n
+
+
+@kernel
+def empty_load(taken, n, sweep, again, n_again, w, buffers, out):
+    """Take the answers of a load; return how many spots want another sweep."""
+    start, before = buffers[0], buffers[1]
+    for lane in range(n):
+        k = taken[lane]
+        columns.copy(out.theta[k], before)
+        out.loglik[k] = lane_fits.collect(w, lane, start, out.covariance[k])
+        start[X] += out.origin[k, 1]
+        start[Y] += out.origin[k, 0]
+        there = lane_fits.arrived(w, lane)
+        out.code[k] = fits.CONVERGED if there else fits.FAILED
+        if there or lane_fits.usable(w, lane):
             columns.copy(start, out.theta[k])
+        moved = sweep == 0 or not settled(start, before, out.covariance[k])
+        if not there or (out.crowded[k] and moved and sweep + 1 < SWEEPS):
+            again[n_again] = k
+            n_again += 1
+    return n_again
+
+
+@kernel
+def fit_frame(adu, found, maps, tables, per_z, bounds, side, work, out):
+    """Fit every detection of one frame.
+
+    The first sweep takes neighbours as detected, later ones as fitted: for spots that have any
+    and still move, and for spots that have not arrived. What never arrives in the lanes is fitted
+    in float64. `found` (n, 5) holds x, y, N, b and the width to start from; `tables` are the
+    float64 one and the lanes'; `work` is a `Space`.
+    """
+    table, lane_table = tables
+    n = found.shape[0]
+    todo, again = work.todo, work.again
+    waiting, taken, loads, counts = todo
+    begin(found, bounds, side, adu.shape, out)
+    limits = lane_fits.limits_of(bounds)
+    for k in range(n):
+        waiting[k], loads[k] = k, 0
+    counts[0], counts[1] = 0, n
+    for sweep in range(SWEEPS + 1):
+        n_again = 0
+        while counts[1] > 0:
+            n_in = fill_load(
+                adu,
+                found,
+                maps,
+                lane_table,
+                side,
+                todo,
+                sweep,
+                work.lanes,
+                work.region,
+                work.scratch,
+                work.buffers,
+                out,
+            )
+            lane_fits.fit_load(work.lanes, side, limits, lane_table, sweep)
+            n_again = empty_load(taken, n_in, sweep, again, n_again, work.lanes, work.buffers, out)
+        for at in range(n_again):
+            waiting[at] = again[at]
+        counts[1] = n_again
+        if n_again == 0:
+            break
+    for at in range(counts[1]):
+        k = waiting[at]
+        if out.code[k] != fits.CONVERGED:
+            fit_alone(
+                adu,
+                found,
+                maps,
+                table,
+                per_z,
+                bounds,
+                side,
+                k,
+                work.region,
+                work.scratch,
+                work.buffers,
+                out,
+            )

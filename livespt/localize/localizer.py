@@ -23,12 +23,10 @@ from livespt.camera import Camera
 from livespt.localize import detect_kernels, detection, frame_kernels
 from livespt.localize import fit as fitting
 from livespt.localize.errors import LocalizeError
-from livespt.localize.fit_kernels import Region, Scratch
 from livespt.localize.frame_kernels import Fits
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
-PASSES = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
 _NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
@@ -37,9 +35,7 @@ class _Space(NamedTuple):
     """Work space of one thread."""
 
     detect: detect_kernels.Work
-    region: Region
-    scratch: Scratch
-    buffers: NDArray[np.float64]
+    fit: frame_kernels.Space
 
 
 class Localizer:
@@ -132,7 +128,7 @@ class Localizer:
         """
         tell = progress or (lambda fraction: None)
         tell(0.0)
-        fitting.table_for(self._camera)
+        fitting.lane_table_for(self._camera)
         tell(0.3)
         adu = _read_only(np.zeros(self.shape, np.uint16))
         detect_kernels.detect_frame(adu, self._plan, self._space().detect)
@@ -151,13 +147,8 @@ class Localizer:
     def _space(self) -> _Space:
         space = getattr(self._local, "space", None)
         if space is None:
-            side = self.roi_px
-            space = _Space(
-                detection.make_work(self.shape, self._sigma_px),
-                fitting.make_region(side),
-                fitting.make_scratch(),
-                np.zeros((3, 5)),
-            )
+            detect = detection.make_work(self.shape, self._sigma_px)
+            space = _Space(detect, fitting.make_space(self.roi_px, detect.found.shape[0]))
             self._local.space = space
         return space
 
@@ -182,14 +173,11 @@ class Localizer:
             adu,
             starts,
             self._maps,
-            fitting.table_for(self._camera),
+            (fitting.table_for(self._camera), fitting.lane_table_for(self._camera)),
             PER_Z,
             self._bounds,
             self.roi_px,
-            PASSES,
-            space.region,
-            space.scratch,
-            space.buffers,
+            space.fit,
             fits,
         )
         return fits

@@ -21,6 +21,7 @@ import numpy as np
 
 from livespt.camera import Emccd
 from livespt.localize import table_kernels as kernels
+from livespt.localize.lane_table_kernels import LaneTable
 from livespt.localize.table_kernels import Table
 
 #: Nodes per standard deviation of the count, and per unit of the stretched rate.
@@ -59,6 +60,33 @@ def table_of(camera: Emccd) -> Table:
         array.setflags(write=False)
     return Table(
         mean_n, rest, info, gain, camera.offset_adu, sd, excess, z[0] / PER_Z, w_min, PER_W, 1
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def no_lane_table() -> LaneTable:
+    """As `no_table`, for the lanes."""
+    empty = np.zeros(4, np.float32)
+    return LaneTable(empty, empty, empty, 2, 0.0, 1.0, 0.0, 1.0, 0)
+
+
+@functools.lru_cache(maxsize=8)
+def lane_table_of(camera: Emccd) -> LaneTable:
+    """Return the table of `camera` in float32, with the place of every count."""
+    table = table_of(camera)
+    counts = np.arange(65536.0) - camera.offset_adu
+    place = np.empty(counts.size, np.float32)
+    kernels.fill_places(counts, PER_Z, table, place)
+    variance = (camera.readout_adu / camera.gain_adu_per_e) ** 2
+    cells = np.zeros((*table.mean_n.shape, 8), np.float32)
+    for first, values in ((0, table.mean_n), (4, table.rest)):
+        for corner, (dz, dw) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+            part = values[dz:, dw:]
+            cells[: part.shape[0], : part.shape[1], first + corner] = part
+    info = np.ascontiguousarray(table.info, np.float32)
+    n_w = table.info.size
+    return LaneTable(
+        cells.ravel(), info, place, n_w, table.w_min, table.per_w, variance, 2.0 / camera.excess, 1
     )
 
 

@@ -131,6 +131,13 @@ def position(count, per_z, table):
 
 
 @kernel
+def fill_places(counts, per_z, table, places):
+    """Fill where each count lies on the first axis."""
+    for k in range(counts.size):
+        places[k] = position(counts[k], per_z, table)
+
+
+@kernel
 def look_up(at_z, rate, table):
     """Return (score, information) of a pixel at rate `rate` (bilinear in m and E I)."""
     at_w = (stretch_rate(rate) - table.w_min) * table.per_w

@@ -43,7 +43,7 @@ def test_the_optimum_and_its_information_are_those_of_a_plain_search(camera, rng
     assert fit["status"] == 0
     # the fit stops when a step is below 0.003 s.d.
     assert np.all(np.abs(np.array(ours) - best) < 0.005 * sd)
-    assert fit["loglik"] == pytest.approx(-found.fun, abs=1e-4)
+    assert fit["loglik"] == pytest.approx(-found.fun, abs=0.05)  # 0.01 a dim pixel, see lanes
     rate = image * 0 + best[3] + psf.spot_image(*best[:3], best[4], (9, 9))
     information = psf.fisher_matrix(tuple(best), 1.0 / (rate + var), 9)
     np.testing.assert_allclose(sd, np.sqrt(np.diag(np.linalg.inv(information))), rtol=5e-3)
