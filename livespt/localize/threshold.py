@@ -40,8 +40,8 @@ def level_sds(weights: Array, false_per_pixel: float) -> float:
         Expected local maxima above the threshold per pixel of pure noise.
     """
     power = float(np.sum(weights**2))
-    rho1 = float(np.sum(weights[:, 1:] * weights[:, :-1])) / power
-    rho2 = float(np.sum(weights[:, 2:] * weights[:, :-2])) / power
+    rho1 = float(np.sum(weights[..., 1:] * weights[..., :-1])) / power
+    rho2 = float(np.sum(weights[..., 2:] * weights[..., :-2])) / power
     z = np.linspace(-1.0, 9.0, 401)
     below = _both_below(z, rho1, rho2)
     density = norm.pdf(z) * below**2
@@ -78,7 +78,7 @@ def limits(weights: Array, sds: float, levels: Array, read_vars: Array, excess: 
     """
     # pixels of equal weight count once: the kernel is symmetric
     values, repeats = np.unique(np.round(weights, 9), return_counts=True)
-    counts = repeats.astype(np.float64)
+    counts = repeats / (weights.size / weights[0].size if weights.ndim > 2 else 1.0)
     out = np.empty((levels.size, read_vars.size))
     for i, level in enumerate(levels):
         for j, read_var in enumerate(read_vars):
