@@ -83,6 +83,12 @@ def limits_of_tiles(plan, lines):
 
 
 @inlined
+def tile_line(g, at):
+    """Return the line of tiles that holds the first line of a group."""
+    return min(max(GROUP * g, 0), at.height - 1) * at.n_y // at.height
+
+
+@inlined
 def fill_limit(lines, at, ty, x0, x1):
     """Fill where light is clipped along a strip, for a line of tiles."""
     first = max(x0 - MARGIN, 0) * at.n_x // at.width
@@ -172,12 +178,15 @@ def filter_group(g, x0, x1, lines, at):
 
 
 @inlined
-def any_above(lines, start, bound):
-    """Say whether any of `LANES` elements exceeds `bound`."""
-    count = np.uint32(0)
-    for x in range(np.uint64(LANES)):
-        count += np.uint32(lines[start + x] > bound)
-    return count > 0
+def any_above(lines, start, n, bound):
+    """Say whether any element of a stretch exceeds `bound`.
+
+    With a fixed length the compiler unrolls the loop before it could run in lanes.
+    """
+    found = False
+    for x in range(np.uint64(n)):
+        found |= lines[start + x] > bound
+    return found
 
 
 @inlined
@@ -194,24 +203,27 @@ def is_peak(lines, above, here, below, bound):
 
 
 @inlined
-def any_peak(lines, above, here, below, bound):
-    """Say whether there is a peak among `LANES` elements."""
-    count = np.uint32(0)
-    for x in range(np.uint64(LANES)):
-        count += np.uint32(is_peak(lines, above + x, here + x, below + x, bound))
-    return count > 0
+def any_peak(lines, above, here, below, n, bound):
+    """Say whether there is a peak in a stretch of a line."""
+    found = False
+    for x in range(np.uint64(n)):
+        found |= is_peak(lines, above + x, here + x, below + x, bound)
+    return found
 
 
 @inlined
-def crude_limit(lines, at, y, n_lines, x, n):
-    """Return a threshold below that of any pixel of a block no larger than a tile."""
-    top, low = y * at.n_y // at.height, (y + n_lines - 1) * at.n_y // at.height
-    left, right = x * at.n_x // at.width, (x + n - 1) * at.n_x // at.width
-    upper, lower = at.crude + top * at.n_x, at.crude + low * at.n_x
-    return min(
-        min(lines[upper + left], lines[upper + right]),
-        min(lines[lower + left], lines[lower + right]),
-    )
+def fill_floors(lines, at, ty, x0, x1):
+    """Fill `floors` for groups of lines that begin in a line of tiles: a group may end in the next.
+
+    A stretch of `LANES` pixels is no longer than a tile, and so lies in one or in two.
+    """
+    upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
+    for x in range(x0, x1, LANES):
+        left, right = x * at.n_x // at.width, (min(x + LANES, x1) - 1) * at.n_x // at.width
+        above = min(lines[upper + left], lines[upper + right])
+        lines[at.floors + (x - x0) // LANES] = min(
+            above, min(lines[lower + left], lines[lower + right])
+        )
 
 
 @inlined
@@ -241,14 +253,14 @@ def peaks_of_group(g, x0, x1, lines, picked, at, n):
     n_lines = min(GROUP, at.height - y)
     for start in range(0, x1 - x0, LANES):
         size = min(LANES, x1 - x0 - start)
-        crude = crude_limit(lines, at, y, n_lines, x0 + start, size)
-        if not any_above(lines, greatest + np.uint64(start), crude):
+        crude = lines[at.floors + start // LANES]
+        if not any_above(lines, greatest + np.uint64(start), size, crude):
             continue
         for j in range(n_lines):
             this = here + np.uint64(j * STRIDE + start)
             above = this - np.uint64(STRIDE) if j > 0 else before + np.uint64(start)
             below = this + np.uint64(STRIDE) if j < GROUP - 1 else after + np.uint64(start)
-            if any_peak(lines, above, this, below, crude):
+            if any_peak(lines, above, this, below, size, crude):
                 n = pick(lines, above, this, below, size, crude, x0 + start, y + j, picked, n)
     return n
 
@@ -258,9 +270,9 @@ def peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n):
     """Run down a strip and append its peaks to `picked`; return how many there are."""
     half, n_groups = at.groups // 2, (at.height + GROUP - 1) // GROUP
     n_box = (2 * LEAD + x1 - x0 + LANES - 1) // LANES * LANES
-    tile = -1
+    tile, floor = -1, -1
     for g in range(-1 - half, n_groups + half + 2):
-        ty = min(max(GROUP * g, 0), at.height - 1) * at.n_y // at.height
+        ty = tile_line(g, at)
         if ty != tile:
             fill_limit(lines, at, ty, x0, x1)
             tile = ty
@@ -271,6 +283,10 @@ def peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n):
         if done >= -1:
             filter_group(done, x0, x1, lines, at)
         if done >= 1:
+            ty = tile_line(done - 1, at)
+            if ty != floor:
+                fill_floors(lines, at, ty, x0, x1)
+                floor = ty
             n = peaks_of_group(done - 1, x0, x1, lines, picked, at, n)
     return n
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d
 
@@ -30,12 +31,13 @@ from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit import check_sigma, electron_maps
 from livespt.localize.line_kernels import GROUP, SPARE, TILE, Layout, layout_of
-from livespt.localize.threshold import level_sds, limits
+from livespt.localize.threshold import draw_peaks, level_sds, limits
 
 #: Result of `detect`; `strength` is the filter's output over its threshold.
 DETECTION_DTYPE = np.dtype(
     [("x_px", "f8"), ("y_px", "f8"), ("photons", "f8"), ("bg_photons", "f8"), ("strength", "f8")]
 )
+SAMPLED_PX = 4000  # of a map, to find the level of a threshold
 
 
 def detect(
@@ -100,7 +102,8 @@ def filter_phases(sigma_px: float) -> tuple[NDArray[np.float64], ...]:
             first = half - j + GROUP * (middle - groups // 2)
             down[j, first : first + GROUP * groups] += share
     along = np.full(2 * box + 1, float(taps.sum() ** 2 / (GROUP * groups * (2 * box + 1))))
-    return _widen(taps, half), _widen(taps, box), down, along
+    # a border of zeros leaves room for a neighbour's filter
+    return _widen(taps, half), _widen(taps, box + 1), down, np.pad(along, 1)
 
 
 def _widen(taps: NDArray[np.float64], half: int) -> NDArray[np.float64]:
@@ -130,13 +133,11 @@ def make_plan(
             "hundred pixels"
         )
     kernels_4 = full_kernel(sigma_px)
-    sds = level_sds(kernels_4, false_per_frame / (shape[0] * shape[1]))
     gain, offset, var = (np.asarray(m, np.float64) for m in electron_maps(camera))
     var_f, log_vars = _filtered_variance(var, sigma_px)
     excess = camera.excess if isinstance(camera, Emccd) else 1.0
-    levels = np.geomspace(1e-3, 1e5, 65)
-    middle = (kernels_4.shape[1] // 2, kernels_4.shape[2] // 2)
-    spot = psf.spot_image(middle[1], middle[0], 1.0, sigma_px, kernels_4.shape[1:])
+    levels = np.geomspace(1e-2, 1e5, 65)
+    sds = _level_sds(kernels_4, false_per_frame / (shape[0] * shape[1]), var, excess * levels)
     maps = gain.ndim > 0 or offset.ndim > 0
     full = shape if maps else (1, 1)
     return Plan(
@@ -150,7 +151,7 @@ def make_plan(
         log_vars=log_vars,
         limits=limits(kernels_4, sds, levels, np.exp(log_vars), excess),
         excess=np.float32(excess),
-        per_photon=float(1.0 / np.mean(np.sum(spot * kernels_4, axis=(1, 2)))),
+        per_photon=1.0 / _response(sigma_px),
     )
 
 
@@ -163,6 +164,37 @@ def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
         np.zeros(shape[0] + 1, np.int64),
         np.zeros((capacity, 5)),
     )
+
+
+def _level_sds(
+    kernels_4: NDArray[np.float64],
+    false_per_pixel: float,
+    var: NDArray[np.float64],
+    shot_vars: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the threshold in standard deviations for each variance that light adds."""
+    size = kernels_4.shape[1:]
+    if var.ndim == 0:
+        peaks = draw_peaks(kernels_4, np.ones((4, *size)), 20_000)
+        return np.full(shot_vars.size, level_sds(peaks, false_per_pixel))
+    rng = np.random.default_rng(0)
+    border = [(n // 2, n // 2) for n in size]
+    around = sliding_window_view(np.pad(var, border), size)
+    rows, columns = (rng.integers(0, n, SAMPLED_PX) for n in var.shape)
+    around = around[rows, columns]
+    some = np.geomspace(0.01, 1000.0, 6) * np.median(var).clip(1e-3)
+    sds = [level_sds(draw_peaks(kernels_4, around + v, 32), false_per_pixel) for v in some]
+    return np.interp(np.log(shot_vars), np.log(some), sds)
+
+
+def _response(sigma_px: float) -> float:
+    """Return the filter's output at a spot of one photon, about half of its box part clipped."""
+    g_down, g_along, _, _ = filter_phases(sigma_px)
+    gaussian = np.outer(g_down, g_along)
+    n_y, n_x = gaussian.shape
+    spot = psf.spot_image(n_x // 2, n_y // 2, 1.0, sigma_px, (n_y, n_x))
+    both = 0.5 * (gaussian + full_kernel(sigma_px).mean(axis=0))
+    return float(np.sum(spot * both))
 
 
 def _layout(shape: tuple[int, int], sigma_px: float) -> Layout:

@@ -12,31 +12,31 @@ import math
 
 import numpy as np
 
-from livespt.jit import inlined
+from livespt.jit import lanes
 from livespt.localize import line_kernels as strips
 from livespt.localize.line_kernels import GROUP, MARGIN, STRIDE
 
 AT_ONCE = 8  # tiles
-ROUNDS = 3  # of clipping
+ROUNDS = 2  # of clipping
 CLIP_SDS, CLIP_E = np.float32(4.0), np.float32(4.0)  # brighter than this is no background
 
 _S1, _S2, _S3, _S4 = (np.uint64(k * STRIDE) for k in range(1, 5))
 _NONE, _ONE, _NO_LIMIT = np.float32(0.0), np.float32(1.0), np.float32(3e38)
 
 
-@inlined
+@lanes
 def edge(tile, n_tiles, length):
     """Return the first pixel of a tile along one axis."""
     return tile * length // n_tiles
 
 
-@inlined
+@lanes
 def bright(level, read_var, excess):
     """Return the count, in electrons, that tells a spot from background of a level."""
     return level + CLIP_SDS * np.float32(math.sqrt(excess * max(level, _NONE) + read_var)) + CLIP_E
 
 
-@inlined
+@lanes
 def load_lines(counts, maps, y, step, x, n, lines, at, to, limit):
     """Load four lines from pixel (y, x) on, and their clipped sum."""
     start = y * at.width + x
@@ -49,7 +49,7 @@ def load_lines(counts, maps, y, step, x, n, lines, at, to, limit):
     strips.sum_clipped(n, lines, to, limit)
 
 
-@inlined
+@lanes
 def sum_unclipped(lines, light, limit, sums, n):
     """Sum four lines down the columns where they lie below the limit, and count those."""
     for x in range(np.uint64(n)):
@@ -64,7 +64,7 @@ def sum_unclipped(lines, light, limit, sums, n):
         lines[sums + _S1 + x] = upper + lower
 
 
-@inlined
+@lanes
 def sum_along(lines, start, n):
     """Return the sum of a stretch, as eight sums that the processor adds at the same time."""
     a, b, c, d, e, f, g, h = _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE
@@ -85,7 +85,7 @@ def sum_along(lines, start, n):
     return ((a + b) + (c + d)) + ((e + f) + (g + h))
 
 
-@inlined
+@lanes
 def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at):
     """Fill `raw` of some tiles side by side from four lines."""
     x0 = edge(first, at.n_x, at.width)
@@ -109,7 +109,7 @@ def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, li
             strips.fill(lines, at.limit + a, b - a, bright(level, tile_var[ty, tx], excess))
 
 
-@inlined
+@lanes
 def tile_levels(counts, maps, tile_var, excess, lines, at):
     """Fill the background of all tiles, `raw`."""
     for ty in range(at.n_y):
@@ -121,7 +121,7 @@ def tile_levels(counts, maps, tile_var, excess, lines, at):
             levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at)
 
 
-@inlined
+@lanes
 def smooth_levels(lines, at):
     """Average each tile with its neighbours (weights 1, 2, 1)."""
     for y in range(at.n_y):
@@ -135,7 +135,7 @@ def smooth_levels(lines, at):
             lines[at.levels + y * at.n_x + x] = total / weight
 
 
-@inlined
+@lanes
 def level_at(lines, at, y, x):
     """Interpolate the tiles' levels between their middles."""
     v = min(max((y + 0.5) * at.n_y / at.height - 0.5, 0.0), at.n_y - 1.0)
@@ -149,7 +149,7 @@ def level_at(lines, at, y, x):
     return top * (1.0 - a) + (lines[lower] * (1.0 - b) + lines[lower + right] * b) * a
 
 
-@inlined
+@lanes
 def edge_line(lines, at, ty, to):
     """Fill the levels along a line of tiles, from `MARGIN` before its first pixel on."""
     step = at.width / at.n_x

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import inlined
+from livespt.jit import lanes
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)
@@ -65,6 +65,7 @@ class Layout(NamedTuple):
     levels: int  # the same, smoothed
     bright: int  # the same: where light is clipped
     crude: int  # the same: less than the threshold of any pixel
+    floors: int  # least of `crude` for each `LANES` columns of a strip
     size: int
 
 
@@ -86,7 +87,8 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
         "levels": n_y * n_x,
         "bright": n_y * n_x,
         "crude": n_y * n_x,
-        "size": n_y * n_x,
+        "floors": n_y * n_x,
+        "size": INNER // LANES,
     }
     starts = dict(zip(lengths, (int(n) for n in np.cumsum(list(lengths.values()))), strict=True))
     return Layout(
@@ -104,25 +106,25 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
     )
 
 
-@inlined
+@lanes
 def light_at(g, at):
     """Return where the light of group `g` lies."""
     return np.uint64((g + 4 * at.ring) % at.ring * BLOCK)
 
 
-@inlined
+@lanes
 def out_at(g, at):
     """Return where the output of group `g` lies."""
     return np.uint64(at.out + (g + OUTS) % OUTS * BLOCK)
 
 
-@inlined
+@lanes
 def box_at(g, at):
     """Return where the box sums about the middle of group `g` lie."""
     return np.uint64(at.boxes + (g + BOXES) % BOXES * STRIDE)
 
 
-@inlined
+@lanes
 def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
     """Load four lines, `step` apart, of a camera without maps, and their clipped sum."""
     a, b = np.uint64(start), np.uint64(start + step)
@@ -142,7 +144,7 @@ def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
         lines[to + _S4 + x] = upper + lower
 
 
-@inlined
+@lanes
 def load_line(counts, maps, start, n, lines, to):
     """Load one line of a camera with maps: all scales, then all offsets."""
     first, other = np.uint64(start), np.uint64(start + counts.size)
@@ -150,7 +152,7 @@ def load_line(counts, maps, start, n, lines, to):
         lines[to + x] = np.float32(counts[first + x]) * maps[first + x] - maps[other + x]
 
 
-@inlined
+@lanes
 def sum_clipped(n, lines, to, limit):
     """Sum four loaded lines, each clipped."""
     for x in range(np.uint64(n)):
@@ -162,7 +164,7 @@ def sum_clipped(n, lines, to, limit):
         lines[to + _S4 + x] = upper + lower
 
 
-@inlined
+@lanes
 def fill(lines, start, n, value):
     """Set a stretch of the buffer."""
     start = np.uint64(start)
@@ -170,7 +172,7 @@ def fill(lines, start, n, value):
         lines[start + x] = value
 
 
-@inlined
+@lanes
 def average_down(lines, at, g, start, n):
     """Fill `tall`: the taps down the columns of the four lines of group `g`."""
     tall = np.uint64(at.tall + start)
@@ -197,7 +199,7 @@ def average_down(lines, at, g, start, n):
                 lines[to + x] += w * (lines[above + x] + lines[below + x])
 
 
-@inlined
+@lanes
 def box_line(lines, at, g, start, n):
     """Fill the box line of group `g`: sums of four, put side by side, and one element set right.
 
@@ -244,7 +246,7 @@ def box_line(lines, at, g, start, n):
             lines[to + x] += scale * lines[window + x]
 
 
-@inlined
+@lanes
 def average_pair(lines, tall, out, here, side, n, shares, taps):
     """Fill two lines of output: the taps along `tall`, less the interpolated box sums."""
     (w1, w2, w3), (first, second) = taps, shares
@@ -267,7 +269,7 @@ def average_pair(lines, tall, out, here, side, n, shares, taps):
         ) - (box + second * slope)
 
 
-@inlined
+@lanes
 def average_along(lines, at, g, start, n):
     """Fill the output of group `g`: the taps along `tall`, less the box, and the greatest line."""
     first = np.uint64(start)
