@@ -67,7 +67,11 @@ def limit_of(limits, log_levels, log_vars, level, var_f):
 
 @inlined
 def limits_of_tiles(plan, lines):
-    """Fill `bright` and `crude`: levels between tiles are never below the least of all around."""
+    """Fill `bright` and `crude`.
+
+    A level between the middles of tiles is not below the least of those around; at the border it
+    is drawn on by up to half a tile along either axis, which takes 1.5 times their range away.
+    """
     at, tile_var, tile_var_f = plan.at, plan.tile_var, plan.tile_var_f
     limits, log_levels, log_vars = plan.limits, plan.log_levels, plan.log_vars
     for y in range(at.n_y):
@@ -75,9 +79,12 @@ def limits_of_tiles(plan, lines):
             tile = y * at.n_x + x
             level = lines[at.levels + tile]
             lines[at.bright + tile] = levels.bright(level, tile_var[y, x], plan.excess)
+            most, inner = level, 0 < y < at.n_y - 1 and 0 < x < at.n_x - 1
             for j in range(max(y - 1, 0), min(y + 2, at.n_y)):
                 for i in range(max(x - 1, 0), min(x + 2, at.n_x)):
                     level = min(level, lines[at.levels + j * at.n_x + i])
+                    most = max(most, lines[at.levels + j * at.n_x + i])
+            level = level if inner else level - np.float32(1.5) * (most - level)
             least = limit_of(limits, log_levels, log_vars, level, tile_var_f[y, x])
             lines[at.crude + tile] = 0.999 * least
 
@@ -191,7 +198,7 @@ def any_above(lines, start, n, bound):
 
 @inlined
 def is_peak(lines, above, here, below, bound):
-    """Say whether an element is above a bound and its neighbours (ties: the first in reading order).
+    """Say whether an element tops a bound and its neighbours (of equals, the first as one reads).
 
     Without branches, so that a line of these runs in lanes.
     """
@@ -350,7 +357,7 @@ def detect_frame(adu, plan, work):
     levels.tile_levels(counts, maps, plan.tile_var, plan.excess, lines, at)
     levels.smooth_levels(lines, at)
     levels.edge_line(lines, at, 0, at.edges)
-    levels.edge_line(lines, at, at.n_y - 1, at.edges + at.edge_stride)
+    levels.edge_line(lines, at, at.height - 1, at.edges + at.edge_stride)
     limits_of_tiles(plan, lines)
     n_strips = (at.width + INNER - 1) // INNER
     n = 0

@@ -1,16 +1,19 @@
 """Finding spots: a matched filter whose threshold is a false-alarm rate.
 
-The frame in electrons, less a smooth background level, is filtered with k = (unit Gaussian of the
-spot's width) - (box mean). The box makes the filter blind to gradients; pixels that stand out as
-spots are clipped in the box, so that a bright neighbour does not dig a hole. Local maxima of the
+The frame in electrons is filtered with k = G - B, G a Gaussian of the spot's width (2.2 widths
+either side, peak 1) and B a box of equal sum: at least 3.5 widths + 1 px either side along the
+line, and an odd number of groups of four lines down it, interpolated linearly between the middles
+of groups. Each of the four lines of a group so has a filter of its own; all four sum to zero and
+are blind to gradients. Pixels that stand out as spots are clipped in the box, so that a bright
+neighbour does not dig a hole. Outside the frame lies background without noise. Local maxima of the
 output f are spots where
 
     f > T(b, V)
 
-with b the local background level (tiles of 32 px: mean of what is not a spot, smoothed), V the
-camera's read variance behind the filter at that pixel, and T from the number of false spots per
-frame that the user allows (`livespt.localize.threshold`). A constant added to a frame and to the
-camera's offset changes nothing.
+with b the local background (tiles of 32 px: mean of what is not a spot, smoothed, interpolated),
+V the camera's read variance behind the filter at that pixel, and T from the number of false spots
+per frame that the user allows (`livespt.localize.threshold`). A constant added to a frame and to
+the camera's offset changes nothing. SCIENCE section 8 shows what such a pass can reach.
 """
 
 from __future__ import annotations
@@ -122,7 +125,7 @@ def make_plan(
     """Work out all that does not change from frame to frame."""
     check_sigma(sigma_px)
     camera.check(shape)
-    taps, box, groups = filter_weights(sigma_px)
+    taps, box, _ = filter_weights(sigma_px)
     if min(shape) < 2 * box + 1:
         raise LocalizeError(
             f"frame: found shape {shape}; expected at least {2 * box + 1} px a side"

@@ -122,43 +122,66 @@ def tile_levels(counts, maps, tile_var, excess, lines, at):
 
 
 @lanes
+def around(tile, n_tiles):
+    """Return the first of the tiles to average, along one axis, and the one after the last.
+
+    At the border a tile stands alone: half an average would shift the level where it slopes.
+    """
+    if 0 < tile < n_tiles - 1:
+        return tile - 1, tile + 2
+    return tile, tile + 1
+
+
+@lanes
 def smooth_levels(lines, at):
     """Average each tile with its neighbours (weights 1, 2, 1)."""
     for y in range(at.n_y):
+        top, low = around(y, at.n_y)
         for x in range(at.n_x):
-            total, weight = 0.0, 0.0
-            for j in range(max(y - 1, 0), min(y + 2, at.n_y)):
-                for i in range(max(x - 1, 0), min(x + 2, at.n_x)):
-                    w = (2.0 - abs(j - y)) * (2.0 - abs(i - x))
+            left, right = around(x, at.n_x)
+            total, weight = _NONE, _NONE
+            for j in range(top, low):
+                for i in range(left, right):
+                    w = np.float32((2 - abs(j - y)) * (2 - abs(i - x)))
                     total += w * lines[at.raw + j * at.n_x + i]
                     weight += w
             lines[at.levels + y * at.n_x + x] = total / weight
 
 
 @lanes
-def level_at(lines, at, y, x):
-    """Interpolate the tiles' levels between their middles."""
-    v = min(max((y + 0.5) * at.n_y / at.height - 0.5, 0.0), at.n_y - 1.0)
-    u = min(max((x + 0.5) * at.n_x / at.width - 0.5, 0.0), at.n_x - 1.0)
-    j, i = min(int(v), max(at.n_y - 2, 0)), min(int(u), max(at.n_x - 2, 0))
-    right = 1 if i + 1 < at.n_x else 0
-    a, b = v - j, u - i
-    upper = at.levels + j * at.n_x + i
-    lower = upper + at.n_x if j + 1 < at.n_y else upper
-    top = lines[upper] * (1.0 - b) + lines[upper + right] * b
-    return top * (1.0 - a) + (lines[lower] * (1.0 - b) + lines[lower + right] * b) * a
+def place(pixel, n_tiles, length):
+    """Return the tile whose middle comes before a pixel, the next, and the way between them.
+
+    Before the first middle and after the last the line through the two nearest is drawn on.
+    """
+    at = (pixel + 0.5) * n_tiles / length - 0.5
+    tile = min(max(int(at), 0), max(n_tiles - 2, 0))
+    return tile, min(tile + 1, n_tiles - 1), at - tile
 
 
 @lanes
-def edge_line(lines, at, ty, to):
-    """Fill the levels along a line of tiles, from `MARGIN` before its first pixel on."""
+def level_at(lines, at, y, x):
+    """Interpolate the tiles' levels between their middles."""
+    j, jj, a = place(y, at.n_y, at.height)
+    i, ii, b = place(x, at.n_x, at.width)
+    upper, lower = at.levels + j * at.n_x, at.levels + jj * at.n_x
+    top = lines[upper + i] * (1.0 - b) + lines[upper + ii] * b
+    return top * (1.0 - a) + (lines[lower + i] * (1.0 - b) + lines[lower + ii] * b) * a
+
+
+@lanes
+def edge_line(lines, at, y, to):
+    """Fill the levels along line `y` of the frame, from `MARGIN` before its first pixel on."""
+    j, jj, a = place(y, at.n_y, at.height)
+    upper, lower = at.levels + j * at.n_x, at.levels + jj * at.n_x
     step = at.width / at.n_x
-    levels = at.levels + ty * at.n_x
-    first, left = -MARGIN, lines[levels]
-    for i in range(at.n_x + 1):  # ramp i ends at the middle of tile i; the last runs on
-        right = lines[levels + min(i, at.n_x - 1)]
-        end = math.ceil((i + 0.5) * step - 0.5) if i < at.n_x else at.edge_stride - MARGIN
-        slope = (right - left) / step
+    first = -MARGIN
+    for i in range(max(at.n_x - 1, 1)):  # ramp i ends at the middle of the next tile
+        ii, last = min(i + 1, at.n_x - 1), i >= at.n_x - 2
+        end = at.edge_stride - MARGIN if last else math.ceil((i + 1.5) * step - 0.5)
+        left = lines[upper + i] * (1.0 - a) + lines[lower + i] * a
+        right = lines[upper + ii] * (1.0 - a) + lines[lower + ii] * a
+        base, slope = left - (right - left) * ((i + 0.5) - 0.5 / step), (right - left) / step
         for x in range(first, end):
-            lines[to + MARGIN + x] = left + slope * (x - (i - 0.5) * step + 0.5)
-        first, left = end, right
+            lines[to + MARGIN + x] = base + slope * min(max(x, 0), at.width - 1)
+        first = end

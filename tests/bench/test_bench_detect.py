@@ -81,5 +81,6 @@ def test_detection_speed_and_jaccard(kind, side, n):
         n_found = detect_kernels.detect_frame(adu, plan, work)
         scores.append(jaccard(work.found[:n_found], at))
     speed = side * side / best_s(lambda: detect_kernels.detect_frame(adu, plan, work)) / 1e6
-    print(f"\ndetect {kind}, {side} x {side}, {n} spots: {speed:.0f} Mpx/s, Jaccard {np.mean(scores):.4f}")  # noqa: T201,E501
+    what = f"detect {kind}, {side} x {side}, {n} spots"
+    print(f"\n{what}: {speed:.0f} Mpx/s, Jaccard {np.mean(scores):.4f}")  # noqa: T201
     assert np.mean(scores) >= 0.995

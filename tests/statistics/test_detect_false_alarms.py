@@ -87,11 +87,11 @@ def test_molecules_well_above_the_noise_are_all_found(camera, rng):
 
 
 def test_a_gradient_raises_no_alarm(rng):
-    """From 2 to 82 electrons across the frame: as many false spots as were asked, or fewer."""
+    """From 2 to 82 electrons across the frame, to its very border; 200 awaited, 3 s.d. are 21 %."""
     rate = np.tile(np.linspace(2.0, 82.0, SHAPE[1]), (SHAPE[0], 1))
     plan, work = detection.make_plan(Ideal(), 1.3, SHAPE, 10.0), detection.make_work(SHAPE, 1.3)
     counts = [
         detect_kernels.detect_frame(Ideal().sample(turned, rng), plan, work)
         for turned in (rate, np.ascontiguousarray(rate.T)) * 10
     ]
-    assert 6.0 <= np.mean(counts) <= 12.0
+    assert 7.0 <= np.mean(counts) <= 12.1
