@@ -62,6 +62,8 @@ def naive_output(light, levels, tile_var, sigma_px):
     beside = drawn(along[:, [0, -1]], np.arange(height) // 4 * 4 + 1.5, height)
     wide[AROUND:-AROUND, :AROUND] = beside[:, :1]
     wide[AROUND:-AROUND, -AROUND:] = beside[:, 1:]
+    missing = slice(AROUND + height, AROUND + height + -height % 4)  # lines of the last group
+    wide[missing, :AROUND], wide[missing, -AROUND:] = beside[-1, 0], beside[-1, 1]
     inner = (slice(AROUND, -AROUND),) * 2
     bright = levels + 4 * np.sqrt(np.maximum(levels, 0) + tile_var) + 4
     rows = tiles_of(height, n_y)[np.arange(height) // 4 * 4]
@@ -87,10 +89,7 @@ def naive_peaks(out):
 )
 @pytest.mark.parametrize("mapped", [False, True])
 def test_detections_are_those_of_plain_convolutions(shape, sigma_px, mapped, rng):
-    """One strip and two, heights that groups of four do not divide, more taps than seven.
-
-    To a thousandth: in the last group, where lines are missing, the corners differ a little.
-    """
+    """One strip and two, heights that groups of four do not divide, more taps than seven."""
     ramp = np.add.outer(0.05 * np.arange(shape[0]), 0.02 * np.arange(shape[1]))
     camera = Scmos(2.2, 100.0, 1.6)
     if mapped:
@@ -111,7 +110,7 @@ def test_detections_are_those_of_plain_convolutions(shape, sigma_px, mapped, rng
     y, x = np.nonzero(naive_peaks(out) & (out > limit))
     found = work.found[:n]
     assert n == len(y) > 20
-    np.testing.assert_allclose(found[:, 4], (out / limit)[y, x], rtol=1e-3)
+    np.testing.assert_allclose(found[:, 4], (out / limit)[y, x], rtol=2e-4)
     assert np.abs(found[:, 0] - x).max() <= 0.5
     assert np.abs(found[:, 1] - y).max() <= 0.5
     np.testing.assert_allclose(found[:, 3], at[y, x], rtol=1e-4)
