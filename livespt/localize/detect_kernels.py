@@ -1,7 +1,7 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Noise level, matched filter and local maxima of one frame, in one pass down its lines.
+"""Spots of one frame: its background, then strip by strip the filter and its local maxima.
 
-Theory: `livespt.localize.detection`; the filter itself: `line_kernels`.
+Theory: `livespt.localize.detection`; the background: `level_kernels`; the filter: `line_kernels`.
 """
 
 from __future__ import annotations
@@ -11,305 +11,357 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import kernel
-from livespt.localize import line_kernels
+from livespt.jit import inlined, kernel
+from livespt.localize import level_kernels as levels
+from livespt.localize import line_kernels as strips
+from livespt.localize.line_kernels import GROUP, INNER, LANES, MARGIN, STRIDE, Layout
 
-TILE = 32
-STRIDES = (8, 4, 4, 2)  # lines taken in each round of clipping
-BLOCK = 32  # pixels looked at together for a peak
-CLIP_SDS, CLIP_E = 4.0, 4.0  # brighter than this is a spot, not background
+LEAD = 16  # columns before a strip that are filtered too: a peak needs its neighbours
 
 
 class Plan(NamedTuple):
     """What is fixed for a camera, a width and a frame shape."""
 
-    per_gain: np.ndarray  # (H, W) or (1, 1) float32, 1/gain
-    offset: np.ndarray  # (H, W) or (1, 1) float32
+    at: Layout
+    maps: np.ndarray  # (2 H W,) or (2,) float32: electrons per count, then electrons of no light
+    taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a Gaussian of peak 1, then zeros
     tile_var: np.ndarray  # (ty, tx) float32, mean read variance of each tile, e2
+    tile_var_f: np.ndarray  # (ty, tx) float32, least read variance behind the filter
     var_f: np.ndarray  # (H, W) or (1, 1) float32: read variance behind the filter
-    taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a unit-sum Gaussian, then zeros
     log_levels: np.ndarray  # (nb,) ln of the background levels of `limits`
     log_vars: np.ndarray  # (nv,) ln of the filtered read variances of `limits`
     limits: np.ndarray  # (nb, nv) threshold on the filter's output
-    excess: float
-    box: int  # radius of the background box
-    pad: int  # border of the work lines
-    response: float  # filter output at the centre of a spot of one photon
+    excess: np.float32
+    per_photon: float  # 1 / filter output at the centre of a spot of one photon
 
 
 class Work(NamedTuple):
     """Work space of one thread."""
 
-    light: np.ndarray  # (H, W) electrons
-    levels: np.ndarray  # (ty, tx) background, smoothed
-    raw: np.ndarray  # (ty, tx) background, tile by tile
     lines: np.ndarray  # flat, see `line_kernels`
+    picked: np.ndarray  # (capacity, 9): x, y; samples here, left, right, up, down; level, strength
+    rows: np.ndarray  # (H + 1,) int64: how many spots lie above a line
     found: np.ndarray  # (capacity, 5): x, y, photons, background, limit exceeded by
 
 
-@kernel
-def to_electrons(adu, plan, y, out):
-    """Fill a line with (count - offset)/gain."""
-    source = adu[y]
-    if plan.per_gain.size == 1:
-        scale, offset = plan.per_gain[0, 0], plan.offset[0, 0]
-        for x in range(out.size):
-            out[x] = (np.float32(source[x]) - offset) * scale
-    else:
-        offsets, scales = plan.offset[y], plan.per_gain[y]
-        for x in range(out.size):
-            out[x] = (np.float32(source[x]) - offsets[x]) * scales[x]
-
-
-@kernel
-def edge(tile, n_tiles, length):
-    """Return the first pixel of a tile along one axis."""
-    return tile * length // n_tiles
-
-
-@kernel
-def limit_line(levels, tile_var, excess, width, lines, at):
-    """Fill `limit` with what is too bright for background, tile by tile."""
-    n_x = levels.size
-    for tx in range(n_x):
-        noise = excess * max(levels[tx], np.float32(0.0)) + tile_var[tx]
-        bound = np.float32(CLIP_SDS * math.sqrt(noise) + CLIP_E)
-        start = at.limit + at.pad
-        for x in range(np.uint64(start + edge(tx, n_x, width)), start + edge(tx + 1, n_x, width)):
-            lines[np.uint64(x)] = bound
-
-
-@kernel
-def add_unclipped(light, lines, at):
-    """Add what lies below the limit to `sums`, and how many those are to `tall`."""
-    total, count = np.uint64(at.sums + at.pad), np.uint64(at.tall + at.pad)
-    limit = np.uint64(at.limit + at.pad)
-    zero, one = np.float32(0.0), np.float32(1.0)
-    for x in range(np.uint64(light.size)):
-        value = light[x]
-        keep = value < lines[limit + x]
-        lines[total + x] += value if keep else zero
-        lines[count + x] += one if keep else zero
-
-
-@kernel
-def tile_levels(adu, plan, at, work):
-    """Fill the background of each tile: the mean of what is not brighter than background can be.
-
-    Four rounds of clipping on some of the lines; the frame is turned into electrons on the way.
-    """
-    height, width = adu.shape
-    n_y, n_x = work.raw.shape
-    lines = work.lines
-    for ty in range(n_y):
-        y0, y1 = edge(ty, n_y, height), edge(ty + 1, n_y, height)
-        for y in range(y0, y1):
-            to_electrons(adu, plan, y, work.light[y])
-        levels = work.raw[ty]
-        for x in range(at.wide):
-            lines[at.limit + x] = np.float32(3e38)
-        for stride in STRIDES:
-            line_kernels.clear(lines, at.sums, at.wide)
-            line_kernels.clear(lines, at.tall, at.wide)
-            for y in range(y0, y1, stride):
-                add_unclipped(work.light[y], lines, at)
-            for tx in range(n_x):
-                total, n = 0.0, 0.0
-                for x in range(at.pad + edge(tx, n_x, width), at.pad + edge(tx + 1, n_x, width)):
-                    total += lines[at.sums + x]
-                    n += lines[at.tall + x]
-                levels[tx] = total / max(n, 1.0)
-            limit_line(levels, plan.tile_var[ty], plan.excess, width, lines, at)
-            for tx in range(n_x):  # the limit above stands on the level
-                for x in range(at.pad + edge(tx, n_x, width), at.pad + edge(tx + 1, n_x, width)):
-                    lines[at.limit + x] += levels[tx]
-
-
-@kernel
-def smooth_levels(levels, out):
-    """Average each tile with its neighbours (weights 1, 2, 1): a level of thousands of pixels."""
-    n_y, n_x = levels.shape
-    for y in range(n_y):
-        for x in range(n_x):
-            total, weight = 0.0, 0.0
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    if 0 <= y + dy < n_y and 0 <= x + dx < n_x:
-                        w = (2.0 - abs(dy)) * (2.0 - abs(dx))
-                        total += w * levels[y + dy, x + dx]
-                        weight += w
-            out[y, x] = total / weight
-
-
-@kernel
-def level_at(levels, y, x, height, width):
-    """Interpolate the tiles' levels between their centres."""
-    n_y, n_x = levels.shape
-    v = min(max((y + 0.5) * n_y / height - 0.5, 0.0), n_y - 1.0)
-    u = min(max((x + 0.5) * n_x / width - 0.5, 0.0), n_x - 1.0)
-    j, i = min(int(v), max(n_y - 2, 0)), min(int(u), max(n_x - 2, 0))
-    jj, ii = min(j + 1, n_y - 1), min(i + 1, n_x - 1)
-    a, b = v - j, u - i
-    top = levels[j, i] * (1.0 - b) + levels[j, ii] * b
-    return top * (1.0 - a) + (levels[jj, i] * (1.0 - b) + levels[jj, ii] * b) * a
-
-
-@kernel
-def level_line(levels, width, start, out):
-    """Fill levels along a line of tiles from `out[start]` on: ramps between their centres."""
-    n_x = levels.size
-    step = width / n_x
-    first, left = 0, levels[0]
-    for i in range(n_x + 1):  # ramp i ends at the centre of tile i; the last runs to the edge
-        right = levels[min(i, n_x - 1)]
-        end = min(math.ceil((i + 0.5) * step - 0.5), width) if i < n_x else width
-        slope = (right - left) / step
-        base = np.float32(left + slope * (first - (i - 0.5) * step + 0.5))
-        gain = np.float32(slope)
-        at = np.uint64(start + first)
-        for x in range(np.uint64(max(end - first, 0))):
-            out[at + x] = base + gain * np.float32(x)
-        first, left = end, right
-
-
-@kernel
-def place_of(y, n_y, height):
-    """Return the line of tiles above pixel line `y`, and how far `y` is on the way to the next."""
-    v = min(max((y + 0.5) * n_y / height - 0.5, 0.0), n_y - 1.0)
-    j = min(int(v), max(n_y - 2, 0))
-    return j, np.float32(v - j)
-
-
-@kernel
-def limit_of(plan, level, var_f):
+@inlined
+def limit_of(limits, log_levels, log_vars, level, var_f):
     """Interpolate the threshold for a background level and a filtered read variance."""
     log_level = math.log(max(level, 1e-3))
-    at = (log_level - plan.log_levels[0]) / (plan.log_levels[1] - plan.log_levels[0])
-    at = min(max(at, 0.0), plan.log_levels.size - 1.001)
+    at = (log_level - log_levels[0]) / (log_levels[1] - log_levels[0])
+    at = min(max(at, 0.0), log_levels.size - 1.001)
     i = int(at)
     u = at - i
-    low = plan.limits[i, 0] * (1.0 - u) + plan.limits[i + 1, 0] * u
-    if plan.log_vars.size == 1:
+    low = limits[i, 0] * (1.0 - u) + limits[i + 1, 0] * u
+    if log_vars.size == 1:
         return low
     log_var = math.log(max(var_f, 1e-12))
-    at = (log_var - plan.log_vars[0]) / (plan.log_vars[1] - plan.log_vars[0])
-    at = min(max(at, 0.0), plan.log_vars.size - 1.001)
+    at = (log_var - log_vars[0]) / (log_vars[1] - log_vars[0])
+    at = min(max(at, 0.0), log_vars.size - 1.001)
     j = int(at)
     v = at - j
-    low = plan.limits[i, j] * (1.0 - u) + plan.limits[i + 1, j] * u
-    high = plan.limits[i, j + 1] * (1.0 - u) + plan.limits[i + 1, j + 1] * u
+    low = limits[i, j] * (1.0 - u) + limits[i + 1, j] * u
+    high = limits[i, j + 1] * (1.0 - u) + limits[i + 1, j + 1] * u
     return low * (1.0 - v) + high * v
 
 
-@kernel
-def is_peak(lines, above, here, below):
-    """Say whether an element tops its eight neighbours (ties go to the first in reading order)."""
-    value = lines[here]
-    for d in range(-1, 2):
-        if lines[above + d] >= value or lines[below + d] > value:
-            return False
-    return lines[here - 1] < value and lines[here + 1] <= value
+@inlined
+def limits_of_tiles(plan, lines):
+    """Fill `bright` and `crude`.
+
+    A level between the middles of tiles is not below the least of those around; at the border it
+    is drawn on by up to half a tile along either axis, which takes 1.5 times their range away.
+    """
+    at, tile_var, tile_var_f = plan.at, plan.tile_var, plan.tile_var_f
+    limits, log_levels, log_vars = plan.limits, plan.log_levels, plan.log_vars
+    for y in range(at.n_y):
+        for x in range(at.n_x):
+            tile = y * at.n_x + x
+            level = lines[at.levels + tile]
+            lines[at.bright + tile] = levels.bright(level, tile_var[y, x], plan.excess)
+            most, inner = level, 0 < y < at.n_y - 1 and 0 < x < at.n_x - 1
+            for j in range(max(y - 1, 0), min(y + 2, at.n_y)):
+                for i in range(max(x - 1, 0), min(x + 2, at.n_x)):
+                    level = min(level, lines[at.levels + j * at.n_x + i])
+                    most = max(most, lines[at.levels + j * at.n_x + i])
+            level = level if inner else level - np.float32(1.5) * (most - level)
+            least = limit_of(limits, log_levels, log_vars, level, tile_var_f[y, x])
+            lines[at.crude + tile] = 0.999 * least
 
 
-@kernel
-def vertex(before, at, after):
-    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
-    curve = 2.0 * at - before - after
-    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
+@inlined
+def tile_line(g, at):
+    """Return the line of tiles that holds the first line of a group."""
+    return min(max(GROUP * g, 0), at.height - 1) * at.n_y // at.height
 
 
-@kernel
-def crude_limit(plan, levels):
-    """Return a threshold below that of any pixel of the frame."""
-    least = 1e30
-    for y in range(levels.shape[0]):
-        for x in range(levels.shape[1]):
-            least = min(least, levels[y, x])
-    least = max(0.9 * least, 0.0)
-    return np.float32(0.99 * limit_of(plan, least, math.exp(plan.log_vars[0])))
+@inlined
+def fill_limit(lines, at, ty, x0, x1):
+    """Fill where light is clipped along a strip, for a line of tiles."""
+    first = max(x0 - MARGIN, 0) * at.n_x // at.width
+    last = (min(x1 + MARGIN, at.width) - 1) * at.n_x // at.width
+    start = 0
+    for tx in range(first, last + 1):
+        end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - x0 if tx < last else STRIDE
+        strips.fill(lines, at.limit + start, end - start, lines[at.bright + ty * at.n_x + tx])
+        start = end
 
 
-@kernel
-def count_above(lines, start, n, bound):
-    """Return how many of a stretch of the buffer exceed `bound`."""
-    count = np.uint32(0)
-    start = np.uint64(start)
+@inlined
+def copy_edge(lines, at, which, x0, first, to):
+    """Fill lines of a group from `first` (0 to 3) on, and its sum, with the background outside."""
+    source = np.uint64(at.edges + which * at.edge_stride + x0)
+    for j in range(first, GROUP + 1):
+        line = to + np.uint64(j * STRIDE)
+        times = np.float32(GROUP) if j == GROUP else np.float32(1.0)
+        for x in range(np.uint64(STRIDE)):
+            lines[line + x] = times * lines[source + x]
+
+
+@inlined
+def pad_sides(lines, at, y, x, to, start, n):
+    """Set columns beside the frame to the background at its edge."""
+    level = np.float32(levels.level_at(lines, at, y + 1.5, x))
+    for j in range(GROUP):
+        strips.fill(lines, to + np.uint64(j * STRIDE + start), n, level)
+    strips.fill(lines, to + np.uint64(GROUP * STRIDE + start), n, np.float32(GROUP) * level)
+
+
+@inlined
+def load_last(counts, maps, y, left, n, lines, at, to, limit):
+    """Load the fewer than four lines at the bottom of a frame whose height is no multiple."""
+    for j in range(at.height - y):
+        for x in range(n):
+            p = (y + j) * at.width + left + x
+            scale, offset = maps[0], maps[1]
+            if maps.size > 2:
+                scale, offset = maps[p], maps[p + counts.size]
+            line = to + np.uint64(j * STRIDE)
+            lines[line + np.uint64(x)] = np.float32(counts[p]) * scale - offset
+    strips.sum_clipped(n, lines, to, limit)
+
+
+@inlined
+def push_group(counts, maps, g, x0, x1, lines, at):
+    """Load four lines of a strip; what lies outside the frame is background without noise."""
+    y, to = GROUP * g, strips.light_at(g, at)
+    if y < 0 or y >= at.height:
+        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0, to)
+        return
+    reach = max(at.box, at.n_taps) + 2
+    left, right = max(x0 - reach, 0), min(x1 + reach, at.width)
+    n = min((right - left + LANES - 1) // LANES * LANES, at.width)
+    left = min(left, at.width - n)
+    column = np.uint64(left - x0 + MARGIN)
+    limit = np.uint64(at.limit) + column
+    if y + GROUP <= at.height:
+        levels.load_lines(counts, maps, y, 1, left, n, lines, at, to + column, limit)
+    else:
+        copy_edge(lines, at, 1, x0, at.height - y, to)
+        load_last(counts, maps, y, left, n, lines, at, to + column, limit)
+    if x0 == 0:
+        pad_sides(lines, at, y, 0, to, MARGIN - reach, reach)
+    if x1 == at.width:
+        pad_sides(lines, at, y, at.width - 1, to, MARGIN + x1 - x0, reach)
+
+
+@inlined
+def filter_group(g, x0, x1, lines, at):
+    """Fill the output of four lines of a strip; outside the frame it is 0, below any threshold."""
+    n = (LEAD + x1 - x0 + LEAD // 2 + LANES - 1) // LANES * LANES
+    start = MARGIN - LEAD
+    if 0 <= GROUP * g < at.height:
+        strips.average_down(lines, at, g, start, n)
+        strips.average_along(lines, at, g, start + LEAD // 2, n - LEAD // 2)
+    out = strips.out_at(g, at)
+    for j in range(GROUP):
+        line = out + np.uint64(j * STRIDE)
+        if not 0 <= GROUP * g + j < at.height:
+            strips.fill(lines, line, STRIDE, np.float32(0.0))
+        if x0 == 0:
+            lines[line + np.uint64(MARGIN - 1)] = np.float32(0.0)
+        if x1 == at.width:
+            lines[line + np.uint64(MARGIN + x1 - x0)] = np.float32(0.0)
+
+
+@inlined
+def any_above(lines, start, n, bound):
+    """Say whether any element of a stretch exceeds `bound`.
+
+    With a fixed length the compiler unrolls the loop before it could run in lanes.
+    """
+    found = False
     for x in range(np.uint64(n)):
-        count += np.uint32(lines[start + x] > bound)
-    return count
+        found |= lines[start + x] > bound
+    return found
 
 
-@kernel
-def peaks_of_line(plan, work, at, y, crude, n):
-    """Append the peaks of line `y` above threshold to `work.found`; return how many there are."""
-    lines = work.lines
-    height, width = work.light.shape
-    above = at.out + (y + 3) % 4 * at.wide + at.pad
-    here = at.out + y % 4 * at.wide + at.pad
-    below = at.out + (y + 1) % 4 * at.wide + at.pad
-    for start in range(0, width, BLOCK):
-        size = min(BLOCK, width - start)
-        if count_above(lines, here + start, size, crude) == 0:
+@inlined
+def is_peak(lines, above, here, below, bound):
+    """Say whether an element tops a bound and its neighbours (of equals, the first as one reads).
+
+    Without branches, so that a line of these runs in lanes.
+    """
+    value, one = lines[here], np.uint64(1)
+    beside = (value > bound) & (value > lines[here - one]) & (value >= lines[here + one])
+    up = (value > lines[above - one]) & (value > lines[above]) & (value > lines[above + one])
+    down = (value >= lines[below - one]) & (value >= lines[below]) & (value >= lines[below + one])
+    return beside & up & down
+
+
+@inlined
+def any_peak(lines, above, here, below, n, bound):
+    """Say whether there is a peak in a stretch of a line."""
+    found = False
+    for x in range(np.uint64(n)):
+        found |= is_peak(lines, above + x, here + x, below + x, bound)
+    return found
+
+
+@inlined
+def fill_floors(lines, at, ty, x0, x1):
+    """Fill `floors` for groups of lines that begin in a line of tiles: a group may end in the next.
+
+    A stretch of `LANES` pixels is no longer than a tile, and so lies in one or in two.
+    """
+    upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
+    for x in range(x0, x1, LANES):
+        left, right = x * at.n_x // at.width, (min(x + LANES, x1) - 1) * at.n_x // at.width
+        above = min(lines[upper + left], lines[upper + right])
+        lines[at.floors + (x - x0) // LANES] = min(
+            above, min(lines[lower + left], lines[lower + right])
+        )
+
+
+@inlined
+def pick(lines, above, here, below, size, bound, x0, y, picked, n):
+    """Append the peaks of a stretch of a line to `picked`; return how many there are."""
+    one = np.uint64(1)
+    for x in range(np.uint64(size)):
+        if lines[here + x] <= bound or not is_peak(lines, above + x, here + x, below + x, bound):
             continue
-        for x in range(start, start + size):
-            value = lines[here + x]
-            if value <= crude or not is_peak(lines, above + x, here + x, below + x):
-                continue
-            level = level_at(work.levels, y, x, height, width)
-            var_f = plan.var_f[y, x] if plan.var_f.size > 1 else np.float32(0.0)
-            limit = limit_of(plan, level, var_f)
-            if value > limit and n < work.found.shape[0]:
-                spot = work.found[n]
-                spot[0] = x + vertex(lines[here + x - 1], value, lines[here + x + 1])
-                spot[1] = y + vertex(lines[above + x], value, lines[below + x])
-                spot[2] = value / plan.response
-                spot[3] = max(level, 0.02)
-                spot[4] = value / limit
-                n += 1
+        if n < picked.shape[0]:
+            picked[n, 0], picked[n, 1] = x0 + int(x), y
+            picked[n, 2] = lines[here + x]
+            picked[n, 3], picked[n, 4] = lines[here + x - one], lines[here + x + one]
+            picked[n, 5], picked[n, 6] = lines[above + x], lines[below + x]
+            n += 1
     return n
 
 
-@kernel
-def push_next(y, plan, work, at, tiles):
-    """Put line `y` of the frame into the rings; return the lines of tiles prepared by now.
+@inlined
+def peaks_of_group(g, x0, x1, lines, picked, at, n):
+    """Append the peaks of four lines above the crude threshold to `picked`; return how many."""
+    y = GROUP * g
+    here = strips.out_at(g, at) + np.uint64(MARGIN)
+    before = strips.out_at(g - 1, at) + np.uint64(MARGIN + 3 * STRIDE)
+    after = strips.out_at(g + 1, at) + np.uint64(MARGIN)
+    greatest = here + np.uint64(GROUP * STRIDE)
+    n_lines = min(GROUP, at.height - y)
+    for start in range(0, x1 - x0, LANES):
+        size = min(LANES, x1 - x0 - start)
+        crude = lines[at.floors + start // LANES]
+        if not any_above(lines, greatest + np.uint64(start), size, crude):
+            continue
+        for j in range(n_lines):
+            this = here + np.uint64(j * STRIDE + start)
+            above = this - np.uint64(STRIDE) if j > 0 else before + np.uint64(start)
+            below = this + np.uint64(STRIDE) if j < GROUP - 1 else after + np.uint64(start)
+            if any_peak(lines, above, this, below, size, crude):
+                n = pick(lines, above, this, below, size, crude, x0 + start, y + j, picked, n)
+    return n
 
-    `tiles` are those of the call before: levels and limits along a line of tiles serve many lines.
+
+@inlined
+def peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n):
+    """Run down a strip and append its peaks to `picked`; return how many there are."""
+    half, n_groups = at.groups // 2, (at.height + GROUP - 1) // GROUP
+    n_box = (2 * LEAD + x1 - x0 + LANES - 1) // LANES * LANES
+    tile, floor = -1, -1
+    for g in range(-1 - half, n_groups + half + 2):
+        ty = tile_line(g, at)
+        if ty != tile:
+            fill_limit(lines, at, ty, x0, x1)
+            tile = ty
+        push_group(counts, maps, g, x0, x1, lines, at)
+        if g - half >= -1:
+            strips.box_line(lines, at, g - half, MARGIN - LEAD, n_box)
+        done = g - half - 1
+        if done >= -1:
+            filter_group(done, x0, x1, lines, at)
+        if done >= 1:
+            ty = tile_line(done - 1, at)
+            if ty != floor:
+                fill_floors(lines, at, ty, x0, x1)
+                floor = ty
+            n = peaks_of_group(done - 1, x0, x1, lines, picked, at, n)
+    return n
+
+
+@inlined
+def vertex(before, top, after):
+    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
+    curve = 2.0 * top - before - after
+    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
+
+
+@inlined
+def write_spot(picked, k, per_photon, found, to):
+    """Turn a peak's samples into a row of `found`."""
+    value, left, right = picked[k, 2], picked[k, 3], picked[k, 4]
+    above, below = picked[k, 5], picked[k, 6]
+    dx, dy = vertex(left, value, right), vertex(above, value, below)
+    top = value + 0.25 * ((right - left) * dx + (below - above) * dy)
+    found[to, 0], found[to, 1] = picked[k, 0] + dx, picked[k, 1] + dy
+    found[to, 2] = top * per_photon
+    found[to, 3] = max(picked[k, 7], 0.02)
+    found[to, 4] = picked[k, 8]
+
+
+@inlined
+def keep_spots(plan, work, n):
+    """Copy peaks above threshold to `found` in reading order; return how many there are.
+
+    Within a line of one strip after another `picked` is in order already: a counting sort by line.
     """
-    height, width = work.light.shape
-    lines, n_y = work.lines, work.levels.shape[0]
-    last_level, last_limit = tiles
-    j, share = place_of(y, n_y, height)
-    if j != last_level:
-        level_line(work.levels[j], width, at.upper + at.pad, lines)
-        level_line(work.levels[min(j + 1, n_y - 1)], width, at.lower + at.pad, lines)
-    ty = min(y * n_y // height, n_y - 1)
-    if ty != last_limit:
-        limit_line(work.levels[ty], plan.tile_var[ty], plan.excess, width, lines, at)
-    line_kernels.push_line(lines, at, y, work.light[y], share)
-    return j, ty
+    at, lines, picked, rows, found = plan.at, work.lines, work.picked, work.rows, work.found
+    limits, log_levels, log_vars, var_f = plan.limits, plan.log_levels, plan.log_vars, plan.var_f
+    for y in range(rows.size):
+        rows[y] = 0
+    for k in range(n):
+        x, y = int(picked[k, 0]), int(picked[k, 1])
+        level = levels.level_at(lines, at, y, x)
+        var = var_f[y, x] if var_f.size > 1 else var_f[0, 0]
+        strength = picked[k, 2] / limit_of(limits, log_levels, log_vars, level, var)
+        picked[k, 7], picked[k, 8] = level, strength
+        if strength > 1.0:
+            rows[y + 1] += 1
+    for y in range(1, rows.size):
+        rows[y] += rows[y - 1]
+    kept = rows[at.height]
+    for k in range(n):
+        y = int(picked[k, 1])
+        if picked[k, 8] > 1.0:
+            write_spot(picked, k, plan.per_photon, found, rows[y])
+            rows[y] += 1
+    return kept
 
 
 @kernel
 def detect_frame(adu, plan, work):
     """Find the spots of one frame; return how many rows of `work.found` hold one."""
-    height, width = adu.shape
-    lines, box = work.lines, plan.box
-    at = line_kernels.layout_of(width, box, plan.pad)
-    tile_levels(adu, plan, at, work)
-    smooth_levels(work.raw, work.levels)
-    crude = crude_limit(plan, work.levels)
-    line_kernels.clear(lines, 0, lines.size)
-    n, tiles = 0, (-1, -1)
-    for y in range(height + box + 1):
-        if y < height:
-            tiles = push_next(y, plan, work, at, tiles)
-        else:
-            line_kernels.push_nothing(lines, at, y)
-        done = y - box  # the rings now hold all that this line needs
-        if 0 <= done < height:
-            line_kernels.filter_line(lines, at, done, width, box, plan.taps)
-        elif done == height:
-            line_kernels.clear(lines, at.out + done % 4 * at.wide, at.wide)
-        if done >= 1:
-            n = peaks_of_line(plan, work, at, done - 1, crude, n)
-    return n
+    at, lines, maps, picked = plan.at, work.lines, plan.maps, work.picked
+    counts = adu.reshape(-1)
+    for k in range(plan.taps.size):
+        lines[at.taps + k] = plan.taps[k]
+    levels.tile_levels(counts, maps, plan.tile_var, plan.excess, lines, at)
+    levels.smooth_levels(lines, at)
+    levels.edge_line(lines, at, 0, at.edges)
+    levels.edge_line(lines, at, at.height - 1, at.edges + at.edge_stride)
+    limits_of_tiles(plan, lines)
+    n_strips = (at.width + INNER - 1) // INNER
+    n = 0
+    for strip in range(n_strips):
+        x0, x1 = strip * at.width // n_strips, (strip + 1) * at.width // n_strips
+        n = peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n)
+    return keep_spots(plan, work, n)

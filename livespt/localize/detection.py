@@ -1,26 +1,31 @@
 """Finding spots: a matched filter whose threshold is a false-alarm rate.
 
-The frame in electrons, less a smooth background level, is filtered with k = (unit Gaussian of the
-spot's width) - (box mean). The box makes the filter blind to gradients; pixels that stand out as
-spots are clipped in the box, so that a bright neighbour does not dig a hole. Local maxima of the
+The frame in electrons is filtered with k = G - B, G a Gaussian of the spot's width (2.2 widths
+either side, peak 1) and B a box of equal sum: at least 3.5 widths + 1 px either side along the
+line, and an odd number of groups of four lines down it, interpolated linearly between the middles
+of groups. Each of the four lines of a group so has a filter of its own; all four sum to zero and
+are blind to gradients. Pixels that stand out as spots are clipped in the box, so that a bright
+neighbour does not dig a hole. Outside the frame lies background without noise. Local maxima of the
 output f are spots where
 
     f > T(b, V)
 
-with b the local background level (tiles of 32 px: mean of what is not a spot, smoothed), V the
-camera's read variance behind the filter at that pixel, and T from the number of false spots per
-frame that the user allows (`livespt.localize.threshold`). A constant added to a frame and to the
-camera's offset changes nothing.
+with b the local background (tiles of 32 px: mean of what is not a spot, smoothed, interpolated),
+V the camera's read variance behind the filter at that pixel, and T from the number of false spots
+per frame that the user allows (`livespt.localize.threshold`). A constant added to a frame and to
+the camera's offset changes nothing. SCIENCE section 8 shows what such a pass can reach.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import convolve
+from scipy.ndimage import correlate1d
 
 from livespt import psf
 from livespt.camera import Camera, CameraError, Emccd
@@ -28,13 +33,14 @@ from livespt.localize import detect_kernels as kernels
 from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit import check_sigma, electron_maps
-from livespt.localize.line_kernels import N_NAMED, SPARE, layout_of
-from livespt.localize.threshold import level_sds, limits
+from livespt.localize.line_kernels import GROUP, SPARE, TILE, Layout, layout_of
+from livespt.localize.threshold import draw_peaks, level_sds, limits
 
 #: Result of `detect`; `strength` is the filter's output over its threshold.
 DETECTION_DTYPE = np.dtype(
     [("x_px", "f8"), ("y_px", "f8"), ("photons", "f8"), ("bg_photons", "f8"), ("strength", "f8")]
 )
+SAMPLED_PX = 4000  # of a map, to find the level of a threshold
 
 
 def detect(
@@ -76,18 +82,41 @@ def detect(
     return np.ascontiguousarray(work.found[:n]).view(DETECTION_DTYPE)[:, 0]
 
 
-def filter_weights(sigma_px: float) -> tuple[NDArray[np.float64], int]:
-    """Return the Gaussian's weights along one axis (unit sum) and the radius of the box."""
-    radius = math.ceil(2.5 * sigma_px)
+def filter_weights(sigma_px: float) -> tuple[NDArray[np.float64], int, int]:
+    """Return the taps (middle 1), the columns of the box either side, its groups of lines."""
+    radius = math.ceil(2.2 * sigma_px)
     weights = psf.profile(radius, sigma_px, 2 * radius + 1).value
-    return weights / weights.sum(), math.ceil(3.5 * sigma_px) + 1
+    box = math.ceil(3.5 * sigma_px) + 1
+    return weights / weights.max(), box, 2 * math.ceil(box / GROUP - 0.5) + 1
+
+
+def filter_phases(sigma_px: float) -> tuple[NDArray[np.float64], ...]:
+    """Return what the filter is made of: outer(taps, taps) - outer(down[j], along).
+
+    `down` (4, n) holds the lines of the box for the four lines of a group, j = 0 to 3.
+    """
+    taps, box, groups = filter_weights(sigma_px)
+    half = (GROUP * (groups + 2)) // 2 + 1
+    down = np.zeros((GROUP, 2 * half + 1))
+    for j in range(GROUP):
+        middles = (-1, 0) if j < GROUP // 2 else (0, 1)
+        far = abs(j - 0.5 * (GROUP - 1)) / GROUP
+        for middle, share in zip((0, middles[0] + middles[1]), (1.0 - far, far), strict=True):
+            first = half - j + GROUP * (middle - groups // 2)
+            down[j, first : first + GROUP * groups] += share
+    along = np.full(2 * box + 1, float(taps.sum() ** 2 / (GROUP * groups * (2 * box + 1))))
+    # a border of zeros leaves room for a neighbour's filter
+    return _widen(taps, half), _widen(taps, box + 1), down, np.pad(along, 1)
+
+
+def _widen(taps: NDArray[np.float64], half: int) -> NDArray[np.float64]:
+    return np.pad(taps, half - taps.size // 2)
 
 
 def full_kernel(sigma_px: float) -> NDArray[np.float64]:
-    """Return the 2-D filter: Gaussian less box."""
-    weights, box = filter_weights(sigma_px)
-    line = np.pad(weights, box - weights.size // 2)
-    return np.outer(line, line) - 1.0 / line.size**2
+    """Return the 2-D filter, Gaussian less box, for each line of a group of four."""
+    g_down, g_along, down, along = filter_phases(sigma_px)
+    return np.outer(g_down, g_along) - down[:, :, None] * along
 
 
 def make_plan(
@@ -96,7 +125,7 @@ def make_plan(
     """Work out all that does not change from frame to frame."""
     check_sigma(sigma_px)
     camera.check(shape)
-    weights, box = filter_weights(sigma_px)
+    taps, box, _ = filter_weights(sigma_px)
     if min(shape) < 2 * box + 1:
         raise LocalizeError(
             f"frame: found shape {shape}; expected at least {2 * box + 1} px a side"
@@ -106,76 +135,113 @@ def make_plan(
             f"false_per_frame: {false_per_frame:g}; expected more than 0 and less than one in a "
             "hundred pixels"
         )
-    kernel = full_kernel(sigma_px)
-    sds = level_sds(kernel, false_per_frame / (shape[0] * shape[1]))
-    gain, offset, var = electron_maps(camera)
-    var_f, log_vars = _filtered_variance(np.asarray(var, np.float64), kernel)
+    kernels_4 = full_kernel(sigma_px)
+    gain, offset, var = (np.asarray(m, np.float64) for m in electron_maps(camera))
+    var_f, log_vars = _filtered_variance(var, sigma_px)
     excess = camera.excess if isinstance(camera, Emccd) else 1.0
-    levels = np.geomspace(1e-3, 1e5, 65)
-    spot = psf.spot_image(box, box, 1.0, sigma_px, (2 * box + 1, 2 * box + 1))
+    levels = np.geomspace(1e-2, 1e5, 65)
+    sds = _level_sds(kernels_4, false_per_frame / (shape[0] * shape[1]), var, excess * levels)
+    maps = gain.ndim > 0 or offset.ndim > 0
+    full = shape if maps else (1, 1)
     return Plan(
-        per_gain=_map(1.0 / np.asarray(gain, np.float64)),
-        offset=_map(np.asarray(offset, np.float64)),
-        tile_var=_tile_means(np.asarray(var, np.float64), shape),
+        at=_layout(shape, sigma_px),
+        maps=np.concatenate([_flat(1.0 / gain, full), _flat(offset / gain, full)]),
+        taps=np.pad(taps[taps.size // 2 :], (0, SPARE)).astype(np.float32),
+        tile_var=_tiles(var, shape, np.mean),
+        tile_var_f=_tiles(var_f if var_f.size > 1 else var_f[0, 0], shape, np.min),
         var_f=var_f,
-        taps=np.pad(weights[weights.size // 2 :], (0, SPARE)).astype(np.float32),
         log_levels=np.log(levels),
         log_vars=log_vars,
-        limits=limits(kernel, sds, levels, np.exp(log_vars), excess),
-        excess=float(excess),
-        box=box,
-        pad=_pad(sigma_px),
-        response=float(np.sum(spot * kernel)),
+        limits=limits(kernels_4, sds, levels, np.exp(log_vars), excess),
+        excess=np.float32(excess),
+        per_photon=1.0 / _response(sigma_px),
     )
 
 
 def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
-    """Return the images of one thread."""
-    box = filter_weights(sigma_px)[1]
-    tiles = _n_tiles(shape)
-    at = layout_of(shape[1], box, _pad(sigma_px))
+    """Return the work space of one thread."""
     capacity = max(64, shape[0] * shape[1] // 12)
     return Work(
-        np.zeros(shape, np.float32),
-        np.zeros(tiles, np.float32),
-        np.zeros(tiles, np.float32),
-        np.zeros((2 * at.ring + N_NAMED) * at.wide, np.float32),
+        np.zeros(_layout(shape, sigma_px).size, np.float32),
+        np.zeros((capacity, 9)),
+        np.zeros(shape[0] + 1, np.int64),
         np.zeros((capacity, 5)),
     )
 
 
-def _pad(sigma_px: float) -> int:
-    """Return a border that neither the box nor the taps, taken in threes, reach beyond."""
-    weights, box = filter_weights(sigma_px)
-    return max(box, weights.size // 2 + 2) + 1
+def _level_sds(
+    kernels_4: NDArray[np.float64],
+    false_per_pixel: float,
+    var: NDArray[np.float64],
+    shot_vars: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the threshold in standard deviations for each variance that light adds."""
+    size = kernels_4.shape[1:]
+    if var.ndim == 0:
+        peaks = draw_peaks(kernels_4, np.ones((4, *size)), 20_000)
+        return np.full(shot_vars.size, level_sds(peaks, false_per_pixel))
+    rng = np.random.default_rng(0)
+    border = [(n // 2, n // 2) for n in size]
+    around = sliding_window_view(np.pad(var, border), size)
+    rows, columns = (rng.integers(0, n, SAMPLED_PX) for n in var.shape)
+    around = around[rows, columns]
+    some = np.geomspace(0.01, 1000.0, 6) * np.median(var).clip(1e-3)
+    sds = [level_sds(draw_peaks(kernels_4, around + v, 32), false_per_pixel) for v in some]
+    return np.interp(np.log(shot_vars), np.log(some), sds)
 
 
-def _map(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(np.atleast_2d(values), dtype=np.float32)
+def _response(sigma_px: float) -> float:
+    """Return the filter's output at a spot of one photon, about half of its box part clipped."""
+    g_down, g_along, _, _ = filter_phases(sigma_px)
+    gaussian = np.outer(g_down, g_along)
+    n_y, n_x = gaussian.shape
+    spot = psf.spot_image(n_x // 2, n_y // 2, 1.0, sigma_px, (n_y, n_x))
+    both = 0.5 * (gaussian + full_kernel(sigma_px).mean(axis=0))
+    return float(np.sum(spot * both))
+
+
+def _layout(shape: tuple[int, int], sigma_px: float) -> Layout:
+    taps, box, groups = filter_weights(sigma_px)
+    scale = taps.sum() ** 2 / (GROUP * groups * (2 * box + 1))
+    return layout_of(shape, box, groups, taps.size // 2, scale)
+
+
+def _flat(values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.broadcast_to(values, shape).astype(np.float32).reshape(-1)
 
 
 def _n_tiles(shape: tuple[int, int]) -> tuple[int, int]:
-    return max(1, shape[0] // kernels.TILE), max(1, shape[1] // kernels.TILE)
+    return max(1, shape[0] // TILE), max(1, shape[1] // TILE)
 
 
-def _tile_means(var: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
+def _tiles(var: NDArray, shape: tuple[int, int], pick: Callable) -> NDArray[np.float32]:
     n_y, n_x = _n_tiles(shape)
-    if var.ndim == 0:
+    if np.ndim(var) == 0:
         return np.full((n_y, n_x), float(var), np.float32)
     rows = [var[i * shape[0] // n_y : (i + 1) * shape[0] // n_y] for i in range(n_y)]
     cut = [i * shape[1] // n_x for i in range(n_x + 1)]
-    means = [[row[:, a:b].mean() for a, b in pairwise(cut)] for row in rows]
-    return np.array(means, np.float32)
+    return np.array([[pick(row[:, a:b]) for a, b in pairwise(cut)] for row in rows], np.float32)
 
 
 def _filtered_variance(
-    var: NDArray[np.float64], kernel: NDArray[np.float64]
+    var: NDArray[np.float64], sigma_px: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the read variance behind the filter, and the levels to tabulate thresholds at."""
     if var.ndim == 0:
-        one = max(float(var) * float(np.sum(kernel**2)), 1e-12)
+        power = np.mean(np.sum(full_kernel(sigma_px) ** 2, axis=(1, 2)))
+        one = max(float(var * power), 1e-12)
         return np.full((1, 1), one, np.float32), np.array([math.log(one)])
-    behind = np.maximum(convolve(var, kernel**2, mode="constant"), 1e-12)
+    g_down, g_along, down, along = filter_phases(sigma_px)
+    behind = np.zeros(var.shape)
+    terms = (
+        (g_down**2, g_along**2),
+        (-2.0 * g_down * down.mean(axis=0), g_along * along),
+        ((down**2).mean(axis=0), along**2),
+    )
+    for of_column, of_line in terms:
+        part = correlate1d(var, of_column, axis=0, mode="constant")
+        behind += correlate1d(part, of_line, axis=1, mode="constant")
+    behind = np.maximum(behind, 1e-12)
     low, high = math.log(behind.min()) - 1e-3, math.log(behind.max()) + 1e-3
     return behind.astype(np.float32), np.linspace(low, high, 12)
 

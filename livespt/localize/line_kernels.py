@@ -1,11 +1,19 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""The detector's matched filter, one line of the frame at a time.
+"""The detector's matched filter, four lines of a strip of the frame at a time.
 
-A few lines of the frame stay in one flat float32 buffer that the first cache holds: a ring of the
-last `ring` lines of light, the same of clipped light, and named lines after them (`Layout`). Each
-is `wide` long, the frame's width and a border of zeros. Loops run over offsets into that one
-buffer with unsigned indices: the compiler then proves that they do not wrap, and runs them in
-lanes; slices would cost a reference count each.
+A strip is up to `INNER` columns of the frame; its lines of work stay in the first cache. They lie
+in one flat float32 buffer, every line `STRIDE` long, with column 0 of the strip at `MARGIN`. Lines
+come in groups of four: what four lines share is loaded once, and the background, which is smooth,
+is needed at every fourth line only. Loops run over offsets into that one buffer with unsigned
+indices and a fixed stride: the compiler then sees that loads and stores do not overlap and runs
+them in lanes.
+
+    light  ring of blocks of 5 lines: four of electrons, then their clipped sum down the columns
+    box    ring of 4 lines: clipped light summed over `box_groups` groups and 2 box + 1 columns
+    out    ring of blocks of 5 lines: four of the filter's output, then the greatest of them
+
+The output is G * light - B: G the taps down and along, B the box sums of the groups, interpolated
+linearly between the middles of groups, so that no gradient is left.
 """
 
 from __future__ import annotations
@@ -14,179 +22,272 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import kernel
+from livespt.jit import lanes
 
-N_NAMED = 10  # lines after the two rings
-SPARE = 2  # zeros after the last tap: the first three pairs are taken at once
+GROUP = 4  # lines
+TILE = 32  # pixels, of the background (`level_kernels`)
+INNER = 512  # columns of a strip
+MARGIN = 64  # columns on either side of it
+STRIDE = INNER + 2 * MARGIN + 16  # odd in cache lines, for lines to spread over the cache
+BLOCK = 5 * STRIDE
+LANES = 32  # loops are as long as a multiple of this, so that nothing is left over
+SPARE = 3  # zeros after the last tap: the first three pairs are taken at once
+BOXES, OUTS = 4, 3  # lines and blocks in their rings
+
+_S1, _S2, _S3, _S4 = (np.uint64(k * STRIDE) for k in range(1, 5))
+_FAR, _NEAR = np.float32(0.375), np.float32(0.125)
 
 
 class Layout(NamedTuple):
-    """Where things lie in the buffer, in elements."""
+    """What is fixed for a frame shape and a width: numbers, and where things lie in the buffer.
 
-    ring: int  # lines in a ring, 2 box + 2
-    wide: int  # a line, border included
-    pad: int  # border
-    sums: int  # clipped light summed over 2 box + 1 lines
-    tall: int  # light averaged down the column
-    fours: int  # sums of four neighbours of `sums`
-    upper: int  # background level along the line of tiles above
-    lower: int  # the same for the tiles below
-    limit: int  # where light is clipped
-    out: int  # four lines of the filter's output, line y at y mod 4
+    No arrays: numba counts references to each array of an argument at each call.
+    """
+
+    height: int
+    width: int
+    n_y: int  # lines of tiles
+    n_x: int  # tiles in a line
+    box: int  # columns of the background box on either side
+    groups: int  # groups of lines in the box, odd
+    box_scale: np.float32  # the filter's background is this times the box sum
+    ring: int  # blocks of light
+    n_taps: int
+    boxes: int  # ring of `BOXES` lines
+    out: int  # ring of `OUTS` blocks
+    tall: int  # four lines averaged down the column
+    limit: int  # line: where light is clipped
+    sums: int  # two lines of scratch for box sums
+    taps: int  # half of a Gaussian of peak 1, then `SPARE` zeros
+    edges: int  # two lines: background above and below the frame
+    edge_stride: int
+    raw: int  # (n_y, n_x) background, tile by tile
+    levels: int  # the same, smoothed
+    bright: int  # the same: where light is clipped
+    crude: int  # the same: less than the threshold of any pixel
+    floors: int  # least of `crude` for each `LANES` columns of a strip
+    size: int
 
 
-@kernel
-def layout_of(width, box, pad):
-    """Lay out the buffer for frames `width` wide."""
-    wide = width + 2 * pad
-    ring = 2 * box + 2
-    first = 2 * ring * wide
+def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale: float) -> Layout:
+    """Lay out the buffer for a frame shape and a filter."""
+    n_y, n_x = max(1, shape[0] // TILE), max(1, shape[1] // TILE)
+    half, ahead = groups // 2, -(-n_taps // GROUP)
+    ring = max(half + 1 + ahead, groups - 1) + 1
+    edge_stride = shape[1] + 2 * MARGIN + STRIDE
+    lengths = {
+        "boxes": ring * BLOCK,  # after the light
+        "out": BOXES * STRIDE,
+        "tall": OUTS * BLOCK,
+        "limit": GROUP * STRIDE,
+        "sums": STRIDE,
+        "taps": 2 * STRIDE,
+        "edges": n_taps + 1 + SPARE,
+        "raw": 2 * edge_stride,
+        "levels": n_y * n_x,
+        "bright": n_y * n_x,
+        "crude": n_y * n_x,
+        "floors": n_y * n_x,
+        "size": INNER // LANES,
+    }
+    starts = dict(zip(lengths, (int(n) for n in np.cumsum(list(lengths.values()))), strict=True))
     return Layout(
-        ring,
-        wide,
-        pad,
-        first,
-        first + wide,
-        first + 2 * wide,
-        first + 3 * wide,
-        first + 4 * wide,
-        first + 5 * wide,
-        first + 6 * wide,
+        height=shape[0],
+        width=shape[1],
+        n_y=n_y,
+        n_x=n_x,
+        box=box,
+        groups=groups,
+        box_scale=np.float32(scale),
+        ring=ring,
+        n_taps=n_taps,
+        edge_stride=edge_stride,
+        **starts,
     )
 
 
-@kernel
-def clear(lines, start, n):
-    """Set a stretch of the buffer to zero."""
+@lanes
+def light_at(g, at):
+    """Return where the light of group `g` lies."""
+    return np.uint64((g + 4 * at.ring) % at.ring * BLOCK)
+
+
+@lanes
+def out_at(g, at):
+    """Return where the output of group `g` lies."""
+    return np.uint64(at.out + (g + OUTS) % OUTS * BLOCK)
+
+
+@lanes
+def box_at(g, at):
+    """Return where the box sums about the middle of group `g` lie."""
+    return np.uint64(at.boxes + (g + BOXES) % BOXES * STRIDE)
+
+
+@lanes
+def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
+    """Load four lines, `step` apart, of a camera without maps, and their clipped sum."""
+    a, b = np.uint64(start), np.uint64(start + step)
+    c, d = np.uint64(start + 2 * step), np.uint64(start + 3 * step)
+    for x in range(np.uint64(n)):
+        bound = lines[limit + x]
+        one = np.float32(counts[a + x]) * scale - offset
+        two = np.float32(counts[b + x]) * scale - offset
+        three = np.float32(counts[c + x]) * scale - offset
+        four = np.float32(counts[d + x]) * scale - offset
+        lines[to + x] = one
+        lines[to + _S1 + x] = two
+        lines[to + _S2 + x] = three
+        lines[to + _S3 + x] = four
+        upper = (one if one < bound else bound) + (two if two < bound else bound)
+        lower = (three if three < bound else bound) + (four if four < bound else bound)
+        lines[to + _S4 + x] = upper + lower
+
+
+@lanes
+def load_line(counts, maps, start, n, lines, to):
+    """Load one line of a camera with maps: all scales, then all offsets."""
+    first, other = np.uint64(start), np.uint64(start + counts.size)
+    for x in range(np.uint64(n)):
+        lines[to + x] = np.float32(counts[first + x]) * maps[first + x] - maps[other + x]
+
+
+@lanes
+def sum_clipped(n, lines, to, limit):
+    """Sum four loaded lines, each clipped."""
+    for x in range(np.uint64(n)):
+        bound = lines[limit + x]
+        one, two = lines[to + x], lines[to + _S1 + x]
+        three, four = lines[to + _S2 + x], lines[to + _S3 + x]
+        upper = (one if one < bound else bound) + (two if two < bound else bound)
+        lower = (three if three < bound else bound) + (four if four < bound else bound)
+        lines[to + _S4 + x] = upper + lower
+
+
+@lanes
+def fill(lines, start, n, value):
+    """Set a stretch of the buffer."""
     start = np.uint64(start)
     for x in range(np.uint64(n)):
-        lines[start + x] = np.float32(0.0)
+        lines[start + x] = value
 
 
-@kernel
-def push_line(lines, at, y, light, share):
-    """Put line `y` in the rings, less the level and clipped, and bring `sums` up to date.
-
-    The level is `share` of the way from `upper` to `lower`. Two short loops: with more arrays in
-    one, the compiler gives up on telling them apart.
-    """
-    pad = at.pad
-    new = np.uint64((y % at.ring) * at.wide + pad)
-    low = np.uint64((at.ring + y % at.ring) * at.wide + pad)
-    old = np.uint64((at.ring + (y + 1) % at.ring) * at.wide + pad)  # leaves the box
-    sums, limit = np.uint64(at.sums + pad), np.uint64(at.limit + pad)
-    upper, lower = np.uint64(at.upper + pad), np.uint64(at.lower + pad)
-    for x in range(np.uint64(light.size)):
-        level = lines[upper + x]
-        lines[new + x] = light[x] - (level + share * (lines[lower + x] - level))
-    for x in range(np.uint64(light.size)):
-        value, bound = lines[new + x], lines[limit + x]
-        clipped = value if value < bound else bound
-        lines[sums + x] += clipped - lines[old + x]
-        lines[low + x] = clipped
-
-
-@kernel
-def push_nothing(lines, at, y):
-    """Put a line of zeros below the frame in the rings."""
-    clear(lines, (y % at.ring) * at.wide, at.wide)
-    clear(lines, (at.ring + y % at.ring) * at.wide, at.wide)
-    old = np.uint64((at.ring + (y + 1) % at.ring) * at.wide)
-    sums = np.uint64(at.sums)
-    for x in range(np.uint64(at.wide)):
-        lines[sums + x] -= lines[old + x]
+@lanes
+def average_down(lines, at, g, start, n):
+    """Fill `tall`: the taps down the columns of the four lines of group `g`."""
+    tall = np.uint64(at.tall + start)
+    first = np.uint64(start)
+    a, b, c = light_at(g - 1, at) + first, light_at(g, at) + first, light_at(g + 1, at) + first
+    w1, w2, w3 = lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3]
+    for x in range(np.uint64(n)):
+        a1, a2, a3 = lines[a + _S1 + x], lines[a + _S2 + x], lines[a + _S3 + x]
+        b0, b1 = lines[b + x], lines[b + _S1 + x]
+        b2, b3 = lines[b + _S2 + x], lines[b + _S3 + x]
+        c0, c1, c2 = lines[c + x], lines[c + _S1 + x], lines[c + _S2 + x]
+        lines[tall + x] = b0 + w1 * (a3 + b1) + w2 * (a2 + b2) + w3 * (a1 + b3)
+        lines[tall + _S1 + x] = b1 + w1 * (b0 + b2) + w2 * (a3 + b3) + w3 * (a2 + c0)
+        lines[tall + _S2 + x] = b2 + w1 * (b1 + b3) + w2 * (b0 + c0) + w3 * (a3 + c1)
+        lines[tall + _S3 + x] = b3 + w1 * (b2 + c0) + w2 * (b1 + c1) + w3 * (b0 + c2)
+    for k in range(4, at.n_taps + 1):
+        w = lines[at.taps + k]
+        for j in range(GROUP):
+            up, low = GROUP * g + j - k, GROUP * g + j + k
+            above = light_at(up // GROUP, at) + np.uint64(up % GROUP * STRIDE + start)
+            below = light_at(low // GROUP, at) + np.uint64(low % GROUP * STRIDE + start)
+            to = tall + np.uint64(j * STRIDE)
+            for x in range(np.uint64(n)):
+                lines[to + x] += w * (lines[above + x] + lines[below + x])
 
 
-@kernel
-def ring_line(y, at):
-    """Return where line `y` of light lies."""
-    return np.uint64(((y + at.ring) % at.ring) * at.wide)
-
-
-@kernel
-def average_down(lines, at, y, taps):
-    """Fill `tall`: the Gaussian down the column about line `y`, three pairs of lines at a time."""
-    tall, middle = np.uint64(at.tall), ring_line(y, at)
-    a1, b1 = ring_line(y - 1, at), ring_line(y + 1, at)
-    a2, b2 = ring_line(y - 2, at), ring_line(y + 2, at)
-    a3, b3 = ring_line(y - 3, at), ring_line(y + 3, at)
-    w0, w1, w2, w3 = taps[0], taps[1], taps[2], taps[3]
-    for x in range(np.uint64(at.wide)):
-        lines[tall + x] = (
-            w0 * lines[middle + x]
-            + w1 * (lines[a1 + x] + lines[b1 + x])
-            + w2 * (lines[a2 + x] + lines[b2 + x])
-            + w3 * (lines[a3 + x] + lines[b3 + x])
-        )
-    for k in range(4, taps.size - SPARE):
-        above, below, w = ring_line(y - k, at), ring_line(y + k, at), taps[k]
-        for x in range(np.uint64(at.wide)):
-            lines[tall + x] += w * (lines[above + x] + lines[below + x])
-
-
-@kernel
-def average_along(lines, at, out, width, taps):
-    """Add the Gaussian along the line to `out`, first the middle and three pairs of neighbours.
-
-    The first group stands outside the loop over pairs: inside, the compiler's test for overlap
-    covers all pairs at once and fails.
-    """
-    start = at.tall + at.pad
-    middle = np.uint64(start)
-    a1, b1 = np.uint64(start - 1), np.uint64(start + 1)
-    a2, b2 = np.uint64(start - 2), np.uint64(start + 2)
-    a3, b3 = np.uint64(start - 3), np.uint64(start + 3)
-    w0, w1, w2, w3 = taps[0], taps[1], taps[2], taps[3]
-    for x in range(np.uint64(width)):
-        lines[out + x] += (
-            w0 * lines[middle + x]
-            + w1 * (lines[a1 + x] + lines[b1 + x])
-            + w2 * (lines[a2 + x] + lines[b2 + x])
-            + w3 * (lines[a3 + x] + lines[b3 + x])
-        )
-    for k in range(4, taps.size - SPARE):
-        before, after, w = np.uint64(start - k), np.uint64(start + k), taps[k]
-        for x in range(np.uint64(width)):
-            lines[out + x] += w * (lines[before + x] + lines[after + x])
-
-
-@kernel
-def box_along(lines, at, out, width, box):
-    """Set `out` to minus the box mean: sums of four, put side by side, and one element set right.
+@lanes
+def box_line(lines, at, g, start, n):
+    """Fill the box line of group `g`: sums of four, put side by side, and one element set right.
 
     Of 2 box + 1 elements, either one is left over or the last window covers one twice.
     """
+    box, scale, half = at.box, at.box_scale, at.groups // 2
+    sums, fours, first = np.uint64(at.sums), np.uint64(at.sums + STRIDE), np.uint64(4 * STRIDE)
+    a, b, c = (
+        light_at(g - 1, at) + first,
+        light_at(g, at) + first,
+        light_at(g + 1, at) + first,
+    )
+    begin = np.uint64(start - box)
+    wide = np.uint64((n + 2 * box + LANES - 1) // LANES * LANES)
+    for x in range(begin, begin + wide):
+        lines[sums + x] = lines[a + x] + lines[b + x] + lines[c + x]
+    for k in range(2, half + 1):
+        a, b = light_at(g - k, at) + first, light_at(g + k, at) + first
+        for x in range(begin, begin + wide):
+            lines[sums + x] += lines[a + x] + lines[b + x]
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    sums, fours = np.uint64(at.sums), np.uint64(at.fours)
-    for x in range(np.uint64(at.wide - 3)):
+    for x in range(begin, begin + wide):
         lines[fours + x] = (lines[sums + x] + lines[sums + x + one]) + (
             lines[sums + x + two] + lines[sums + x + three]
         )
     length = 2 * box + 1
     twice = length % 4 == 3
     end = length - (4 if twice else 5)  # where the last window starts
-    scale = np.float32(-1.0 / length**2)
     odd = np.float32(-scale if twice else scale)
     between = scale if end > 4 else np.float32(0.0)
-    single = np.uint64(at.sums + at.pad - box + length - (4 if twice else 1))
-    start = at.fours + at.pad - box
-    first, second, last = np.uint64(start), np.uint64(start + 4), np.uint64(start + end)
-    for x in range(np.uint64(width)):
-        lines[out + x] = (
-            scale * (lines[first + x] + lines[last + x])
-            + between * lines[second + x]
+    single = np.uint64(at.sums + start - box + length - (4 if twice else 1))
+    base = at.sums + STRIDE + start - box
+    left, middle, last = np.uint64(base), np.uint64(base + 4), np.uint64(base + end)
+    to = box_at(g, at) + np.uint64(start)
+    for x in range(np.uint64(n)):
+        lines[to + x] = (
+            scale * (lines[left + x] + lines[last + x])
+            + between * lines[middle + x]
             + odd * lines[single + x]
         )
     for k in range(8, end, 4):
-        window = np.uint64(start + k)
-        for x in range(np.uint64(width)):
-            lines[out + x] += scale * lines[window + x]
+        window = np.uint64(base + k)
+        for x in range(np.uint64(n)):
+            lines[to + x] += scale * lines[window + x]
 
 
-@kernel
-def filter_line(lines, at, y, width, box, taps):
-    """Fill the output line of `y`; the rings hold the lines from y - box to y + box."""
-    out = np.uint64(at.out + (y % 4) * at.wide + at.pad)
-    average_down(lines, at, y, taps)
-    box_along(lines, at, out, width, box)
-    average_along(lines, at, out, width, taps)
+@lanes
+def average_pair(lines, tall, out, here, side, n, shares, taps):
+    """Fill two lines of output: the taps along `tall`, less the interpolated box sums."""
+    (w1, w2, w3), (first, second) = taps, shares
+    b1, b2, b3 = tall - np.uint64(1), tall - np.uint64(2), tall - np.uint64(3)
+    a1, a2, a3 = tall + np.uint64(1), tall + np.uint64(2), tall + np.uint64(3)
+    for x in range(np.uint64(n)):
+        box = lines[here + x]
+        slope = lines[side + x] - box
+        lines[out + x] = (
+            lines[tall + x]
+            + w1 * (lines[b1 + x] + lines[a1 + x])
+            + w2 * (lines[b2 + x] + lines[a2 + x])
+            + w3 * (lines[b3 + x] + lines[a3 + x])
+        ) - (box + first * slope)
+        lines[out + _S1 + x] = (
+            lines[tall + _S1 + x]
+            + w1 * (lines[b1 + _S1 + x] + lines[a1 + _S1 + x])
+            + w2 * (lines[b2 + _S1 + x] + lines[a2 + _S1 + x])
+            + w3 * (lines[b3 + _S1 + x] + lines[a3 + _S1 + x])
+        ) - (box + second * slope)
+
+
+@lanes
+def average_along(lines, at, g, start, n):
+    """Fill the output of group `g`: the taps along `tall`, less the box, and the greatest line."""
+    first = np.uint64(start)
+    tall, out = np.uint64(at.tall) + first, out_at(g, at) + first
+    above, here, below = box_at(g - 1, at), box_at(g, at), box_at(g + 1, at)
+    above, here, below = above + first, here + first, below + first
+    taps = (lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3])
+    average_pair(lines, tall, out, here, above, n, (_FAR, _NEAR), taps)
+    average_pair(lines, tall + _S2, out + _S2, here, below, n, (_NEAR, _FAR), taps)
+    for k in range(4, at.n_taps + 1):
+        w, step = lines[at.taps + k], np.uint64(k)
+        for j in range(GROUP):
+            before, to = tall + np.uint64(j * STRIDE) - step, out + np.uint64(j * STRIDE)
+            after = before + step + step
+            for x in range(np.uint64(n)):
+                lines[to + x] += w * (lines[before + x] + lines[after + x])
+    for x in range(np.uint64(n)):
+        one, two = lines[out + x], lines[out + _S1 + x]
+        three, four = lines[out + _S2 + x], lines[out + _S3 + x]
+        upper, lower = (one if one > two else two), (three if three > four else four)
+        lines[out + _S4 + x] = upper if upper > lower else lower

@@ -1,14 +1,15 @@
 """From "false spots per frame" to a threshold on the matched filter.
 
 1. Under background alone the output f = sum_i k_i n_i is close to a Gaussian field. A false spot is
-   a pixel above its neighbours and above the threshold. Given the value z of the centre, the two
-   neighbours along an axis are jointly normal with correlations rho1 (to the centre) and rho2 (to
-   each other), and the axes are independent given the centre (separable kernel), so that
+   a pixel above its eight neighbours and above the threshold. Given the centre, f_0 = z s_0, each
+   neighbour is c_i0/c_00 f_0 + r_i with residuals r that do not depend on z, so that the centre is
+   a peak where z > m = max_i r_i / (s_0 (1 - c_i0/c_00)), and with Q the normal tail
 
-       false per pixel = int_u^inf phi(z) q(z)^2 dz,   q(z) = P(both neighbours < z | centre = z).
+       false per pixel = P(z > u, z > m) = E Q(max(u, m)).
 
-   Solving for u gives the level in standard deviations (the discrete-local-maxima argument known
-   from brain imaging, Worsley 2005).
+   m is drawn (fixed seed), for each line of a group of four, whose filters differ, and with a map
+   of read variance for pixels all over it: a hot pixel is one lasting peak where there were many
+   passing ones. Solving for u gives the level in standard deviations.
 2. Counts are not Gaussian. The threshold T at a background b is where the true tail of f equals the
    Gaussian tail beyond u, by the Lugannani-Rice saddle point of its cumulant function
 
@@ -16,59 +17,89 @@
 
    M(a) = e^a for Poisson electrons, (1 - (F-1) a)^(-1/(F-1)) after multiplication with excess noise
    F, and V = sum k_i^2 var_i the read noise behind the filter.
+3. b itself is measured, from some `LEVEL_PX` pixels: its variance times (dT/db)^2 is added to V.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import norm
 
 Array = NDArray[np.float64]
 
+LEVEL_PX = 1000  # a tile's sample of 128 px, after the tiles around it have joined in
 
-def level_sds(weights: Array, false_per_pixel: float) -> float:
-    """Return the threshold in standard deviations of a Gaussian field filtered with `weights`.
+
+def draw_peaks(weights: Array, variances: Array, n_draws: int) -> Array:
+    """Return draws of m: how far above its mean a pixel must be to top its neighbours.
 
     Parameters
     ----------
-    weights : (n, n) float64
-        The filter.
+    weights : (4, n, k) float64
+        The filter for the four lines of a group, with a border of zeros.
+    variances : (p, n, k) float64
+        Variances of the pixels about p pixels; those take the lines of a group in turn.
+    n_draws : int
+        Draws for each of them.
+
+    Returns
+    -------
+    (p * n_draws,) float64
+        In standard deviations of the filter's output at the pixel.
+    """
+    rng = np.random.default_rng(0)
+    out = []
+    for line in range(weights.shape[0]):
+        fields = _neighbours(weights, line)
+        v = variances[line % len(variances) :: weights.shape[0]].reshape(-1, fields.shape[1])
+        cov = np.einsum("in,pn,jn->pij", fields, v, fields, optimize=True)
+        own, shared = cov[:, 4, 4], cov[:, 4, :] / cov[:, 4:5, 4]
+        others = np.arange(9) != 4
+        rest = cov - cov[:, :, 4:5] * shared[:, None, :]
+        rest = rest[:, others][:, :, others]
+        value, vector = np.linalg.eigh(rest)
+        root = vector * np.sqrt(np.maximum(value, 0.0))[:, None, :]
+        residuals = rng.normal(size=(len(v), n_draws, 8)) @ root.transpose(0, 2, 1)
+        scale = np.sqrt(own)[:, None, None] * np.maximum(1.0 - shared[:, None, others], 1e-9)
+        out.append((residuals / scale).max(axis=2).ravel())
+    return np.concatenate(out)
+
+
+def _neighbours(weights: Array, line: int) -> Array:
+    """Return the filter at a pixel of a line and at its eight neighbours, (9, n * k)."""
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    n = weights.shape[0]
+    moved = [np.roll(weights[(line + dy) % n], (dy, dx), (0, 1)) for dy, dx in steps]
+    return np.array(moved).reshape(9, -1)
+
+
+def level_sds(peaks: Array, false_per_pixel: float) -> float:
+    """Return the threshold in standard deviations of the filter's output.
+
+    Parameters
+    ----------
+    peaks : (n,) float64
+        From `draw_peaks`.
     false_per_pixel : float
         Expected local maxima above the threshold per pixel of pure noise.
     """
-    power = float(np.sum(weights**2))
-    rho1 = float(np.sum(weights[:, 1:] * weights[:, :-1])) / power
-    rho2 = float(np.sum(weights[:, 2:] * weights[:, :-2])) / power
-    z = np.linspace(-1.0, 9.0, 401)
-    below = _both_below(z, rho1, rho2)
-    density = norm.pdf(z) * below**2
-    tail = np.cumsum(density[::-1])[::-1] * (z[1] - z[0])
-    log_tail = np.log(np.maximum(tail, 1e-300))
-    target = np.clip(np.log(false_per_pixel), log_tail[-1], log_tail[0])
-    return float(np.interp(-target, -log_tail, z))
+    m, u = np.sort(peaks), np.linspace(1.0, 9.0, 801)
+    above = np.append(np.cumsum(norm.sf(m)[::-1])[::-1], 0.0)
+    first = np.searchsorted(m, u)
+    tail = (first * norm.sf(u) + above[first]) / m.size
+    return float(np.interp(-np.log(false_per_pixel), -np.log(tail), u))
 
 
-def _both_below(z: Array, rho1: float, rho2: float) -> Array:
-    spread = np.sqrt(1.0 - rho1**2)
-    partial = np.clip((rho2 - rho1**2) / spread**2, -0.999, 0.999)
-    scaled = z * (1.0 - rho1) / spread
-    shape: Any = np.array([[1.0, partial], [partial, 1.0]])
-    law = multivariate_normal(np.zeros(2), shape)
-    return np.atleast_1d(law.cdf(np.column_stack([scaled, scaled])))
-
-
-def limits(weights: Array, sds: float, levels: Array, read_vars: Array, excess: float) -> Array:
+def limits(weights: Array, sds: Array, levels: Array, read_vars: Array, excess: float) -> Array:
     """Return the threshold on the filter's output, (len(levels), len(read_vars)).
 
     Parameters
     ----------
-    weights : (n, n) float64
-        The filter.
-    sds : float
-        From `level_sds`.
+    weights : (4, n, k) float64
+        The filter for the four lines of a group.
+    sds : (nb,) float64
+        From `level_sds`, for each level.
     levels : (nb,) float64
         Background, electrons per pixel.
     read_vars : (nv,) float64
@@ -78,11 +109,21 @@ def limits(weights: Array, sds: float, levels: Array, read_vars: Array, excess: 
     """
     # pixels of equal weight count once: the kernel is symmetric
     values, repeats = np.unique(np.round(weights, 9), return_counts=True)
-    counts = repeats.astype(np.float64)
-    out = np.empty((levels.size, read_vars.size))
+    counts = repeats / weights.shape[0]
+    power = float(np.sum(counts * values**2))
+    known = _limits(values, counts, sds, levels, np.tile(read_vars, (levels.size, 1)), excess)
+    slope = np.gradient(known, levels, axis=0)
+    of_level = (excess * levels[:, None] + read_vars / power) / LEVEL_PX
+    return _limits(values, counts, sds, levels, read_vars + slope**2 * of_level, excess)
+
+
+def _limits(
+    k: Array, counts: Array, sds: Array, levels: Array, read_vars: Array, excess: float
+) -> Array:
+    out = np.empty(read_vars.shape)
     for i, level in enumerate(levels):
-        for j, read_var in enumerate(read_vars):
-            out[i, j] = _limit(values, counts, sds, float(level), float(read_var), excess)
+        for j, read_var in enumerate(read_vars[i]):
+            out[i, j] = _limit(k, counts, float(sds[i]), float(level), float(read_var), excess)
     return out
 
 

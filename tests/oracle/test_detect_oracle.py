@@ -4,63 +4,127 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import correlate, uniform_filter
+from scipy.ndimage import correlate, maximum_filter
 
 from livespt.camera import Scmos
-from livespt.localize import detect_kernels, detection, line_kernels
+from livespt.localize import detect_kernels, detection, level_kernels
 from livespt.localize.threshold import limits
 
-
-@pytest.mark.parametrize("sigma_px", [0.5, 0.8, 1.0, 1.3, 2.0])
-def test_the_filter_is_gaussian_less_box(sigma_px, rng):
-    """Every remainder of the box's side by four, and more taps than are taken at once."""
-    light = rng.normal(size=(33, 41)).astype(np.float32)
-    (height, width) = light.shape
-    plan = detection.make_plan(Scmos(2.0, 100.0, 1.0), sigma_px, light.shape, 0.1)
-    lines = detection.make_work(light.shape, sigma_px).lines
-    at = line_kernels.layout_of(width, plan.box, plan.pad)
-    inner = slice(at.limit + at.pad, at.limit + at.pad + width)
-    lines[inner] = np.float32(0.5)
-    lines[at.upper : at.upper + at.wide], lines[at.lower : at.lower + at.wide] = 1.0, 3.0
-    found = np.zeros(light.shape)
-    for y in range(height + plan.box):
-        if y < height:  # the level below is 1 + 0.25 (3 - 1)
-            line_kernels.push_line(lines, at, y, light[y] + np.float32(1.5), np.float32(0.25))
-        else:
-            line_kernels.push_nothing(lines, at, y)
-        if y >= plan.box:
-            done = y - plan.box
-            line_kernels.filter_line(lines, at, done, width, plan.box, plan.taps)
-            start = at.out + done % 4 * at.wide + at.pad
-            found[done] = lines[start : start + width]
-    half = plan.taps[: plan.taps.size - line_kernels.SPARE].astype(float)
-    taps = np.concatenate([half[:0:-1], half])
-    expected = correlate(light.astype(float), np.outer(taps, taps), mode="constant")
-    low = np.minimum(light, 0.5).astype(float)
-    expected -= uniform_filter(low, 2 * plan.box + 1, mode="constant")
-    np.testing.assert_allclose(found, expected, atol=3e-6)
+AROUND = 48  # px of background laid about the frame, more than any filter reaches
 
 
-def test_levels_are_interpolated_alike_by_line_and_by_point(rng):
-    levels = rng.uniform(1, 5, (3, 4)).astype(np.float32)
-    upper, lower = np.zeros(130, np.float32), np.zeros(130, np.float32)
-    for y in (0, 20, 50, 95):
-        j, share = detect_kernels.place_of(y, 3, 96)
-        detect_kernels.level_line(levels[j], 120, 5, upper)
-        detect_kernels.level_line(levels[min(j + 1, 2)], 120, 5, lower)
-        out = upper + share * (lower - upper)
-        points = [detect_kernels.level_at(levels, y, x, 96, 120) for x in range(120)]
-        np.testing.assert_allclose(out[5:125], points, rtol=1e-5)
+def tiles_of(length, n):
+    """Return the tile of each pixel along one axis."""
+    return np.concatenate([np.full((i + 1) * length // n - i * length // n, i) for i in range(n)])
+
+
+def naive_levels(light, tile_var, excess, shape):
+    """Mean of what is not too bright in four lines of each tile, then smoothed."""
+    n_y, n_x = tile_var.shape
+    raw = np.zeros((n_y, n_x))
+    rows, columns = tiles_of(shape[0], n_y), tiles_of(shape[1], n_x)
+    for ty in range(n_y):
+        lines = np.flatnonzero(rows == ty)
+        step = lines.size // 4
+        lines = lines[step // 2 :: step][:4]
+        for tx in range(n_x):
+            values = light[np.ix_(lines, columns == tx)]
+            level, limit = values.mean(), np.inf
+            for _ in range(level_kernels.ROUNDS):
+                limit = level + 4 * np.sqrt(excess * max(level, 0) + tile_var[ty, tx]) + 4
+                level = values[values < limit].mean()
+            raw[ty, tx] = level
+    for axis in (0, 1):
+        inner = np.moveaxis(raw.copy(), axis, 0)
+        inner[1:-1] = 0.25 * (inner[:-2] + 2 * inner[1:-1] + inner[2:])
+        raw = np.moveaxis(inner, 0, axis)
+    return raw
+
+
+def drawn(levels, pixels, length):
+    """Interpolate along the first axis, and draw on beyond the first and last middle."""
+    n = len(levels)
+    if n == 1:
+        return np.repeat(levels, len(pixels), axis=0)
+    at = (np.asarray(pixels) + 0.5) * n / length - 0.5
+    tile = np.clip(np.floor(at), 0, n - 2).astype(int)
+    share = (at - tile)[:, None]
+    return levels[tile] * (1 - share) + levels[tile + 1] * share
+
+
+def naive_output(light, levels, tile_var, sigma_px):
+    """Filter the frame with each line's own filter, and return the levels at every pixel too."""
+    height, width = light.shape
+    n_y, n_x = levels.shape
+    along = drawn(levels.T, np.arange(width), width).T
+    at = drawn(along, np.arange(height), height)
+    wide = np.pad(at, AROUND, mode="edge")
+    beside = drawn(along[:, [0, -1]], np.arange(height) // 4 * 4 + 1.5, height)
+    wide[AROUND:-AROUND, :AROUND] = beside[:, :1]
+    wide[AROUND:-AROUND, -AROUND:] = beside[:, 1:]
+    missing = slice(AROUND + height, AROUND + height + -height % 4)  # lines of the last group
+    wide[missing, :AROUND], wide[missing, -AROUND:] = beside[-1, 0], beside[-1, 1]
+    inner = (slice(AROUND, -AROUND),) * 2
+    bright = levels + 4 * np.sqrt(np.maximum(levels, 0) + tile_var) + 4
+    rows = tiles_of(height, n_y)[np.arange(height) // 4 * 4]
+    clipped = wide.copy()
+    clipped[inner] = np.minimum(light, bright[np.ix_(rows, tiles_of(width, n_x))])
+    wide[inner] = light
+    g_down, g_along, down, box = detection.filter_phases(sigma_px)
+    out = correlate(wide, np.outer(g_down, g_along), mode="nearest")[inner]
+    for line in range(4):
+        level = correlate(clipped, np.outer(down[line], box), mode="nearest")
+        out[line::4] -= level[inner][line::4]
+    return out, at
+
+
+def naive_peaks(out):
+    around = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    return out > maximum_filter(out, footprint=around, mode="constant")
+
+
+@pytest.mark.parametrize(
+    "shape, sigma_px",
+    [((64, 80), 1.3), ((67, 301), 1.0), ((150, 530), 2.0), ((96, 100), 0.5), ((130, 128), 5.0)],
+)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_detections_are_those_of_plain_convolutions(shape, sigma_px, mapped, rng):
+    """One strip and two, heights that groups of four do not divide, more taps than seven."""
+    ramp = np.add.outer(0.05 * np.arange(shape[0]), 0.02 * np.arange(shape[1]))
+    camera = Scmos(2.2, 100.0, 1.6)
+    if mapped:
+        camera = Scmos(
+            rng.normal(2.2, 0.07, shape), rng.normal(100, 2, shape), rng.uniform(1, 3, shape)
+        )
+    adu = camera.sample(8.0 + ramp, rng)
+    plan = detection.make_plan(camera, sigma_px, shape, 0.0005 * adu.size)
+    plan = plan._replace(limits=0.5 * plan.limits)  # so that there is much to compare
+    work = detection.make_work(shape, sigma_px)
+    n = detect_kernels.detect_frame(adu, plan, work)
+    light = (adu - np.asarray(camera.offset_adu)) / np.asarray(camera.gain_adu_per_e)
+    levels = naive_levels(light, plan.tile_var, 1.0, shape)
+    out, at = naive_output(light, levels, plan.tile_var, sigma_px)
+    var_f = np.broadcast_to(plan.var_f, shape)
+    tables = (plan.limits, plan.log_levels, plan.log_vars)
+    limit = np.vectorize(lambda b, v: detect_kernels.limit_of(*tables, b, v))(at, var_f)
+    y, x = np.nonzero(naive_peaks(out) & (out > limit))
+    found = work.found[:n]
+    assert n == len(y) > 20
+    np.testing.assert_allclose(found[:, 4], (out / limit)[y, x], rtol=2e-4)
+    assert np.abs(found[:, 0] - x).max() <= 0.5
+    assert np.abs(found[:, 1] - y).max() <= 0.5
+    np.testing.assert_allclose(found[:, 3], at[y, x], rtol=1e-4)
 
 
 @pytest.mark.parametrize("excess", [1.0, 2.0])
 def test_the_threshold_cuts_the_tail_it_says(excess, rng):
     """Direct sampling: 1.4e6 draws hold ~60,000 independent ones, p to +-11 % (1 s.d.)."""
-    kernel = detection.full_kernel(1.3)
-    bound = limits(kernel, 3.0, np.array([0.5]), np.array([0.02]), excess)[0, 0]
+    weights = detection.full_kernel(1.3)
+    levels, sds = np.array([0.499, 0.5, 0.501]), np.full(3, 3.0)
+    bound = limits(weights, sds, levels, np.array([0.02]), excess)[1, 0]
     n = rng.poisson(0.5, (1200, 1200)).astype(float)
     if excess == 2.0:
         n = np.where(n > 0, rng.gamma(np.maximum(n, 1.0)), 0.0)
-    out = correlate(n - 0.5, kernel, mode="wrap")
+    out = correlate(n - 0.5, weights[1], mode="wrap")
     out += rng.normal(0, np.sqrt(0.02), out.shape)
     assert np.mean(out > bound) == pytest.approx(1.35e-3, rel=0.25)
