@@ -20,11 +20,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import multivariate_normal, norm
+from scipy.special import log_ndtr, ndtr, owens_t
 
 Array = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def level_sds(weights: Array, false_per_pixel: float) -> float:
     rho2 = float(np.sum(weights[:, 2:] * weights[:, :-2])) / power
     z = np.linspace(-1.0, 9.0, 401)
     below = _both_below(z, rho1, rho2)
-    density = norm.pdf(z) * below**2
+    density = _density(z) * below**2
     tail = np.cumsum(density[::-1])[::-1] * (z[1] - z[0])
     log_tail = np.log(np.maximum(tail, 1e-300))
     target = np.clip(np.log(false_per_pixel), log_tail[-1], log_tail[0])
@@ -55,9 +55,13 @@ def _both_below(z: Array, rho1: float, rho2: float) -> Array:
     spread = np.sqrt(1.0 - rho1**2)
     partial = np.clip((rho2 - rho1**2) / spread**2, -0.999, 0.999)
     scaled = z * (1.0 - rho1) / spread
-    shape: Any = np.array([[1.0, partial], [partial, 1.0]])
-    law = multivariate_normal(np.zeros(2), shape)
-    return np.atleast_1d(law.cdf(np.column_stack([scaled, scaled])))
+    # two standard normals of correlation `partial`, both below `scaled` (Owen 1956)
+    return ndtr(scaled) - 2.0 * owens_t(scaled, np.sqrt((1.0 - partial) / (1.0 + partial)))
+
+
+def _density(z: Array) -> Array:
+    """Return the standard normal density (scipy.stats would take longer to load than all else)."""
+    return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
 
 
 def limits(weights: Array, sds: float, levels: Array, read_vars: Array, excess: float) -> Array:
@@ -98,7 +102,7 @@ def _limit(k: Array, counts: Array, sds: float, b: float, read_var: float, exces
         t = np.geomspace(1e-4, 1.0, 400) * min(1.2 * sds / sd, 60.0 / k.max())
     log_p, value, w = _log_tail(t, k, counts, b, read_var, spread)
     far = w > 1.0  # nearer to the mean the formula's last term cancels badly, and is not needed
-    return float(np.interp(-norm.logsf(sds), -log_p[far], value[far]))
+    return float(np.interp(-log_ndtr(-sds), -log_p[far], value[far]))
 
 
 def _log_tail(
@@ -117,5 +121,5 @@ def _log_tail(
     slope = b * ((m1 - 1.0) @ (counts * k)) + t * read_var
     curve = b * (m2 @ (counts * k * k)) + read_var
     w = np.sqrt(np.maximum(2.0 * (t * slope - cumulant), 1e-12))
-    tail = norm.sf(w) + norm.pdf(w) * (1.0 / (t * np.sqrt(curve)) - 1.0 / w)
+    tail = ndtr(-w) + _density(w) * (1.0 / (t * np.sqrt(curve)) - 1.0 / w)
     return np.log(np.maximum(tail, 1e-300)), slope, w
