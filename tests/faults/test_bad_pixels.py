@@ -151,6 +151,18 @@ def test_checkered_noise_and_lone_pixels_come_back_finite(name):
 
 
 @pytest.mark.parametrize("name", CAMERAS)
+def test_pairs_too_take_whatever_comes(name):
+    """Overlapping spots at the edges, among lone pixels, and noise of all heights."""
+    edge = [(0.0, 0.0), (3.0, 0.5), (63.0, 20.0), (60.5, 20.5), (30.0, 47.0), (33.0, 46.0)]
+    adu = counts(CAMERAS[name], spots=edge)
+    assert len(localized(CAMERAS[name], adu, overlap="pair"))
+    rng = np.random.default_rng(10)
+    for high in (300, 65536):
+        noise = rng.integers(0, high, SHAPE).astype(np.uint16)
+        localized(CAMERAS[name], noise, overlap="pair")
+
+
+@pytest.mark.parametrize("name", CAMERAS)
 @pytest.mark.parametrize("roi_px", [5, 9, 15])
 def test_molecules_on_the_very_edge_stay_inside_their_arrays(name, roi_px):
     edge = [(0.0, 0.0), (63.0, 0.0), (0.0, 47.0), (63.0, 47.0), (30.0, -0.4), (63.4, 20.0)]
