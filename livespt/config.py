@@ -60,6 +60,7 @@ class CameraConfig(Section, frozen=True):
     model: Literal["source", "ideal", "scmos", "emccd"] = "source"
     gain_adu_per_e: Positive = 1.0
     offset_adu: float = 0.0
+    saturation_adu: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 65535
     var_e2: NonNegative = 0.0
     readout_adu: NonNegative = 0.0
     excess: Annotated[float, msgspec.Meta(gt=1, le=2)] = 2.0

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.camera import Camera
+from livespt.camera import MAX_ADU, Camera
 from livespt.localize import detect_kernels, detection, frame_kernels
 from livespt.localize import fit as fitting
 from livespt.localize.errors import LocalizeError
@@ -62,6 +62,8 @@ class Localizer:
         Side of the fitted region, odd, 5 to 15.
     overlap : {"single", "pair"}
         With "pair" a spot that two explain better is split in two (`livespt.localize.pair`).
+    saturation_adu : int
+        Counts from here on are saturated; fits that meet one say so.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class Localizer:
         false_per_frame: float = 0.1,
         roi_px: int = 9,
         overlap: str = "single",
+        saturation_adu: int = MAX_ADU,
     ) -> None:
         if overlap not in ("single", "pair"):
             raise LocalizeError(f"overlap: {overlap!r}; expected 'single' or 'pair'")
@@ -100,6 +103,7 @@ class Localizer:
         maps = fitting.electron_maps(camera)
         self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
+        self._saturation_adu = int(saturation_adu)
         self._pairs = PairFinder(self._sigma_px, self.roi_px) if overlap == "pair" else None
         self._local = threading.local()
 
@@ -123,7 +127,7 @@ class Localizer:
         """
         self._check(frame)
         space = self._space()
-        adu = _read_only(frame.adu)
+        adu = _read_only(self._marked(frame.adu))
         fits = self._split(adu, self._fit(adu, space))
         table = self._table(fits)
         return Spots(
@@ -201,6 +205,12 @@ class Localizer:
             fits,
         )
         return fits
+
+    def _marked(self, adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Raise saturated counts to the highest there is, which is what the kernels look for."""
+        if self._saturation_adu >= MAX_ADU or adu.max() < self._saturation_adu:
+            return adu
+        return np.where(adu >= self._saturation_adu, np.uint16(MAX_ADU), adu)
 
     def _split(self, adu: NDArray[np.uint16], fits: Fits) -> Fits:
         if self._pairs is None:

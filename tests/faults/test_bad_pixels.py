@@ -230,6 +230,21 @@ def test_a_saturated_pixel_anywhere_in_the_region_is_seen(rng):
     assert np.all(fitted(rois, Ideal())["status"] == FitStatus.SATURATED)
 
 
+def test_a_camera_of_few_bits_saturates_where_it_says(rng):
+    """12 bits clip a bright spot: told of it, the fit says so; the dim one is left alone."""
+    rate = np.full(SHAPE, 2.0) + psf.spot_image(20.0, 20.0, 50_000.0, 1.3, SHAPE)
+    rate += psf.spot_image(45.0, 30.0, 800.0, 1.3, SHAPE)
+    adu = np.minimum(Ideal().sample(rate, rng), 4095).astype(np.uint16)
+    told = localized(Ideal(), adu, saturation_adu=4095)
+    bright = np.hypot(told["x_um"] - 2.0, told["y_um"] - 2.0) < 0.6
+    assert np.all(told["status"][bright] == FitStatus.SATURATED)
+    dim = told[np.hypot(told["x_um"] - 4.5, told["y_um"] - 3.0) < 0.1]
+    assert dim["status"].tolist() == [FitStatus.OK]
+    untold = localized(Ideal(), adu)
+    bright = np.hypot(untold["x_um"] - 2.0, untold["y_um"] - 2.0) < 0.6
+    assert not np.any(untold["status"][bright] == FitStatus.SATURATED)
+
+
 @pytest.mark.parametrize("photons", [0.0, 1.0, 20.0])
 @pytest.mark.parametrize("camera", [Ideal(), Scmos(2.2, 100.0, 1.6), CAMERAS["emccd"]])
 def test_regions_of_hardly_any_light_come_back_with_a_status(camera, photons, rng):
