@@ -7,7 +7,7 @@ UV := $(BIN)/python -m uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 QT_PACKAGES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 
-.PHONY: help demo test test-long test-nojit check format bench dashboard pins clean
+.PHONY: help demo test test-long test-nojit test-bounds check format bench dashboard pins clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,10 @@ test-long: .venv/.dev qt-libraries  ## Minutes of statistics and soak
 test-nojit: .venv/.dev  ## The kernels' tests as plain Python
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/oracle
 
+test-bounds: .venv/.dev  ## The localizer's tests with every index checked (a cache of its own)
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest tests/oracle tests/unit/test_localize.py \
+	  tests/faults/test_bad_pixels.py tests/statistics/test_fit_precision.py
+
 check: .venv/.dev  ## Lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,8 +38,8 @@ format: .venv/.dev  ## Put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev  ## Speed of the live path and of its stages, on this machine
-	$(BIN)/python -m pytest -m bench -s
+bench: .venv/.bench  ## Speed and precision on this machine, Picasso beside us; table in bench/
+	.venv/bench/bin/python -m pytest tests/bench -m bench -s
 
 dashboard: .venv/.dev qt-libraries  ## The window, on a running stream
 	$(BIN)/livespt dashboard
@@ -59,6 +63,13 @@ pins: .venv/bin/python  ## Resolve constraints.txt anew, for all platforms
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/.demo
+
+# The peers bring some sixty packages (another Qt, pandas): they get an environment of their own.
+.venv/.bench: .venv/.dev pyproject.toml constraints.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/bench
+	$(UV) pip install --quiet --python .venv/bench/bin/python --constraint constraints.txt \
+	  --editable '.[dev,bench]'
+	@touch $@
 
 .PHONY: qt-libraries
 qt-libraries: .venv/.dev

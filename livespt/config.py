@@ -60,6 +60,7 @@ class CameraConfig(Section, frozen=True):
     model: Literal["source", "ideal", "scmos", "emccd"] = "source"
     gain_adu_per_e: Positive = 1.0
     offset_adu: float = 0.0
+    saturation_adu: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 65535
     var_e2: NonNegative = 0.0
     readout_adu: NonNegative = 0.0
     excess: Annotated[float, msgspec.Meta(gt=1, le=2)] = 2.0
@@ -87,10 +88,11 @@ class OpticsConfig(Section, frozen=True):
 
 
 class LocalizeConfig(Section, frozen=True):
-    """Detection by false-alarm rate; fit region; threads."""
+    """Detection by false-alarm rate; fit region; one or two spots to a region; threads."""
 
     false_per_frame: Positive = 0.1
     roi_px: Literal[5, 7, 9, 11, 13, 15] = 9
+    overlap: Literal["single", "pair"] = "single"
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
 

@@ -6,7 +6,9 @@ with `kernel`, which compiles them without the GIL and caches the machine code o
 
 numba keys a cached function by its own file alone, and so goes on serving a caller that was
 compiled against a callee since edited in another file. Here one hash over every kernel module
-of the package keys them all: an edit anywhere discards the lot.
+of the package, what those import, and numba's settings names the folder that holds them all: an
+edit anywhere starts an empty one, and two versions side by side never meet. Folders that nobody
+has used for a month go.
 
 Set ``NUMBA_DISABLE_JIT=1`` to run every kernel as plain Python, ``LIVESPT_CACHE_DIR`` to move
 the cache.
@@ -17,11 +19,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import config as settings
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 from platformdirs import user_cache_path
 
@@ -35,34 +41,102 @@ def cache_dir() -> Path:
     return Path(override) if override else user_cache_path("livespt", appauthor=False) / "kernels"
 
 
+#: Settings of numba that make other code of the same source.
+_SETTINGS = (
+    "BOUNDSCHECK",
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "ENABLE_AVX",
+    "DEBUGINFO_DEFAULT",
+)
+_IMPORT = re.compile(r"^from (\w[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_UNUSED_S = 30 * 86400.0
+
+
 @functools.lru_cache(maxsize=8)
 def source_hash(package_dir: Path) -> str:
-    """Hash every kernel module below `package_dir`, and this package's own."""
-    digest = hashlib.sha256()
-    for root in sorted({package_dir, Path(__file__).parent}):
-        for path in sorted(root.rglob("*kernels.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+    """Hash what compiled kernels of `package_dir` depend on.
+
+    That is: every kernel module below it and below this package, what they import from either,
+    this module, and numba's settings.
+    """
+    digest = hashlib.sha256(repr([getattr(settings, name, None) for name in _SETTINGS]).encode())
+    for path in kernel_sources(package_dir):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def kernel_sources(package_dir: Path) -> list[Path]:
+    """Return this file, all kernel modules, and the modules whose constants and tuples they use."""
+    roots = sorted({package_dir, Path(__file__).parent})
+    found = [
+        Path(__file__),
+        *(path for root in roots for path in sorted(root.rglob("*kernels.py"))),
+    ]
+    seen = set(found)
+    for path in found:  # grows on the way
+        more = sorted(_imported(path.read_text(encoding="utf-8"), roots) - seen)
+        found += more
+        seen.update(more)
+    return found
+
+
+def _imported(text: str, roots: list[Path]) -> set[Path]:
+    """Return the files of our own packages that a module's text takes names from."""
+    files: set[Path] = set()
+    for module, names in _IMPORT.findall(text):
+        package, *rest = module.split(".")
+        for root in roots:
+            if root.name != package:
+                continue
+            base = root.joinpath(*rest)
+            plain = re.sub(r" as \w+", "", names)
+            below = {base / f"{name}.py" for name in re.findall(r"\w+", plain)}
+            below = {path for path in below if path.is_file()}
+            own = (base.with_suffix(".py"), base / "__init__.py")
+            files |= below or {path for path in own if path.is_file()}
+    return files
+
+
+@functools.lru_cache(maxsize=8)
+def code_dir(package_dir: Path, above: Path) -> Path:
+    """Return the folder below `above` for what this version of the kernels has made; sweep it.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made.
+    """
+    folder = above / source_hash(package_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for other in above.iterdir():
+        old = re.fullmatch("[0-9a-f]{16}", other.name) and other.is_dir()
+        if old and time.time() - other.stat().st_mtime > _UNUSED_S:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
 class _Locator(UserProvidedCacheLocator):
-    """Put the cache in `cache_dir`, stamped with the hash of all kernel sources."""
+    """Put the cache below `code_dir`."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
         package, _, rest = py_func.__module__.partition(".")
+        package_dir = Path(py_file).parents[rest.count(".")]
         self._py_file = py_file
         self._lineno = py_func.__code__.co_firstlineno
-        self._stamp = source_hash(Path(py_file).parents[rest.count(".")])
-        self._cache_path = str(cache_dir() / package / (rest or package))
+        self._stamp = source_hash(package_dir)
+        self._cache_path = str(code_dir(package_dir, cache_dir()) / package / (rest or package))
 
     def get_source_stamp(self) -> Any:
         return self._stamp
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> _Locator | None:
-        locator = cls(py_func, py_file)
         try:
+            locator = cls(py_func, py_file)
             locator.ensure_cache_path()
         except OSError:
             return None

@@ -101,7 +101,7 @@ def fit_rois(
     n, side = regions.shape[0], regions.shape[1]
     check_sigma(sigma_px)
     maps = _region_maps(camera, n, side)
-    adu = np.ascontiguousarray(regions.reshape(n, -1))
+    adu = np.ascontiguousarray(regions.reshape(n, side * side))
     bounds = bounds_of(sigma_px, side, fix_sigma)
     result = np.zeros(n, FIT_DTYPE)
     code, bad = np.zeros(n, np.int64), np.zeros(n, np.bool_)

@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.camera import Camera
+from livespt.camera import MAX_ADU, Camera
 from livespt.localize import detect_kernels, detection, frame_kernels
 from livespt.localize import fit as fitting
 from livespt.localize.errors import LocalizeError
 from livespt.localize.frame_kernels import Fits
+from livespt.localize.pair import PairFinder
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
@@ -55,6 +56,10 @@ class Localizer:
         Spots to expect in a frame that holds none.
     roi_px : int
         Side of the fitted region, odd, 5 to 15.
+    overlap : {"single", "pair"}
+        With "pair" a spot that two explain better is split in two (`livespt.localize.pair`).
+    saturation_adu : int
+        Counts from here on are saturated; fits that meet one say so.
 
     Raises
     ------
@@ -77,7 +82,11 @@ class Localizer:
         *,
         false_per_frame: float = 0.1,
         roi_px: int = 9,
+        overlap: str = "single",
+        saturation_adu: int = MAX_ADU,
     ) -> None:
+        if overlap not in ("single", "pair"):
+            raise LocalizeError(f"overlap: {overlap!r}; expected 'single' or 'pair'")
         for key, value in (("pixel_um", pixel_um), ("sigma_um", sigma_um)):
             if not 0 < value < 100:
                 raise LocalizeError(f"{key}: {value:g}; expected micrometres > 0")
@@ -90,6 +99,8 @@ class Localizer:
         maps = fitting.electron_maps(camera)
         self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
+        self._saturation_adu = int(saturation_adu)
+        self._pairs = PairFinder(self._sigma_px, self.roi_px) if overlap == "pair" else None
         self._local = threading.local()
 
     def __call__(self, frame: Frame) -> Spots:
@@ -112,7 +123,8 @@ class Localizer:
         """
         self._check(frame)
         space = self._space()
-        fits = self._fit(_read_only(frame.adu), space)
+        adu = _read_only(self._marked(frame.adu))
+        fits = self._split(adu, self._fit(adu, space))
         table = self._table(fits)
         return Spots(
             frame.index, frame.t_s, frame.exposure_s, frame.excitation, table, frame.arrived_s
@@ -134,7 +146,7 @@ class Localizer:
         detect_kernels.detect_frame(adu, self._plan, self._space().detect)
         tell(0.6)
         found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
-        self._fit_found(adu, found, self._space())
+        self._split(adu, self._fit_found(adu, found, self._space()))
         tell(1.0)
 
     def _check(self, frame: Frame) -> None:
@@ -181,6 +193,17 @@ class Localizer:
             fits,
         )
         return fits
+
+    def _marked(self, adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Raise saturated counts to the highest there is, which is what the kernels look for."""
+        if self._saturation_adu >= MAX_ADU or adu.max() < self._saturation_adu:
+            return adu
+        return np.where(adu >= self._saturation_adu, np.uint16(MAX_ADU), adu)
+
+    def _split(self, adu: NDArray[np.uint16], fits: Fits) -> Fits:
+        if self._pairs is None:
+            return fits
+        return self._pairs(adu, fits, self._maps, fitting.table_for(self._camera))
 
     def _table(self, fits: Fits) -> NDArray[np.void]:
         theta, covariance = fits.theta, fits.covariance

@@ -22,9 +22,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtr
 
 Array = NDArray[np.float64]
 
@@ -85,10 +87,15 @@ def level_sds(peaks: Array, false_per_pixel: float) -> float:
         Expected local maxima above the threshold per pixel of pure noise.
     """
     m, u = np.sort(peaks), np.linspace(1.0, 9.0, 801)
-    above = np.append(np.cumsum(norm.sf(m)[::-1])[::-1], 0.0)
+    above = np.append(np.cumsum(ndtr(-m)[::-1])[::-1], 0.0)
     first = np.searchsorted(m, u)
-    tail = (first * norm.sf(u) + above[first]) / m.size
+    tail = (first * ndtr(-u) + above[first]) / m.size
     return float(np.interp(-np.log(false_per_pixel), -np.log(tail), u))
+
+
+def _density(z: Array) -> Array:
+    """Return the standard normal density (scipy.stats would take longer to load than all else)."""
+    return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
 
 
 def limits(weights: Array, sds: Array, levels: Array, read_vars: Array, excess: float) -> Array:
@@ -139,7 +146,7 @@ def _limit(k: Array, counts: Array, sds: float, b: float, read_var: float, exces
         t = np.geomspace(1e-4, 1.0, 400) * min(1.2 * sds / sd, 60.0 / k.max())
     log_p, value, w = _log_tail(t, k, counts, b, read_var, spread)
     far = w > 1.0  # nearer to the mean the formula's last term cancels badly, and is not needed
-    return float(np.interp(-norm.logsf(sds), -log_p[far], value[far]))
+    return float(np.interp(-log_ndtr(-sds), -log_p[far], value[far]))
 
 
 def _log_tail(
@@ -158,5 +165,5 @@ def _log_tail(
     slope = b * ((m1 - 1.0) @ (counts * k)) + t * read_var
     curve = b * (m2 @ (counts * k * k)) + read_var
     w = np.sqrt(np.maximum(2.0 * (t * slope - cumulant), 1e-12))
-    tail = norm.sf(w) + norm.pdf(w) * (1.0 / (t * np.sqrt(curve)) - 1.0 / w)
+    tail = ndtr(-w) + _density(w) * (1.0 / (t * np.sqrt(curve)) - 1.0 / w)
     return np.log(np.maximum(tail, 1e-300)), slope, w
