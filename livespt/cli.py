@@ -208,8 +208,82 @@ def check(config: Path, *, json: Json = False) -> int:
     else:
         console = Console()
         for key, value in facts.items():
-            console.print(f"{key:<12} {value}")
+            if key != "notes":
+                console.print(f"{key:<12} {value}")
+        for note in facts["notes"]:
+            console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"{config}: good")
+    return 0
+
+
+@app.command
+def calibrate(
+    *,
+    dark: Path,
+    flat: list[Path] | None = None,
+    out: Path,
+    model: Literal["scmos", "emccd"] = "scmos",
+    gain: Literal["auto", "pixel", "global"] = "auto",
+    excess: float = 2.0,
+    top_adu: int | None = None,
+    expected_gain: float | None = None,
+    camera_id: str = "",
+    exposure_ms: float | None = None,
+    temperature_c: float | None = None,
+    plots: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Measure a camera: gain, offset and noise from a dark series and flats.
+
+    Parameters
+    ----------
+    dark
+        A movie without light.
+    flat
+        A movie of even, steady light; once for each level.
+    out
+        The calibration file (.npz) to write.
+    model
+        An sCMOS camera gets a map of each, an EMCCD one number of each.
+    gain
+        sCMOS: the map holds best estimates, each pixel's own, or one value.
+    excess
+        EMCCD: excess noise factor; 2 at high gain.
+    top_adu
+        Highest count of the converter; found from the series if left out.
+    expected_gain
+        From the data sheet, in either direction; compared with what is found.
+    camera_id
+        The camera's name or serial number; a run with another camera is then refused.
+    exposure_ms
+        Written into the file.
+    temperature_c
+        Written into the file.
+    plots
+        Draw plots into this folder.
+    """
+    from livespt.calibration import Options, draw_plots, need_matplotlib
+    from livespt.calibration import calibrate as measure
+    from livespt.calibration.report import check_out, file_facts, summary_lines
+    from livespt.camera_file import write_camera_file
+    from livespt.progress import FrameBar
+
+    check_out(out, plots)
+    if plots is not None:
+        need_matplotlib()
+    about = file_facts(camera_id, exposure_ms, temperature_c)
+    options = Options(model, gain, excess, top_adu, expected_gain, about)
+    with FrameBar() as bar:
+        result = measure(dark, flat or [], options, bar)
+    write_camera_file(out, result.file)
+    drawn = draw_plots(result, plots) if plots is not None else []
+    if json:
+        answer = result.summary | {"notes": result.notes, "out": str(out), "plots": drawn}
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    console = Console()
+    for line in [*summary_lines(result), f"{out}: written"]:
+        console.print(line, markup=False, highlight=False)
     return 0
 
 
