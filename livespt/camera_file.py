@@ -6,13 +6,14 @@ made by hand with nothing else is read as well:
 - `gain_adu_per_e`, `offset_adu`, `var_e2`: maps (H, W) or scalars (sCMOS);
 - `gain_adu_per_e`, `offset_adu`, `readout_adu`, `excess`: scalars (EMCCD).
 
-A file of `livespt calibrate` adds `format`, `version`, `model`, `about` (JSON: camera, date, frames,
-precision), `sd_...` (standard errors) and `bad` (H, W), the pixels that cannot be used.
+A file of `livespt calibrate` adds `format`, `version`, `model`, `about` (JSON: camera, date,
+frames, precision), `sd_...` (standard errors) and `bad` (H, W), the pixels that cannot be used.
 
 A bad pixel (in `bad`, not finite, gain <= 0, variance < 0, or variance 0 where others have some)
-is masked: it gets the read variance `MASKED_E2`, the typical gain, and keeps its own offset. A fit
-then gives it the weight E/MASKED_E2 of any other pixel, and a datum near zero. The value is a
-compromise: a larger one would also blind the detector's filter, whose box reaches 5 px around it.
+is masked: it gets the read variance `MASKED_E2` and the gain `MASKED_GAIN`. Whatever it counts is
+then less than an electron to the model, and a fit gives it the weight (E + var)/MASKED_E2 of any
+other pixel. The value is a compromise: with a larger one the detector, whose filter reaches 5 px,
+would be blind to dim molecules around it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ KEYS = {
 }
 #: Read variance of a masked pixel, e-^2.
 MASKED_E2 = 1e5
+#: And its gain, ADU/e-.
+MASKED_GAIN = 1e5
 #: Share of bad pixels from which maps are refused: something else is wrong then.
 MOST_BAD = 0.05
 
@@ -289,9 +292,7 @@ def _masked(
         )
     if not n_bad:
         return [float(m) if m.ndim == 0 else m for m in maps], 0
-    gain[bad] = np.median(gain[~bad])
-    offset[bad & ~np.isfinite(offset)] = np.median(offset[~bad])
-    var[bad] = MASKED_E2
+    gain[bad], offset[bad], var[bad] = MASKED_GAIN, np.median(offset[~bad]), MASKED_E2
     return [gain, offset, var], n_bad
 
 

@@ -283,7 +283,7 @@ def calibrate(
         return 0
     console = Console()
     for line in [*summary_lines(result), f"{out}: written"]:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

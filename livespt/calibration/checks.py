@@ -203,7 +203,7 @@ def check_precision(dark: Series, flats: Sequence[Series], gain_sd: float, sprea
 
 def _nice(n: float) -> int:
     """Round a number of frames up to two digits."""
-    unit = 10 ** max(int(math.floor(math.log10(max(n, 1.0)))) - 1, 0)
+    unit = 10 ** max(math.floor(math.log10(max(n, 1.0))) - 1, 0)
     return int(math.ceil(n / unit - 1e-9) * unit)
 
 

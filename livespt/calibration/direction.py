@@ -1,13 +1,13 @@
-"""Does the camera that a config describes fit the frames? Above all: is its gain the right way up?
+"""Whether the frames fit the camera that a config describes, above all the way up of its gain.
 
 Frames of an experiment are no flat series, but their noise obeys the same law at least from below:
-a pixel's variance between successive frames, less the read noise, is the gain (times the excess
-factor) times its light, and more where molecules move or blink. So a low quantile over pixels of
+half the mean square between successive frames is, with L = mean - offset the light in counts,
 
-    b = (half the mean square of successive differences - read variance) / (mean - offset)
+    V = F g L + var g^2        (EMCCD: F g L + readout^2, in counts)
 
-is the slope of photon transfer as the background shows it. A gain given in e-/ADU instead of ADU/e-
-is wrong by its square and is seen from a few dozen frames.
+and more where molecules move or blink. Solved for g pixel by pixel, a low quantile is the gain as
+the background shows it. A read variance in electrons is right even where the gain is upside down,
+which is seen from a few dozen frames: the noise is then wrong by a factor g^2.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.calibration.checks import compare_gains
-from livespt.camera import Camera, Emccd, Ideal
-from livespt.camera_file import MASKED_E2
+from livespt.camera import Camera, Emccd, Ideal, Scmos
+from livespt.camera_file import MASKED_GAIN
 
 N_FRAMES = 64
-#: Shot noise below this share of the read noise says nothing about the gain.
-_MIN_RATIO = 0.5
+#: With fewer electrons a pixel, noise says as much of the read noise as of the gain.
+_MIN_LIGHT_E = 3.0
 _MIN_PIXELS = 200
 _MIN_FRAMES = 8
 #: Molecules add noise but never take any away: too much of it is told later than too little.
@@ -47,9 +47,13 @@ def note_on_gain(frames: Iterable[NDArray[np.uint16]], camera: Camera) -> str:
     mean, noise, n, (y0, x0) = _moments(frames)
     if n < _MIN_FRAMES:
         return ""
-    gain, offset, read = _maps(camera.crop(y0, x0, *mean.shape), mean.shape)
+    part = camera.crop(y0, x0, *mean.shape)
+    gain, offset = (
+        np.broadcast_to(np.asarray(getattr(part, key, plain)), mean.shape)
+        for key, plain in (("gain_adu_per_e", 1.0), ("offset_adu", 0.0))  # plain: of `Ideal`
+    )
     light = mean - offset
-    usual = read < 0.5 * MASKED_E2 * gain**2
+    usual = gain < 0.5 * MASKED_GAIN
     spread = math.sqrt(float(np.median(noise[usual])))
     dark = float(np.median(light[usual]))
     if dark < -max(3.0, 2.0 * spread):
@@ -57,16 +61,15 @@ def note_on_gain(frames: Iterable[NDArray[np.uint16]], camera: Camera) -> str:
             f"the frames lie {-dark:.3g} counts below the camera's offset: "
             "is offset_adu that of this camera?"
         )
-    excess = camera.excess if isinstance(camera, Emccd) else 1.0
     enough = usual & (light > 1.0)
-    shot = float(np.median((noise - read)[usual]))
-    if np.count_nonzero(enough) < _MIN_PIXELS or shot < _MIN_RATIO * float(np.median(read)):
+    if np.count_nonzero(enough) < _MIN_PIXELS:
         return ""
-    ratio = (noise - read)[enough] / light[enough] / excess
+    seen = _seen_gain(part, light, noise)[enough]
     # a variance of n frames scatters by sqrt(3/n): the quantile is put back to the middle
-    low = float(np.quantile(ratio, _QUANTILE)) * (1.0 + 0.52 * math.sqrt(3.0 / n))
+    low = float(np.quantile(seen, _QUANTILE)) * (1.0 + 0.52 * math.sqrt(3.0 / n))
     typical = float(np.median(gain[enough]))
-    if low <= 0 or typical / _TOO_LITTLE < low < typical * _TOO_MUCH:
+    dim = low <= 0 or float(np.median(light[enough])) < _MIN_LIGHT_E * low
+    if dim or typical / _TOO_LITTLE < low < typical * _TOO_MUCH:
         return ""
     if isinstance(camera, Ideal):
         return (
@@ -94,16 +97,13 @@ def _moments(
     return total / max(n, 1), noise / max(n - 1, 1), n, corner
 
 
-def _maps(
-    camera: Camera, shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return gain, offset and read variance in counts as maps."""
-    if isinstance(camera, Ideal):
-        values: tuple = (1.0, 0.0, 0.0)
-    elif isinstance(camera, Emccd):
-        values = (camera.gain_adu_per_e, camera.offset_adu, camera.readout_adu**2)
-    else:
-        gain = np.asarray(camera.gain_adu_per_e)
-        values = (gain, camera.offset_adu, np.asarray(camera.var_e2) * gain**2)
-    gain, offset, read = (np.broadcast_to(np.asarray(v, np.float64), shape) for v in values)
-    return gain, offset, read
+def _seen_gain(
+    camera: Camera, light: NDArray[np.float64], noise: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the gain that explains the noise of each pixel by its light, counts per electron."""
+    light = np.maximum(light, 1e-6)
+    if isinstance(camera, Emccd):
+        return (noise - camera.readout_adu**2) / (camera.excess * light)
+    var_e2 = np.asarray(camera.var_e2 if isinstance(camera, Scmos) else 0.0)
+    # the root of var g^2 + L g - V = 0, written so that var = 0 is no exception
+    return 2.0 * noise / (light + np.sqrt(light**2 + 4.0 * var_e2 * noise))

@@ -67,6 +67,15 @@ def _figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[A
     return figure, axes
 
 
+def _plain_ticks(*axes: Any) -> None:
+    """Label logarithmic axes 1, 2, 5, 10 ... in plain numbers."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    for axis in axes:
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axis.set_minor_formatter(ticker.NullFormatter())
+
+
 # --- noise against light ---------------------------------------------------------------------
 
 
@@ -103,6 +112,7 @@ def _transfer_figure(result: Calibration) -> Any:
         below.annotate(name, (x, y), xytext=(7, 5), textcoords="offset points", color=GREY, size=8)
     reach = 1.4 * max(1.0, *(abs(d) + e for d, e in zip(deviations, errors, strict=True)))
     below.set(xscale="log", xlim=(at[0], at[-1]), ylim=(-reach, reach))
+    _plain_ticks(above.xaxis, below.xaxis, above.yaxis)
     below.set(xlabel="signal: mean - offset (ADU)", ylabel="this level's slope\nabove the line (%)")
     return figure
 
@@ -154,6 +164,7 @@ def _histogram(axis: Any, values: NDArray, label: str, *, log: bool = False) -> 
         edges = np.geomspace(max(low, 1e-3), max(high, 2e-3), 80)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        _plain_ticks(axis.xaxis)
     else:
         edges = np.linspace(low, high + 1e-9, 80)
     axis.hist(values, edges, color=BLUE, alpha=0.7)
@@ -232,6 +243,7 @@ def _light(result: Calibration) -> Any:
         above.plot(change, lw=0.9, color=(BLUE, GREEN, ORANGE)[k % 3], label=flat.path.name)
     above.set(ylabel="light of a frame\n(% from the mean)")
     if result.flats:
+        above.margins(y=0.2)
         above.legend(frameon=False, ncols=3, loc="upper right", fontsize=8)
     else:
         above.set_title("no flat series", loc="left", color=GREY)

@@ -95,7 +95,8 @@ def fit_dark(histogram: NDArray[np.int64], origin: str) -> DarkMixture:
         raise CalibrationError(f"{origin}: the dark counts do not look like an EMCCD's")
     o, s, lam, scale = fitted[0], *np.exp(fitted[1:])
     sd = np.sqrt(np.diag(inverse)) * np.array([1.0, s, lam, scale])
-    if lam * number.sum() < _FEWEST_ELECTRONS:
+    seen = lam * number.sum() >= _FEWEST_ELECTRONS and lam > 4 * sd[2] and scale > 4 * sd[3]
+    if not seen:
         scale, sd[3] = 0.0, 0.0
     return DarkMixture(float(o), float(s), float(lam), float(scale), tuple(map(float, sd)))  # type: ignore[arg-type]
 

@@ -179,9 +179,7 @@ def _scmos(
     return Calibration(options, file, dark, flats, lines, pooled, None, summary, notes)
 
 
-def _responding(
-    dark: Series, flats: list[Series], lines: Transfer, top: int
-) -> NDArray[np.bool_]:
+def _responding(dark: Series, flats: list[Series], lines: Transfer, top: int) -> NDArray[np.bool_]:
     """Say which pixels are neither dead nor stuck nor saturated in the dark."""
     brightest = int(np.argmax([flat.level_adu for flat in flats]))
     light, noise = lines.signal[brightest], flats[brightest].var
@@ -206,9 +204,7 @@ def _gain_map(options: Options, lines: Transfer, pooled: Pooled) -> tuple[NDArra
     return transfer.shrink(lines, pooled)
 
 
-def _scmos_notes(
-    options: Options, dark: Series, flats: list[Series], pooled: Pooled
-) -> list[str]:
+def _scmos_notes(options: Options, dark: Series, flats: list[Series], pooled: Pooled) -> list[str]:
     notes = checks.check_straight(flats, pooled)
     sd_pixel, spread = pooled.sd_pixel / pooled.slope, pooled.spread / pooled.slope
     notes.append(checks.check_precision(dark, flats, sd_pixel, spread))

@@ -8,7 +8,8 @@ and the highest count. A lamp that drifts or flickers moves all pixels together:
 regressing each pixel on the mean of all OTHER pixels (a pixel's own noise in the mean would make
 its variance 1/N too small),
 
-    a_i = (N Sm - Scc)/(N-1),  b_i = (N^2 Smm - 2 N Sm + Scc)/(N-1)^2,  var_i = (Scc - a_i^2/b_i)/(n-2)
+    a_i = (N Sm - Scc)/(N-1),   b_i = (N^2 Smm - 2 N Sm + Scc)/(N-1)^2,
+    var_i = (Scc - a_i^2/b_i)/(n-2)
 
 with Scc, Sm, Smm about their means. What is left is noise, and light that changes differently in
 different places: `wander` estimates its share of the variance from the two halves of the series.
