@@ -25,7 +25,7 @@ from livespt.camera_file import MASKED_GAIN
 
 N_FRAMES = 64
 #: With fewer electrons a pixel, noise says as much of the read noise as of the gain.
-_MIN_LIGHT_E = 3.0
+_MIN_LIGHT_E = 2.0
 _MIN_PIXELS = 200
 _MIN_FRAMES = 8
 #: Molecules add noise but never take any away: too much of it is told later than too little.

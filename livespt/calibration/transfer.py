@@ -108,7 +108,7 @@ def fit_lines(dark: Series, flats: Sequence[Series], top_adu: int, k: float) -> 
     for at in range(0, dark.mean.size, _ROWS_AT_ONCE):
         part = slice(at, at + _ROWS_AT_ONCE)
         var = np.stack([v[part] for v in variances]).astype(np.float64)
-        light = np.concatenate([np.zeros((1, var.shape[1])), signals[:, part]])
+        light = np.concatenate([np.zeros((1, var.shape[1])), signals[:, part].astype(np.float64)])
         valid = np.concatenate([np.ones((1, var.shape[1]), np.bool_), use[:, part]])
         out[:, part] = _lines(var, light, valid, n, start, k)
     shaped = (values.reshape(dark.mean.shape) for values in out)
@@ -131,23 +131,36 @@ def _lines(
 ) -> tuple[Array, Array, Array, Array]:
     """Return slope, its s.e., dark variance, its s.e. of a block of pixels; levels in rows."""
     v0 = np.maximum(var[0], _MIN_VAR_ADU2)
-    b = np.full_like(v0, slope)
-    for _ in range(_TURNS):
-        expected = v0 + slope * light
-        spread = 2.0 * expected**2 / (n - 2.0)
-        spread[1:] += (slope**2 * expected + k * slope**3 * light)[1:] / n[1:]
-        spread[1:] += slope**2 * v0 / n[0]  # the offset's error, taken as if each flat had its own
-        weight = np.where(valid, 1.0 / spread, 0.0)
-        a00, a01, a11 = weight.sum(0), (weight * light).sum(0), (weight * light**2).sum(0)
-        r0, r1 = (weight * var).sum(0), (weight * light * var).sum(0)
-        det = a00 * a11 - a01**2
-        known = valid[1:].any(axis=0) & (det > 1e-12 * a00 * a11)
-        det = np.where(known, det, 1.0)
-        b = np.where(known, (a00 * r1 - a01 * r0) / det, 0.0)
-        v0 = np.maximum(np.where(known, (a11 * r0 - a01 * r1) / det, var[0]), _MIN_VAR_ADU2)
+    for _ in range(_TURNS - 1):
+        v0 = _solve(var, light, valid, n, slope, k, v0)[2]
+    return _solve(var, light, valid, n, slope, k, v0)
+
+
+def _solve(
+    var: Array,
+    light: Array,
+    valid: NDArray[np.bool_],
+    n: Array,
+    slope: float,
+    k: float,
+    v0: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """Solve the weighted normal equations, with weights at dark variance `v0` and `slope`."""
+    expected = v0 + slope * light
+    spread = 2.0 * expected**2 / (n - 2.0)
+    spread[1:] += (slope**2 * expected + k * slope**3 * light)[1:] / n[1:]
+    spread[1:] += slope**2 * v0 / n[0]  # the offset's error, taken as if each flat had its own
+    weight = np.where(valid, 1.0 / spread, 0.0)
+    a00, a01, a11 = weight.sum(0), (weight * light).sum(0), (weight * light**2).sum(0)
+    r0, r1 = (weight * var).sum(0), (weight * light * var).sum(0)
+    det = a00 * a11 - a01**2
+    known = valid[1:].any(axis=0) & (det > 1e-12 * a00 * a11)
+    det = np.where(known, det, 1.0)
+    b = np.where(known, (a00 * r1 - a01 * r0) / det, 0.0)
+    fitted = np.maximum(np.where(known, (a11 * r0 - a01 * r1) / det, var[0]), _MIN_VAR_ADU2)
     sd_b = np.where(known, np.sqrt(a00 / det), np.inf)
-    sd_v0 = np.where(known, np.sqrt(a11 / det), v0 * np.sqrt(2.0 / (n[0] - 2.0)))
-    return b, sd_b, v0, sd_v0
+    sd_v0 = np.where(known, np.sqrt(a11 / det), fitted * np.sqrt(2.0 / (n[0] - 2.0)))
+    return b, sd_b, fitted, sd_v0
 
 
 def pool(dark: Series, flats: Sequence[Series], lines: Transfer, good: NDArray[np.bool_]) -> Pooled:
