@@ -336,7 +336,7 @@ def _localized_lines(answer: dict[str, Any]) -> list[str]:
 def calibrate(
     *,
     dark: Path,
-    flat: list[Path] | None = None,
+    flat: Annotated[list[Path] | None, Parameter(negative="")] = None,
     out: Path,
     model: Literal["scmos", "emccd"] = "scmos",
     gain: Literal["auto", "pixel", "global"] = "auto",

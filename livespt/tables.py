@@ -4,8 +4,8 @@ Rows are written as they come, so that a table may be larger than memory, into a
 one that was asked for; that one appears when all is written, and not at all where something fails.
 
 Parquet and plain CSV hold every fit with its status and standard errors. ThunderSTORM's columns
-know no status, so only the good fits go there. Its frames count from 1, and its origin is the corner
-of the first pixel, half a pixel from ours, its centre.
+know no status, so only the good fits go there. Its frames count from 1, and its origin is the
+corner of the first pixel, half a pixel from ours, its centre.
 """
 
 from __future__ import annotations
