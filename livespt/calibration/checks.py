@@ -43,8 +43,10 @@ def check_shapes(dark: Series, flats: Sequence[Series]) -> None:
 
 
 def check_brightness(dark: Series, flats: Sequence[Series]) -> None:
-    """Refuse flats without light: swapped with the dark series, or the shutter closed."""
+    """Refuse flats without light (swapped with the dark series, or the shutter closed) or noise."""
     for flat in flats:
+        if np.median(flat.var) <= 0:
+            raise CalibrationError(f"{flat.path}: without noise: are these raw frames of a camera?")
         rise = flat.level_adu - dark.level_adu
         noise = math.sqrt(float(np.median(flat.var)) / flat.n_frames)
         if rise <= max(0.5, 3 * noise):

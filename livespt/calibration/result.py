@@ -148,8 +148,6 @@ def _scmos(
 ) -> Calibration:
     lines = transfer.fit_lines(dark, flats, top, transfer.K_POISSON)
     good = _responding(dark, flats, lines, top)
-    if not good.any():
-        raise CalibrationError(f"{flats[-1].path}: not one pixel answers to the light")
     pooled = transfer.pool(dark, flats, lines, good)
     good &= ~_off(lines, pooled)
     pooled = transfer.pool(dark, flats, lines, good)
@@ -184,8 +182,13 @@ def _responding(dark: Series, flats: list[Series], lines: Transfer, top: int) ->
     brightest = int(np.argmax([flat.level_adu for flat in flats]))
     light, noise = lines.signal[brightest], flats[brightest].var
     good = np.isfinite(lines.sd_slope) & (dark.highest < top)
-    good &= light > 0.1 * np.median(light)
-    return good & (noise > 0.01 * np.median(noise))
+    good &= (light > 0.1 * np.median(light)) & (noise > 0.01 * np.median(noise))
+    if not good.any():
+        raise CalibrationError(
+            f"{flats[brightest].path}: not one pixel has more noise in the light: are these raw "
+            "frames of a camera?"
+        )
+    return good
 
 
 def _off(lines: Transfer, pooled: Pooled) -> NDArray[np.bool_]:

@@ -14,7 +14,17 @@ from livespt.calibration import CalibrationError, Options, calibrate, checks, no
 from livespt.camera import Camera, Emccd, Ideal, Scmos
 from livespt.camera_file import CameraFile, read_camera_file, write_camera_file
 from livespt.cli import main
-from livespt.config import CameraConfig, ConfigError, build_camera, choose_camera
+from livespt.config import (
+    CameraConfig,
+    Config,
+    ConfigError,
+    SourceConfig,
+    WireConfig,
+    build_camera,
+    choose_camera,
+)
+from livespt.journal import read_run
+from livespt.session import Session
 
 SHAPE = (48, 48)
 CAMERA = Scmos(2.2, 100.0, 2.0)
@@ -125,6 +135,14 @@ def test_an_emccd_without_flats_or_spurious_charge_is_refused(place):
     np.save("ed.npy", frames(0.0, 60, 5, Emccd(50.0, 2.0, 10.0, 400.0)))
     with pytest.raises(CalibrationError, match=r"too little spurious charge.*--flat"):
         calibrate(Path("ed.npy"), [], Options(model="emccd"))
+
+
+@pytest.mark.parametrize("model", ["scmos", "emccd"])
+def test_frames_without_noise_are_no_cameras(place, model):
+    np.save("dark.npy", np.full((30, *SHAPE), 100, np.uint16))
+    np.save("f1.npy", np.full((30, *SHAPE), 300, np.uint16))
+    with pytest.raises(CalibrationError, match=r"f1\.npy: without noise"):
+        calibrate(Path("dark.npy"), [Path("f1.npy")], Options(model=model))
 
 
 # --- series that are used, with a word -------------------------------------------------------
@@ -319,6 +337,23 @@ def test_a_run_with_another_camera_is_refused(place, capsys):
     )
     assert main(["check", "c.toml"]) == 2  # the simulated camera calls itself simulated:scmos
     assert "made with camera 'DCam 7', the source is 'simulated:scmos'" in capsys.readouterr().err
+
+
+def test_a_run_notes_how_many_pixels_are_masked(place):
+    maps = {"gain_adu_per_e": np.full(SHAPE, 2.2), "offset_adu": np.full(SHAPE, 100.0)}
+    maps["gain_adu_per_e"][2, 3] = np.nan
+    np.savez("hand.npz", var_e2=1.2, **maps)
+    options = {"height_px": 48, "width_px": 48, "n_frames": 5, "paced": False}
+    config = Config(
+        source=SourceConfig(options=options),
+        camera=CameraConfig(model="scmos", calibration="hand.npz"),
+        wire=WireConfig(enabled=False),
+    )
+    with Session(config) as session:
+        result = session.run()
+    assert not result.failed
+    events = read_run(Path(result.run)).events
+    assert any("1 of 2304 pixels are bad and masked" in event.message for event in events)
 
 
 @pytest.mark.parametrize(
