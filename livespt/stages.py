@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from livespt import config as configuration
-from livespt.calibration import note_on_gain
-from livespt.calibration.direction import N_FRAMES
 from livespt.camera import Camera
 from livespt.config import Config, ConfigError
 from livespt.infer import OnlineFilter
@@ -87,6 +85,8 @@ def note_on_first_frames(stages: Stages) -> str:
     movie = getattr(stages.source, "movie", None)
     if not isinstance(movie, Movie):
         return ""
+    from livespt.calibration.direction import N_FRAMES, note_on_gain  # no run needs its packages
+
     n = min(movie.n_frames, N_FRAMES)
     return note_on_gain((movie.read(i) for i in range(n)), stages.camera)
 
