@@ -20,6 +20,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
+from livespt.cli_movies import Json, calibrate, localize
 from livespt.types import LivesptError
 
 app = cyclopts.App(
@@ -28,7 +29,6 @@ app = cyclopts.App(
     version_flags=["--version"],
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 Window = Annotated[bool, Parameter(name="--dashboard", negative="", help="Open the window.")]
 Seconds = Annotated[float | None, Parameter(help="Stop after this long.")]
 
@@ -208,9 +208,16 @@ def check(config: Path, *, json: Json = False) -> int:
     else:
         console = Console()
         for key, value in facts.items():
-            console.print(f"{key:<12} {value}")
+            if key != "notes":
+                console.print(f"{key:<12} {value}")
+        for note in facts["notes"]:
+            console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"{config}: good")
     return 0
+
+
+app.command(localize)
+app.command(calibrate)
 
 
 class _RunFailed(LivesptError):

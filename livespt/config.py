@@ -12,15 +12,14 @@ import difflib
 import math
 import re
 import tomllib
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 import tomli_w
 
 from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
+from livespt.camera_file import camera_of, check_identity, read_camera_file
 from livespt.types import LivesptError
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -52,9 +51,10 @@ class CameraConfig(Section, frozen=True):
     """The pixel model. Gains are counts per electron (ADU/e-), never electrons per count.
 
     Model "source" takes what the source itself knows of its camera (the simulated one does) and
-    is an error where it knows nothing: a camera is never guessed. `calibration` names an .npz
-    with `gain_adu_per_e`, `offset_adu`, `var_e2` as maps or scalars; it takes the place of the
-    scalars here.
+    is an error where it knows nothing: a camera is never guessed. `calibration` names a file of
+    `livespt calibrate`, or an .npz made by hand (`livespt.camera_file`); it takes the place of the
+    scalars here, and with model "source" of the model too. `calibration_origin_px` is [x0, y0] of
+    the frames on the calibrated chip, where they show a part of it.
     """
 
     model: Literal["source", "ideal", "scmos", "emccd"] = "source"
@@ -65,6 +65,7 @@ class CameraConfig(Section, frozen=True):
     readout_adu: NonNegative = 0.0
     excess: Annotated[float, msgspec.Meta(gt=1, le=2)] = 2.0
     calibration: str = ""
+    calibration_origin_px: list[Annotated[int, msgspec.Meta(ge=0)]] = []
 
 
 class OpticsConfig(Section, frozen=True):
@@ -200,6 +201,17 @@ def build_camera(
     known: Camera | None = None,
     origin: str = "config",
 ) -> Camera:
+    """Make the pixel model that `config` describes (see `choose_camera`), and that alone."""
+    return choose_camera(config, shape, known, origin)[0]
+
+
+def choose_camera(
+    config: CameraConfig,
+    shape: tuple[int, int],
+    known: Camera | None = None,
+    origin: str = "config",
+    identity: str = "",
+) -> tuple[Camera, list[str]]:
     """Make the pixel model that `config` describes, for frames of `shape`.
 
     Parameters
@@ -211,57 +223,59 @@ def build_camera(
         What the source knows of its own camera, for model "source".
     origin : str
         Where the config came from, for messages.
+    identity : str
+        The source's camera, which a calibration must have been made with; "" is not checked.
+
+    Returns
+    -------
+    camera : Camera
+    notes : list of str
+        What somebody should know (pixels that are masked), one line each.
 
     Raises
     ------
     ConfigError
-        The calibration file is missing, lacks a map, or is of another shape; or the model is
-        left to a source that knows none.
+        The calibration file is missing, lacks a key, is of another camera, version or shape; or
+        the model is left to a source that knows none.
     """
     try:
         if config.calibration:
-            return _calibrated(config, shape, origin)
-        if config.model == "source":
-            if known is None:
-                raise ConfigError(
-                    f"{origin}: camera.model: this source does not know its camera; "
-                    "set it to 'ideal', 'scmos' or 'emccd'"
-                )
-            return known
-        if config.model == "ideal":
-            return Ideal()
-        if config.model == "scmos":
-            return Scmos(config.gain_adu_per_e, config.offset_adu, config.var_e2)
-        return Emccd(config.gain_adu_per_e, config.excess, config.readout_adu, config.offset_adu)
+            return _calibrated(config, shape, origin, identity)
+        return _plain_camera(config, known, origin), []
     except CameraError as error:
         raise ConfigError(f"{origin}: camera: {error}") from None
 
 
-def _calibrated(config: CameraConfig, shape: tuple[int, int], origin: str) -> Camera:
-    path = Path(config.calibration)
-    if config.model != "scmos":
+def _plain_camera(config: CameraConfig, known: Camera | None, origin: str) -> Camera:
+    if config.model == "source":
+        if known is None:
+            raise ConfigError(
+                f"{origin}: camera.model: this source does not know its camera; "
+                "set it to 'ideal', 'scmos' or 'emccd'"
+            )
+        return known
+    if config.model == "ideal":
+        return Ideal()
+    if config.model == "scmos":
+        return Scmos(config.gain_adu_per_e, config.offset_adu, config.var_e2)
+    return Emccd(config.gain_adu_per_e, config.excess, config.readout_adu, config.offset_adu)
+
+
+def _calibrated(
+    config: CameraConfig, shape: tuple[int, int], origin: str, identity: str
+) -> tuple[Camera, list[str]]:
+    path, place = Path(config.calibration), config.calibration_origin_px
+    if config.model == "ideal":
         raise ConfigError(
-            f"{origin}: camera.calibration: maps go with model 'scmos', not '{config.model}'"
+            f"{origin}: camera.calibration: goes with model 'scmos' or 'emccd', not 'ideal'"
         )
-    maps = [
-        _calibration_map(path, key, shape) for key in ("gain_adu_per_e", "offset_adu", "var_e2")
-    ]
-    return Scmos(*maps)
-
-
-def _calibration_map(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if key not in archive:
-                raise ConfigError(f"{path}: no '{key}' in it (has: {', '.join(archive.files)})")
-            values = np.asarray(archive[key], dtype=np.float64)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such calibration file") from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: not a calibration .npz: {error}") from None
-    if values.shape not in ((), shape):
-        raise ConfigError(f"{path}: '{key}' has shape {values.shape}, the frames have {shape}")
-    return values
+    if len(place) not in (0, 2):
+        raise ConfigError(f"{origin}: camera.calibration_origin_px: {place}; expected [x0, y0]")
+    content = read_camera_file(path)
+    check_identity(content, path, identity)
+    model = "" if config.model == "source" else config.model
+    where = (place[0], place[1]) if place else None
+    return camera_of(content, path, shape, model=model, origin_px=where)
 
 
 def _infinite(raw: Any, where: str = "") -> str:

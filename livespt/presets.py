@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from livespt.config import (
     WireConfig,
     frames_for,
     load,
+    parse,
 )
 
 #: Frame time of the simulated scene "demo".
@@ -74,6 +76,28 @@ def replay_config(
         optics = msgspec.structs.replace(optics, pixel_um=pixel_um)
     source = msgspec.structs.replace(base.source, kind="replay", options=options)
     return msgspec.structs.replace(base, source=source, optics=optics)
+
+
+def localize_config(
+    movie: Path, config: Path | None, given: Mapping[str, Mapping[str, Any]], frame_ms: float | None
+) -> Config:
+    """Return `config` (or the defaults) for ``livespt localize``.
+
+    Parameters
+    ----------
+    movie : Path
+    config : Path, optional
+    given : mapping
+        Section -> key -> what the command line says; None says nothing.
+    frame_ms : float, optional
+        Time between frames.
+    """
+    raw = msgspec.to_builtins(replay_config(movie, config, frame_ms=frame_ms))
+    for section, values in given.items():
+        raw[section] |= {key: value for key, value in values.items() if value is not None}
+    raw["source"]["options"] |= {"paced": False}
+    raw["source"]["options"].pop("fps", None)
+    return parse(raw, "command line")
 
 
 def _free_wire() -> WireConfig:

@@ -155,6 +155,7 @@ class Session:
         assert journal is not None
         self.warm_up()
         clock = [time.perf_counter()]
+        self._attempt(self._tell_notes)
         self._attempt(self._run_stream)
         self._attempt(self._end_stream)
         clock.append(time.perf_counter())
@@ -267,6 +268,12 @@ class Session:
         self._broadcast.tell(self._broadcast.status(counters, progress=fraction, note=note))
 
     # --- the stream --------------------------------------------------------------------------
+
+    def _tell_notes(self) -> None:
+        """Put what is odd about the camera where the run's other events stand."""
+        for note in self._stages.notes:
+            for sink in self.pipeline.sinks:
+                sink.event(Event("note", 0.0, -1, 0, note))
 
     def _run_stream(self) -> None:
         info, config = self._stages.source.info, self.config

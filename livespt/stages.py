@@ -13,12 +13,14 @@ from livespt.infer import OnlineFilter
 from livespt.link import Linker
 from livespt.localize import Localizer
 from livespt.sources import Source, open_source
+from livespt.sources.movies import Movie
 
 
 class Stages(NamedTuple):
     """The stages of one run, built and checked, nothing started.
 
-    `config` is what was asked for, with what the source knew filled in.
+    `config` is what was asked for, with what the source knew filled in; `notes` what somebody
+    should know about the camera, one line each.
     """
 
     config: Config
@@ -27,6 +29,7 @@ class Stages(NamedTuple):
     localizer: Localizer
     linker: Linker
     online: OnlineFilter
+    notes: tuple[str, ...] = ()
 
 
 def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
@@ -50,8 +53,8 @@ def open_stages(config: Config, origin: str = "config", source: Source | None = 
 
 def _stages(config: Config, source: Source, origin: str) -> Stages:
     info = source.info
-    camera = configuration.build_camera(
-        config.camera, info.shape, getattr(source, "camera", None), origin
+    camera, notes = configuration.choose_camera(
+        config.camera, info.shape, getattr(source, "camera", None), origin, info.identity
     )
     camera.check(info.shape)
     pixel_um = _known(config.optics.pixel_um, source, "pixel_um", origin)
@@ -73,7 +76,21 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(resolved, source, camera, localizer, linker, online)
+    return Stages(resolved, source, camera, localizer, linker, online, tuple(notes))
+
+
+def note_on_first_frames(stages: Stages) -> str:
+    """Say where a movie's noise contradicts its camera; "" where not, or where the source is live.
+
+    A camera is not started for this.
+    """
+    movie = getattr(stages.source, "movie", None)
+    if not isinstance(movie, Movie):
+        return ""
+    from livespt.calibration.direction import N_FRAMES, note_on_gain  # no run needs its packages
+
+    n = min(movie.n_frames, N_FRAMES)
+    return note_on_gain((movie.read(i) for i in range(n)), stages.camera)
 
 
 def _known(given: float, source: Source, name: str, origin: str) -> float:
@@ -91,8 +108,10 @@ def describe(config: Config, origin: str = "config") -> dict[str, Any]:
     stages = open_stages(config, origin)
     try:
         info = stages.source.info
+        notes = [*stages.notes, note_on_first_frames(stages)]
         return {
             "source": info.name,
+            "identity": info.identity,
             "shape": list(info.shape),
             "interval_s": info.interval_s,
             "exposure_s": info.exposure_s,
@@ -101,6 +120,7 @@ def describe(config: Config, origin: str = "config") -> dict[str, Any]:
             "camera": type(stages.camera).__name__.lower(),
             "pixel_um": stages.config.optics.pixel_um,
             "n_states": config.infer.n_states,
+            "notes": [note for note in notes if note],
         }
     finally:
         stages.source.close()

@@ -216,7 +216,8 @@ def _interval(options: ReplayOptions, movie: Movie) -> float:
         return movie.interval_s
     if options.interval_s is None:
         raise SourceError(
-            f"{movie.path}: the file does not tell the time between its frames: give interval_s"
+            f"{movie.path}: the file does not tell the time between its frames: "
+            "give interval_s (--frame-ms)"
         )
     return options.interval_s
 

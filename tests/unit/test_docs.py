@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from livespt import cli, config
+from livespt import camera_file, cli, config
 from livespt.camera import Scmos
 from livespt.config import Config, build_camera
 from livespt.journal import final, folder, streams, write
@@ -26,6 +26,7 @@ from livespt.results import RunResult
 from livespt.sources.coresetup import CameraOptions
 from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
+from livespt.tables import LOCALIZATION_DTYPE, ThunderStorm
 from livespt.types import EVENT_KINDS, FitStatus, Model, track_dtype
 from livespt.wire import Publisher, schema
 from livespt_sim.options import resolve
@@ -37,6 +38,7 @@ REFERENCE = DOCS / "reference"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 NAMES = {path: str(path.relative_to(ROOT)) for path in PAGES}
 
+NO_ROWS = np.empty(0, LOCALIZATION_DTYPE)
 #: What a default may be called where it has no literal.
 NONE, REQUIRED, BELOW = "none", "required", "see below"
 
@@ -205,7 +207,7 @@ def test_commands_shown_anywhere_exist():
             r"livespt (?=[a-z])(\w+)((?: +[^\s`#]+)*)", "\n".join(indented(page))
         ):
             assert command in known, f"{NAMES[page]}: livespt {command}"
-            flags = set(re.findall(r"--[a-z-]+", rest))
+            flags = set(re.findall(r"--[a-z0-9-]+", rest))
             assert flags <= known[command], f"{NAMES[page]}: livespt {command}{rest}"
         shown = set(re.findall(r"`livespt (\w+)[^`]*`", text))
         assert shown <= {*known, "COMMAND"}, NAMES[page]
@@ -275,6 +277,31 @@ def test_run_folder_md_has_every_stream_with_its_columns():
     assert table == {name: list(dtype.names or ()) for name, dtype in expected.items()}
     for status in FitStatus:
         assert re.search(rf"\b{status.value} [a-z]", found["Streams"]), status
+
+
+def test_localization_table_md_has_every_column_and_no_other():
+    page = REFERENCE / "localization-table.md"
+    assert names(page.read_text()) == list(LOCALIZATION_DTYPE.names or ())
+    for status in FitStatus:
+        assert re.search(rf"\b{status.value} [a-z]", page.read_text()), status
+    assert set(re.findall(r"`([^`]+)`", page.read_text())) > set(
+        ThunderStorm(0.1)(NO_ROWS).schema.names
+    )
+
+
+def test_calibration_file_md_has_every_key_and_no_other(tmp_path):
+    found = set()
+    for model, keys in camera_file.KEYS.items():
+        values: Any = dict.fromkeys(keys, np.ones((2, 2)) if model == "scmos" else 1.0)
+        bad = np.zeros((2, 2), bool) if model == "scmos" else None
+        errors = {key: value for key, value in values.items() if key != "excess"}
+        content = camera_file.CameraFile(model, values, errors, bad)
+        camera_file.write_camera_file(tmp_path / "c.npz", content)
+        with np.load(tmp_path / "c.npz") as archive:
+            found |= set(archive.files)
+    page = (REFERENCE / "calibration-file.md").read_text()
+    assert set(names(page)) == found
+    assert f"version {camera_file.VERSION}" in page
 
 
 def test_run_folder_md_names_the_files():

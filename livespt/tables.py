@@ -1,0 +1,199 @@
+"""Tables of localizations for other programs: Parquet, CSV, ThunderSTORM's CSV.
+
+Rows are written as they come, so that a table may be larger than memory, into a file beside the
+one that was asked for; that one appears when all is written, and not at all where something fails.
+
+Parquet and plain CSV hold every fit with its status and standard errors. ThunderSTORM's columns
+know no status, so only the good fits go there. Its frames count from 1, and its origin is the
+corner of the first pixel, half a pixel from ours, its centre.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from livespt.journal import to_arrow_table
+from livespt.types import SPOT_DTYPE, FitStatus, LivesptError, Spots
+
+FORMATS = ("parquet", "csv", "thunderstorm")
+#: Variances are handed out as standard deviations, which is what people read.
+_ROOTS = {"var_x_um2": "sd_x_um", "var_y_um2": "sd_y_um"}
+_ROWS_AT_ONCE = 1 << 16
+
+#: One row per fit.
+LOCALIZATION_DTYPE = np.dtype(
+    [("frame", "i8"), ("t_s", "f8")]
+    + [(_ROOTS.get(name, name), SPOT_DTYPE[name]) for name in SPOT_DTYPE.names or ()]
+)
+
+
+class TableError(LivesptError):
+    """A table cannot be written; the message names the file."""
+
+
+def rows_of(spots: Spots) -> NDArray[np.void]:
+    """Return the fits of one frame as rows of `LOCALIZATION_DTYPE`."""
+    rows = np.empty(len(spots.table), LOCALIZATION_DTYPE)
+    rows["frame"], rows["t_s"] = spots.frame, spots.t_s
+    for name in SPOT_DTYPE.names or ():
+        values = spots.table[name]
+        rows[_ROOTS.get(name, name)] = np.sqrt(values) if name in _ROOTS else values
+    return rows
+
+
+def format_of(path: Path, given: str = "") -> str:
+    """Return the format that was asked for, or that the file's name says.
+
+    Raises
+    ------
+    TableError
+        The name says nothing, or contradicts what was asked for.
+    """
+    suffix = path.suffix.lower()
+    found = given or suffix.removeprefix(".")
+    if found not in FORMATS or suffix != (".parquet" if found == "parquet" else ".csv"):
+        asked = f" with format '{given}'" if given else ""
+        raise TableError(
+            f"{path}{asked}: expected a name in .parquet or .csv (also for 'thunderstorm')"
+        )
+    return found
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be made.
+
+    Raises
+    ------
+    TableError
+        Naming it.
+    """
+    if not path.parent.is_dir() or path.is_dir():
+        raise TableError(f"{path}: no such folder to write it in")
+
+
+class TableWriter:
+    """Writes rows as they come; the file is there when the `with` block ends well.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        One of `FORMATS`.
+    pixel_um : float
+        For the formats that count from a pixel's corner.
+
+    Raises
+    ------
+    TableError
+        The file cannot be written.
+    """
+
+    def __init__(self, path: Path, kind: str, pixel_um: float) -> None:
+        check_place(path)
+        self._path = path
+        self._temporary = path.with_name(path.name + ".tmp")
+        self._turn: Callable[[NDArray[np.void]], pa.Table] = to_arrow_table
+        if kind == "thunderstorm":
+            self._turn = ThunderStorm(pixel_um)
+        self._waiting: list[NDArray[np.void]] = []
+        self._n_waiting = 0
+        try:
+            self._file = self._temporary.open("wb")
+        except OSError as error:
+            raise TableError(f"{path}: cannot be written: {error.strerror or error}") from None
+        schema = self._turn(np.empty(0, LOCALIZATION_DTYPE)).schema
+        self._writer = _arrow_writer(self._file, kind, schema)
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        """Take rows of `LOCALIZATION_DTYPE`."""
+        self._waiting.append(rows)
+        self._n_waiting += len(rows)
+        if self._n_waiting >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = np.concatenate([np.empty(0, LOCALIZATION_DTYPE), *self._waiting])
+        self._waiting, self._n_waiting = [], 0
+        try:
+            self._writer.write_table(self._turn(rows))
+        except OSError as error:
+            raise TableError(f"{self._path}: cannot be written: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        self._flush()
+        try:
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()  # Windows renames no open file
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise TableError(f"{self._path}: cannot be written: {error}") from None
+
+
+class ThunderStorm:
+    """Turns rows into ThunderSTORM's columns; `id` goes on from table to table."""
+
+    def __init__(self, pixel_um: float) -> None:
+        self._half_nm = 500.0 * pixel_um
+        self._n = 0
+
+    def __call__(self, rows: NDArray[np.void]) -> pa.Table:
+        """Return the good rows, in nanometres."""
+        good = rows[rows["status"] == FitStatus.OK]
+        n = len(good)
+        ids = np.arange(self._n + 1, self._n + n + 1)
+        self._n += n
+        sd_nm = 1e3 * np.sqrt((good["sd_x_um"] ** 2 + good["sd_y_um"] ** 2) / 2)
+        columns: dict[str, NDArray] = {
+            "id": ids,
+            "frame": good["frame"] + 1,
+            "x [nm]": 1e3 * good["x_um"] + self._half_nm,
+            "y [nm]": 1e3 * good["y_um"] + self._half_nm,
+            "sigma [nm]": 1e3 * good["sigma_um"],
+            "intensity [photon]": good["photons"],
+            "offset [photon]": good["bg_photons"],
+            "bkgstd [photon]": np.sqrt(np.maximum(good["bg_photons"], 0.0)),
+            "uncertainty_xy [nm]": sd_nm,
+        }
+        table = np.empty(n, [(name, values.dtype) for name, values in columns.items()])
+        for name, values in columns.items():
+            table[name] = values
+        return to_arrow_table(table)
+
+
+def _arrow_writer(file: Any, kind: str, schema: pa.Schema) -> Any:
+    if kind == "parquet":
+        from pyarrow import parquet
+
+        return parquet.ParquetWriter(file, schema, compression="zstd")
+    from pyarrow import csv
+
+    if kind == "thunderstorm":  # whose own files have their headings in quotes
+        return csv.CSVWriter(file, schema)
+    file.write((",".join(schema.names) + "\n").encode())
+    return csv.CSVWriter(file, schema, write_options=csv.WriteOptions(include_header=False))
