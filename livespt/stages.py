@@ -63,6 +63,8 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         info.shape,
         false_per_frame=config.localize.false_per_frame,
         roi_px=config.localize.roi_px,
+        model=config.localize.model,
+        method=config.localize.method,
     )
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)

@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from livespt.camera import Camera
 from livespt.localize import detect_kernels, detection, frame_kernels
 from livespt.localize import fit as fitting
+from livespt.localize import posterior
 from livespt.localize.errors import LocalizeError
-from livespt.localize.fit_kernels import Region, Scratch
+from livespt.localize.fit_kernels import CONVERGED, Region, Scratch
 from livespt.localize.frame_kernels import Fits
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
 PASSES = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
 _NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
+_REPLACED = ("theta", "covariance", "loglik", "code")  # by the second fit, where there is one
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
 
@@ -40,6 +42,7 @@ class _Space(NamedTuple):
     region: Region
     scratch: Scratch
     buffers: NDArray[np.float64]
+    posterior: posterior.Workspace
 
 
 class Localizer:
@@ -59,6 +62,8 @@ class Localizer:
         Spots to expect in a frame that holds none.
     roi_px : int
         Side of the fitted region, odd, 5 to 15.
+    model, method : str
+        Of `livespt.localize.posterior`; anything but "symmetric", "mle" fits each spot once more.
 
     Raises
     ------
@@ -81,6 +86,8 @@ class Localizer:
         *,
         false_per_frame: float = 0.1,
         roi_px: int = 9,
+        model: str = "symmetric",
+        method: str = "mle",
     ) -> None:
         for key, value in (("pixel_um", pixel_um), ("sigma_um", sigma_um)):
             if not 0 < value < 100:
@@ -94,6 +101,11 @@ class Localizer:
         maps = fitting.electron_maps(camera)
         self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
+        self._refit = None
+        if model != "symmetric" or method != "mle":
+            self._refit = posterior.Refit(
+                camera, self._maps, self._sigma_px, self.roi_px, model, method
+            )
         self._local = threading.local()
 
     def __call__(self, frame: Frame) -> Spots:
@@ -157,6 +169,7 @@ class Localizer:
                 fitting.make_region(side),
                 fitting.make_scratch(),
                 np.zeros((3, 5)),
+                posterior.make_workspace(),
             )
             self._local.space = space
         return space
@@ -192,7 +205,11 @@ class Localizer:
             space.buffers,
             fits,
         )
-        return fits
+        if self._refit is None:
+            return fits
+        ok = (fits.code == CONVERGED) & ~fits.bad
+        again = self._refit(adu, fits.theta, fits.origin, ok, found[:, 3], space.posterior)
+        return fits._replace(**{name: getattr(again, name) for name in _REPLACED})
 
     def _table(self, fits: Fits) -> NDArray[np.void]:
         theta, covariance = fits.theta, fits.covariance

@@ -54,6 +54,7 @@ METHODS = ("mle", "map")
 ASYMMETRIC_FROM = 0.5
 _LOWEST_S = 1e-4  # an excess width below 1e-4 sigma0 cannot be told from none
 _LOWEST_WIDTH, _WIDEST = 0.4, 3.0  # in sigma0, without priors; the widest in any case
+_REACH, _STRAY = 4.0, 2.0  # widths: where a spot's light ends; how far a second fit may move
 _LOWEST_B0 = 0.05  # photons per pixel: a centre for the prior where the border holds no light
 
 
@@ -151,6 +152,82 @@ def fit_regions(
     table = moments_for(camera)
     kernels.fit_posteriors(*work, regions, starts, bounds, centres, model, table, out)
     return out
+
+
+class Refit:
+    """Second look at a frame's spots, from their maximum-likelihood fits: priors, shape, precision.
+
+    Parameters
+    ----------
+    camera : Camera
+    maps : tuple of arrays
+        Gain, offset and read variance, (H, W) or (1, 1).
+    sigma_px : float
+    side : int
+    model, method : str
+        Of `MODELS` and `METHODS`.
+
+    Notes
+    -----
+    The answer depends on the frame alone: "auto" chooses by this frame's own widths.
+    """
+
+    def __init__(
+        self, camera: Camera, maps: tuple, sigma_px: float, side: int, model: str, method: str
+    ) -> None:
+        self._camera, self._maps, self._sigma_px, self._side = camera, maps, sigma_px, side
+        self._model, self._method = model, method
+
+    def __call__(
+        self,
+        adu: NDArray[np.uint16],
+        theta: Array,
+        origin: NDArray[np.int64],
+        ok: NDArray[np.bool_],
+        b0: Array,
+        work: Workspace,
+    ) -> Posterior:
+        """Fit every spot of a frame anew, the light of its neighbours known.
+
+        Parameters
+        ----------
+        adu : (H, W) uint16
+        theta : (n, 5) float64
+            x, y, N, b, width of the first fits, pixels of the frame; in reading order.
+        origin : (n, 2) int64
+            First line and column of each region.
+        ok : (n,) bool
+            First fits to trust: these tell the blur, and light up their neighbours.
+        b0 : (n,) float64
+            Local background, the centre of its prior, photons per pixel.
+        work : Workspace
+
+        Returns
+        -------
+        Posterior
+            In pixels of the frame.
+        """
+        n, side = theta.shape[0], self._side
+        model = self._model if self._model != "auto" else choose(theta[ok, 4], self._sigma_px)
+        known = model_of(side, self._sigma_px, model, self._method, fix_sigma=False)
+        regions, starts, bounds = make_regions(n, side), np.empty((n, 5)), bounds_for(n, side)
+        space = (regions, starts, bounds, np.empty((6, side)))
+        lost = (~ok).astype(np.uint8)
+        prior_kernels.prepare_frame(
+            adu,
+            self._maps,
+            moments_for(self._camera),
+            theta,
+            origin,
+            lost,
+            side,
+            _REACH,
+            _STRAY,
+            space,
+        )
+        fits = fit_regions(regions, starts, bounds, b0, self._camera, known, work)
+        fits.theta[:, :2] += origin[:, ::-1]
+        return fits
 
 
 def moments_for(camera: Camera) -> kernels.moments.Moments:

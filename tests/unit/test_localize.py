@@ -146,11 +146,11 @@ def test_maps_are_taken_per_region(rng):
         (lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 130.0), r"sigma_px: 130"),
         (
             lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, model="airy"),
-            r"model: not available: 'airy'",
+            r"model: 'airy'; expected 'symmetric'",
         ),
         (
-            lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, method="map"),
-            r"method: not available: 'map'",
+            lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, method="em"),
+            r"method: 'em'; expected 'mle' or 'map'",
         ),
         (lambda: detect(np.zeros((64, 64)), Ideal(), 1.3), r"frame: found float64"),
         (lambda: detect(np.zeros((6, 6), np.uint16), Ideal(), 1.3), r"frame: found shape"),
