@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import Camera
-from livespt.localize import detect_kernels, detection, frame_kernels
+from livespt.localize import detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
-from livespt.localize import posterior
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import CONVERGED, Region, Scratch
 from livespt.localize.frame_kernels import Fits
+from livespt.localize.refit import Refit
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
@@ -103,9 +103,7 @@ class Localizer:
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
         self._refit = None
         if model != "symmetric" or method != "mle":
-            self._refit = posterior.Refit(
-                camera, self._maps, self._sigma_px, self.roi_px, model, method
-            )
+            self._refit = Refit(camera, self._maps, self._sigma_px, self.roi_px, model, method)
         self._local = threading.local()
 
     def __call__(self, frame: Frame) -> Spots:

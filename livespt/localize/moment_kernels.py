@@ -41,10 +41,11 @@ class Moments(NamedTuple):
 
 
 @kernel
-def add_terms(start, rate, direction, steps_up, known, share, first):
+def add_terms(start, rate, direction, known, share, count, work):
     """Add Poisson(n; E) h_n(c), over its value at `start`, for all n on one side of it.
 
-    Returns the sums of weight, weight k and weight k^2, k = n - start. `share` holds ln h_n(c).
+    Returns the sums of weight, weight k and weight k^2, k = n - start. `share` holds ln h_n(c) where
+    `known`; `count` is (c, gain, offset, readout, excess).
     """
     total, mean, square = 0.0, 0.0, 0.0
     weight, n = 1.0, start
@@ -54,15 +55,8 @@ def add_terms(start, rate, direction, steps_up, known, share, first):
         if other < 0 or other >= share.size:
             break
         if known[other] == 0:
-            share[other] = log_share(
-                other,
-                first[0],
-                first[1],
-                first[2],
-                first[3],
-                first[4],
-                steps_up,
-            )
+            gain, shift, readout, excess = count[1], count[2], count[3], count[4]
+            share[other] = log_share(other, count[0], gain, shift, readout, excess, work)
             known[other] = 1
         last = weight
         ratio = log_rate - math.log(max(n, other))
@@ -87,22 +81,22 @@ def fill_moments(counts, rates, info, gain, readout, excess, nodes):
     n_max = int(2.0 * rates[-1] + 40.0 * math.sqrt(rates[-1]) + 60.0)
     share, known = np.empty(n_max + 1), np.empty(n_max + 1, np.uint8)
     shift = 1e4  # keeps counts away from the end cells: no tails are gathered at zero here
-    first = np.array([0.0, gain, shift, readout, excess])
+    count = np.array([0.0, gain, shift, readout, excess])
     at = 0
     for i in range(counts.size):
         for n in range(n_max + 1):
             known[n] = 0
-        first[0] = counts[i] + shift
-        camera.quadrature(first[0], shift, readout, work)
+        count[0] = counts[i] + shift
+        camera.quadrature(count[0], shift, readout, work)
         root_count = math.sqrt(max(counts[i], 0.0) / gain)
         for j in range(rates.size):
             rate = rates[j]
             start = min(int(root_count * math.sqrt(rate) + 0.5), n_max)
             if known[start] == 0:
-                share[start] = log_share(start, first[0], gain, shift, readout, excess, work)
+                share[start] = log_share(start, count[0], gain, shift, readout, excess, work)
                 known[start] = 1
-            up = add_terms(start, rate, 1, work, known, share, first)
-            down = add_terms(start, rate, -1, work, known, share, first)
+            up = add_terms(start, rate, 1, known, share, count, work)
+            down = add_terms(start, rate, -1, known, share, count, work)
             total = 1.0 + up[0] + down[0]
             k = (up[1] + down[1]) / total
             log_q = start * math.log(rate) - math.lgamma(start + 1.0) + share[start] - rate

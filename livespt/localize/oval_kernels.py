@@ -9,8 +9,8 @@ time: loads from a table among vector stores would keep the compiler from vector
 
 Float32 leaves the gradient good to 1e-4 of its s.d. at 1e5 photons, the Hessian to 1e-6.
 
-Symbols: e1, e2 the spot's own axes; v1, v2 its variances; d1, d2 a point's distance from the centre;
-a = 1/(v + POINT_VAR), h = a d; q_kl = G He_k He_l the derivatives of the spot in d1, d2, sign apart.
+Symbols: v1, v2 the spot's variances along its own axes; d1, d2 a point's distance from the centre;
+a = 1/(v + POINT_VAR), h = a d; q_kl = G He_k He_l the spot's derivatives in d1, d2, sign apart.
 """
 
 from __future__ import annotations
@@ -183,6 +183,7 @@ def exact_pixel(spot, pixel, at_x, at_y):
         pixel[one * 13 + l] = (A[13] + B_[13]) + (C[13] + D[13])
         pixel[one * 14 + l] = (A[14] + B_[14]) + (C[14] + D[14])
 
+
 @inlined
 def rate_pixel(spot, pixel, data, k):
     """Fill the rates from q00."""
@@ -319,6 +320,7 @@ def add_pixel(sums, pixel):
         sums[k + one * 26] += c * p22
         sums[k + one * 27] += c * p12
 
+
 @inlined
 def add_high_orders(sums, pixel):
     """Add the score times the third and fourth derivatives."""
@@ -334,6 +336,7 @@ def add_high_orders(sums, pixel):
         sums[a + one * 12] += s * pixel[one * 12 + l]
         sums[a + one * 13] += s * pixel[one * 13 + l]
         sums[a + one * 14] += s * pixel[one * 14 + l]
+
 
 @kernel
 def coarse_sums(w, side, table):

@@ -1,22 +1,22 @@
 """Fits under priors, with the precision of the posterior itself (SCIENCE 1; Linden 2017).
 
-Model: rate E_i = b + N G_i + light of others, G a Gaussian of widths sigma1, sigma2 along axes turned
-by an angle, integrated over each pixel. Likelihood: the camera's (shifted Poisson, or the table of
-`livespt.localize.moments`). With method "map" the priors are
+Model: rate E_i = b + N G_i + light of others, G a Gaussian of widths sigma1, sigma2 along axes
+turned by an angle, integrated over each pixel. Likelihood: the camera's (shifted Poisson, or the
+table of `livespt.localize.moments`). With method "map" the priors are
 
     ln b ~ N(ln b0, (ln 30)^2),   N flat,
     sigma_k = sigma0 (1 + s_k),   s_k ~ Exp(mean s0), u_k = ln s_k:   -ln s0 + u_k - e^(u_k)/s0
 
-with s0 = 1 and one width in the symmetric model, s0 = 1/2 for each of two in the asymmetric one; with
-"mle" there are none, and widths are free above 0.4 sigma0. The precision is Laplace's, the inverse
-of minus the Hessian of the log posterior at its top in (x, y, ln N, ln b, u...); it is the true
-Hessian (the observed, not the expected information), for "mle" too.
+with s0 = 1 and one width in the symmetric model, s0 = 1/2 for each of two in the asymmetric one;
+with "mle" there are none, and widths are free above 0.4 sigma0. The precision is Laplace's, the
+inverse of minus the Hessian of the log posterior at its top in (x, y, ln N, ln b, u...); it is the
+true Hessian (the observed, not the expected information), for "mle" too.
 
-**The spot.** A square pixel has the moments of four points at (+-d, +-d), d = 240^(-1/4) = 0.254 px,
-each spread by a Gaussian of variance 1/12 - d^2, up to fifth order and nearly sixth. So the pixel's
-integral is the mean of four Gaussians of variance v + 1/12 - d^2: within 1.2e-4 of the peak of the
-brute-force integral at widths from 0.8 px, 4e-5 from 1.2 px, for any angle. All derivatives follow
-from those in position (heat equation: dG/dv1 = G_11/2, dG/dc = G_12).
+**The spot.** A square pixel has the moments of four points at (+-d, +-d), d = 240^(-1/4) = 0.254
+px, each spread by a Gaussian of variance 1/12 - d^2, up to fifth order and nearly sixth. So the
+pixel's integral is the mean of four Gaussians of variance v + 1/12 - d^2: within 1.5e-4 of the
+peak of the brute-force integral at widths from 0.8 px, 5e-5 from 1.2 px, for any angle. All
+derivatives follow from those in position (heat equation: dG/dv1 = G_11/2, dG/dc = G_12).
 
 **The angle** is no coordinate: it has no meaning where the widths are equal. Steps are taken in
 (u1, u2, c) in the spot's own axes, c the covariance between them, and the axes are turned
@@ -24,9 +24,10 @@ afterwards. The prior's part of the Hessian in c is the divided difference 2 (f'
 (v1 - v2), f the log prior of one width, which stays finite as v1 -> v2. At the top the position's
 covariance does not depend on these coordinates.
 
-**The climb.** Three steps by expected information with the pixel as one Gaussian (variance 1/12, 1e-3
-of the peak off at 1.2 px), then Newton steps by the true Hessian of the exact model, damped where
-they would not lead uphill, until one is shorter than 0.03 s.d. in all: that one is taken, too.
+**The climb.** Three steps by expected information with the pixel as one Gaussian (variance 1/12,
+1e-3 of the peak off at 1.2 px), then Newton steps by the true Hessian of the exact model, damped
+where they would not lead uphill, until one is shorter than 0.03 s.d. in all: that one is taken,
+too.
 
 Symbols: as in `livespt.localize.fit`; sigma0 = sigma_px, s excess width over sigma0.
 """
@@ -40,11 +41,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import Camera, Emccd
+from livespt.localize import newton_kernels as newton
 from livespt.localize import oval_kernels, prior_kernels
 from livespt.localize import posterior_kernels as kernels
+from livespt.localize.moment_kernels import Moments
 from livespt.localize.moments import moments_of, no_moments
+from livespt.localize.newton_kernels import Model
 from livespt.localize.oval_kernels import LANES, Lanes
-from livespt.localize.posterior_kernels import Climb, Model, Posterior, Regions
+from livespt.localize.posterior_kernels import Climb, Posterior, Regions
 
 Array = NDArray[np.float64]
 
@@ -54,7 +58,6 @@ METHODS = ("mle", "map")
 ASYMMETRIC_FROM = 0.5
 _LOWEST_S = 1e-4  # an excess width below 1e-4 sigma0 cannot be told from none
 _LOWEST_WIDTH, _WIDEST = 0.4, 3.0  # in sigma0, without priors; the widest in any case
-_REACH, _STRAY = 4.0, 2.0  # widths: where a spot's light ends; how far a second fit may move
 _LOWEST_B0 = 0.05  # photons per pixel: a centre for the prior where the border holds no light
 
 
@@ -78,7 +81,7 @@ def make_workspace() -> Workspace:
         rows(oval_kernels.N_DATA),
         np.zeros(LANES),
     )
-    n, m = kernels.N_STATE, kernels.N_STEP
+    n, m = newton.N_STATE, newton.N_STEP
     climb = Climb(
         np.zeros((LANES, n)),
         np.zeros((LANES, n)),
@@ -97,13 +100,13 @@ def make_workspace() -> Workspace:
 
 def model_of(side: int, sigma_px: float, model: str, method: str, fix_sigma: bool) -> Model:
     """Return what the kernels know of a model and its priors."""
-    shapes = {"symmetric": kernels.SYMMETRIC, "asymmetric": kernels.ASYMMETRIC}
-    shape = kernels.FIXED if fix_sigma else shapes[model]
+    shapes = {"symmetric": newton.SYMMETRIC, "asymmetric": newton.ASYMMETRIC}
+    shape = newton.FIXED if fix_sigma else shapes[model]
     prior = method == "map"
     offset = 1.0 if prior else 0.0
     widest = max(min(_WIDEST, 0.5 * side / sigma_px), 1.2)
     lowest = _LOWEST_S if prior else _LOWEST_WIDTH
-    mean_s = 0.5 if shape == kernels.ASYMMETRIC else 1.0
+    mean_s = 0.5 if shape == newton.ASYMMETRIC else 1.0
     return Model(side, sigma_px, shape, int(prior), offset, mean_s, lowest, widest - offset)
 
 
@@ -146,7 +149,7 @@ def fit_regions(
         np.zeros(n),
         np.zeros(n, np.int64),
         np.zeros(n, np.int64),
-        np.zeros((n, kernels.N_STATE)),
+        np.zeros((n, newton.N_STATE)),
     )
     centres = np.maximum(b0, _LOWEST_B0)
     table = moments_for(camera)
@@ -154,83 +157,7 @@ def fit_regions(
     return out
 
 
-class Refit:
-    """Second look at a frame's spots, from their maximum-likelihood fits: priors, shape, precision.
-
-    Parameters
-    ----------
-    camera : Camera
-    maps : tuple of arrays
-        Gain, offset and read variance, (H, W) or (1, 1).
-    sigma_px : float
-    side : int
-    model, method : str
-        Of `MODELS` and `METHODS`.
-
-    Notes
-    -----
-    The answer depends on the frame alone: "auto" chooses by this frame's own widths.
-    """
-
-    def __init__(
-        self, camera: Camera, maps: tuple, sigma_px: float, side: int, model: str, method: str
-    ) -> None:
-        self._camera, self._maps, self._sigma_px, self._side = camera, maps, sigma_px, side
-        self._model, self._method = model, method
-
-    def __call__(
-        self,
-        adu: NDArray[np.uint16],
-        theta: Array,
-        origin: NDArray[np.int64],
-        ok: NDArray[np.bool_],
-        b0: Array,
-        work: Workspace,
-    ) -> Posterior:
-        """Fit every spot of a frame anew, the light of its neighbours known.
-
-        Parameters
-        ----------
-        adu : (H, W) uint16
-        theta : (n, 5) float64
-            x, y, N, b, width of the first fits, pixels of the frame; in reading order.
-        origin : (n, 2) int64
-            First line and column of each region.
-        ok : (n,) bool
-            First fits to trust: these tell the blur, and light up their neighbours.
-        b0 : (n,) float64
-            Local background, the centre of its prior, photons per pixel.
-        work : Workspace
-
-        Returns
-        -------
-        Posterior
-            In pixels of the frame.
-        """
-        n, side = theta.shape[0], self._side
-        model = self._model if self._model != "auto" else choose(theta[ok, 4], self._sigma_px)
-        known = model_of(side, self._sigma_px, model, self._method, fix_sigma=False)
-        regions, starts, bounds = make_regions(n, side), np.empty((n, 5)), bounds_for(n, side)
-        space = (regions, starts, bounds, np.empty((6, side)))
-        lost = (~ok).astype(np.uint8)
-        prior_kernels.prepare_frame(
-            adu,
-            self._maps,
-            moments_for(self._camera),
-            theta,
-            origin,
-            lost,
-            side,
-            _REACH,
-            _STRAY,
-            space,
-        )
-        fits = fit_regions(regions, starts, bounds, b0, self._camera, known, work)
-        fits.theta[:, :2] += origin[:, ::-1]
-        return fits
-
-
-def moments_for(camera: Camera) -> kernels.moments.Moments:
+def moments_for(camera: Camera) -> Moments:
     """Return the table of the camera's likelihood, or its stand-in for Poisson-like cameras."""
     return moments_of(camera) if isinstance(camera, Emccd) else no_moments()
 
@@ -272,7 +199,7 @@ def fit_counts(
             return fits, bad, np.zeros(n, np.bool_)
     known = model_of(side, sigma_px, chosen, method, fix_sigma)
     fits = fit_regions(regions, starts, bounds, b0, camera, known, work)
-    return fits, bad, np.full(n, known.shape == kernels.ASYMMETRIC)
+    return fits, bad, np.full(n, known.shape == newton.ASYMMETRIC)
 
 
 def make_regions(n: int, side: int) -> Regions:

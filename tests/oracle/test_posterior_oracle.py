@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 
 from livespt.camera import Emccd, Ideal, Scmos
-from livespt.localize import fit_rois, moment_kernels, posterior, posterior_kernels
+from livespt.localize import fit_rois, moment_kernels, newton_kernels, posterior
 from livespt.localize import oval_kernels as oval
 from livespt.localize.moments import moments_of
 
@@ -188,13 +188,12 @@ def test_the_table_holds_score_slope_and_likelihood():
 
 def test_the_slope_of_the_prior_is_its_divided_difference():
     for s1, s2, s0 in ((0.5, 0.2, 0.5), (1.3, 1.2999, 0.5), (0.02, 2.0, 1.0)):
-        h = 1e-6
 
-        def slope(s, s0=s0):
+        def slope(s, s0=s0, h=1e-6):
             """d/dv of ln s - s/s0 with v = (1 + s)^2."""
             f = [math.log(t) - t / s0 for t in (s - h * s, s + h * s)]
             return (f[1] - f[0]) / (2 * h * s) / (2 * (1 + s))
 
         expected = (slope(s1) - slope(s2)) / ((1 + s1) ** 2 - (1 + s2) ** 2)
-        found = posterior_kernels.slope_of_prior(s1, s2, s0)
+        found = newton_kernels.slope_of_prior(s1, s2, s0)
         assert found == pytest.approx(expected, rel=1e-3)
