@@ -44,8 +44,8 @@ class Moments(NamedTuple):
 def add_terms(start, rate, direction, known, share, count, work):
     """Add Poisson(n; E) h_n(c), over its value at `start`, for all n on one side of it.
 
-    Returns the sums of weight, weight k and weight k^2, k = n - start. `share` holds ln h_n(c) where
-    `known`; `count` is (c, gain, offset, readout, excess).
+    Returns the sums of weight, weight k and weight k^2, k = n - start. `share` holds ln h_n(c)
+    where `known`; `count` is (c, gain, offset, readout, excess).
     """
     total, mean, square = 0.0, 0.0, 0.0
     weight, n = 1.0, start

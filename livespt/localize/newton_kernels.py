@@ -147,8 +147,9 @@ def assemble(sums, l, state, b0, model, exact, g, H):
         H[U1, U1] += s1
         g[U2] += 1.0 - s2
         H[U2, U2] += s2
-        steep = slope_of_prior(state[S1], state[S2], model.mean_s)
-        H[C, C] -= 2.0 * steep / (model.sigma0 * model.sigma0) ** 2
+        if model.shape == ASYMMETRIC:
+            steep = slope_of_prior(state[S1], state[S2], model.mean_s)
+            H[C, C] -= 2.0 * steep / (model.sigma0 * model.sigma0) ** 2
 
 
 @inlined

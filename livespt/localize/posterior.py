@@ -107,7 +107,8 @@ def model_of(side: int, sigma_px: float, model: str, method: str, fix_sigma: boo
     widest = max(min(_WIDEST, 0.5 * side / sigma_px), 1.2)
     lowest = _LOWEST_S if prior else _LOWEST_WIDTH
     mean_s = 0.5 if shape == newton.ASYMMETRIC else 1.0
-    return Model(side, sigma_px, shape, int(prior), offset, mean_s, lowest, widest - offset)
+    low, high = (lowest, widest - offset) if not fix_sigma else (1.0 - offset, 1.0 - offset)
+    return Model(side, sigma_px, shape, int(prior), offset, mean_s, low, high)
 
 
 def fit_regions(

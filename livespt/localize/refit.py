@@ -1,8 +1,8 @@
 """The second look at a frame: every spot again, under priors, its neighbours' light known.
 
-A run finds and fits its spots by maximum likelihood first (`livespt.localize.localizer`). From those
-fits each spot's own posterior is climbed (`livespt.localize.posterior`): the others stand in it as
-known light, the detector's local background is the centre of the background's prior, and where the
+A run finds and fits its spots by maximum likelihood first (`livespt.localize.localizer`). From
+those fits each spot's own posterior is climbed (`livespt.localize.posterior`): the others stand in
+it as known light, the detector's local background is the centre of the background's prior, and where the
 model is "auto" the frame's own widths say whether motion blurs it.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -15,6 +16,8 @@ from livespt.localize import oval_kernels as oval
 from livespt.localize.moments import moments_of
 
 SIDE, SIGMA0 = 9, 95.85 / 80.0
+#: As plain Python a fit of sixteen lanes takes a minute, a camera's table an hour.
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="minutes a fit as plain Python")
 CAMERAS = {
     "ideal": Ideal(),
     "scmos": Scmos(2.2, 100.0, 1.6),
@@ -83,6 +86,7 @@ def parameters(fit, model, method):
     return np.array(p, np.float64)
 
 
+@compiled
 @pytest.mark.parametrize("name", CAMERAS)
 @pytest.mark.parametrize(
     "model, method", [("symmetric", "map"), ("asymmetric", "map"), ("asymmetric", "mle")]
@@ -163,6 +167,7 @@ def test_four_points_stand_for_a_pixel(width, limit):
         assert np.abs(ours[..., l] - exact).max() < limit * exact.max()
 
 
+@compiled
 def test_the_table_holds_score_slope_and_likelihood():
     camera, rng = CAMERAS["emccd"], np.random.default_rng(3)
     table = moments_of(camera)
@@ -197,3 +202,52 @@ def test_the_slope_of_the_prior_is_its_divided_difference():
         expected = (slope(s1) - slope(s2)) / ((1 + s1) ** 2 - (1 + s2) ** 2)
         found = newton_kernels.slope_of_prior(s1, s2, s0)
         assert found == pytest.approx(expected, rel=1e-3)
+
+
+def naive_sums(theta, widths, angle, data, var):
+    """Score, its derivatives' sums and ln L of one lane's oval spot, from the four points."""
+    x, y, photons, bg = theta
+    co, si = math.cos(angle), math.sin(angle)
+    at, spread = float(oval.POINT_AT), float(oval.POINT_VAR)
+    v = np.square(widths) + spread
+    i, j = np.indices(data.shape)
+    q = np.zeros((3, *data.shape))
+    for px in (-at, at):
+        for py in (-at, at):
+            dx, dy = j + px - x, i + py - y
+            d1, d2 = co * dx + si * dy, co * dy - si * dx
+            g = 0.25 * np.exp(-0.5 * (d1**2 / v[0] + d2**2 / v[1]))
+            g /= 2 * math.pi * math.sqrt(v[0] * v[1])
+            h1, h2 = d1 / v[0], d2 / v[1]
+            q += np.stack([g, g * h1 * h2, g * (h1**4 - 6 * h1**2 / v[0] + 3 / v[0] ** 2)])
+    mu = bg + photons * q[0] + var
+    score = data / mu - 1.0
+    loglik = np.sum(data * np.log(mu) - mu - gammaln(data + 1))
+    return score.sum(), (score * q).sum(axis=(1, 2)), (data / mu**2 * q[1] ** 2).sum(), loglik
+
+
+def test_the_sums_of_a_lane_are_those_of_its_pixels():
+    """Small enough to run as plain Python: 5 x 5 pixels."""
+    rng, side = np.random.default_rng(4), 5
+    w = posterior.make_workspace().lanes
+    spot = w.spot.reshape(-1, oval.LANES)
+    pixels = w.data.reshape(4, -1, oval.LANES)[:, : side * side]
+    theta = np.stack([rng.uniform(1.5, 2.5, 16), rng.uniform(1.5, 2.5, 16), np.full(16, 300.0)])
+    bg, angle = rng.uniform(0.5, 4.0, 16), rng.uniform(0, np.pi, 16)
+    widths = rng.uniform(1.0, 1.8, (2, 16))
+    spot[oval.X], spot[oval.Y], spot[oval.N] = theta
+    spot[oval.B], spot[oval.W1], spot[oval.W2] = bg, *widths
+    spot[oval.COS], spot[oval.SIN] = np.cos(angle), np.sin(angle)
+    pixels[oval.DATA] = rng.poisson(10.0, (side * side, 16)) + 1.5
+    pixels[oval.VAR] = 1.5
+    oval.exact_sums(w, side, posterior.moments_for(Ideal()))
+    sums = w.sums.reshape(-1, oval.LANES)
+    for l in (0, 7, 15):
+        data = pixels[oval.DATA, :, l].reshape(side, side).astype(float)
+        at = (*theta[:, l], bg[l])
+        total, by_q, product, loglik = naive_sums(at, widths[:, l], angle[l], data, 1.5)
+        assert sums[oval.SCORE_SUM, l] == pytest.approx(total, abs=1e-3)
+        found = sums[[oval.SCORES + k for k in (oval.Q00, oval.Q11, oval.Q40)], l]
+        np.testing.assert_allclose(found, by_q, rtol=1e-3, atol=1e-5)
+        assert sums[oval.PRODUCTS + oval.N_K - 1, l] == pytest.approx(product, rel=1e-3)
+        assert w.loglik[l] == pytest.approx(loglik, abs=1e-3)
