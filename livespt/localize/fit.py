@@ -56,6 +56,8 @@ _CODES = {
     kernels.CONVERGED: FitStatus.OK,
     kernels.FAILED: FitStatus.NOT_CONVERGED,
     kernels.SINGULAR: FitStatus.SINGULAR,
+    posterior.STRAYED: FitStatus.OUT_OF_REGION,
+    posterior.VAGUE: FitStatus.DIM,
 }
 
 
@@ -107,7 +109,7 @@ def fit_rois(
     n, side = regions.shape[0], regions.shape[1]
     check_sigma(sigma_px)
     maps = _region_maps(camera, n, side)
-    adu = np.ascontiguousarray(regions.reshape(n, -1))
+    adu = np.ascontiguousarray(regions.reshape(n, side * side))
     bounds = bounds_of(sigma_px, side, fix_sigma)
     if model != "symmetric" or method != "mle":
         fits, bad, oval = posterior.fit_counts(

@@ -58,6 +58,9 @@ METHODS = ("mle", "map")
 ASYMMETRIC_FROM = 0.5
 _LOWEST_S = 1e-4  # an excess width below 1e-4 sigma0 cannot be told from none
 _LOWEST_WIDTH, _WIDEST = 0.4, 3.0  # in sigma0, without priors; the widest in any case
+#: Codes beside those of the kernels: the fit ended far from its start, or knows nothing.
+STRAYED, VAGUE = 3, 4
+_FARTHEST_PX, _VAGUEST_PX = 4.0, 16.0
 _LOWEST_B0 = 0.05  # photons per pixel: a centre for the prior where the border holds no light
 
 
@@ -155,7 +158,17 @@ def fit_regions(
     centres = np.maximum(b0, _LOWEST_B0)
     table = moments_for(camera)
     kernels.fit_posteriors(*work, regions, starts, bounds, centres, model, table, out)
+    _refuse(out, starts)
     return out
+
+
+def _refuse(fits: Posterior, starts: Array) -> None:
+    """Mark the fits that Linden 2017 leaves out: far from their start, or of no precision."""
+    converged = fits.code == kernels.CONVERGED
+    variance = fits.covariance[:, [0, 1], [0, 1]].max(axis=1)
+    fits.code[converged & (variance >= _VAGUEST_PX**2)] = VAGUE
+    far = np.abs(fits.theta[:, :2] - starts[:, :2]).max(axis=1) >= _FARTHEST_PX
+    fits.code[converged & far] = STRAYED
 
 
 def moments_for(camera: Camera) -> Moments:

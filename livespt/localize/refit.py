@@ -2,8 +2,8 @@
 
 A run finds and fits its spots by maximum likelihood first (`livespt.localize.localizer`). From
 those fits each spot's own posterior is climbed (`livespt.localize.posterior`): the others stand in
-it as known light, the detector's local background is the centre of the background's prior, and where the
-model is "auto" the frame's own widths say whether motion blurs it.
+it as known light, the detector's local background is the centre of the background's prior, and
+where the model is "auto" the frame's own widths say whether motion blurs it.
 """
 
 from __future__ import annotations
