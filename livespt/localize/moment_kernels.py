@@ -118,7 +118,7 @@ def count_position(count, moments):
 @inlined
 def node_below(at_z, at_w, table):
     """Return where the node below (count, rate) is, the one above it, and the two fractions."""
-    i, j = int(at_z), int(at_w)
+    i, j = int(at_z), int(at_w) if at_w > 0.0 else 0  # NaN reads the first node
     low = np.uint64((i * table.n_w + j) * PER_NODE)
     high = low + np.uint64(table.n_w * PER_NODE)
     return low, high, at_z - np.float32(i), at_w - np.float32(j)
@@ -136,7 +136,7 @@ def between(nodes, low, high, what, u, v):
 @inlined
 def mean_and_info(at_z, at_w, table):
     """Return E[n|c, E] at the nearest count, a tenth of its s.d. away at most, and E I(E)."""
-    i, j = int(at_z + NEAREST), int(at_w)
+    i, j = int(at_z + NEAREST), int(at_w) if at_w > 0.0 else 0
     at, v = np.uint64((i * table.n_w + j) * PER_NODE), at_w - np.float32(j)
     nodes, info, one = table.nodes, at + np.uint64(INFO), np.uint64(PER_NODE)
     mean = nodes[at] + v * (nodes[at + one] - nodes[at])

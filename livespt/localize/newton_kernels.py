@@ -80,11 +80,11 @@ def log_prior(state, b0, model):
 
 
 @inlined
-def assemble(sums, l, state, b0, model, exact, g, H):
+def assemble(sums, l, state, b0, model, exact, g, H, scale):
     """Fill gradient and negative Hessian of one lane, from its sums.
 
     `exact` takes the second derivatives of the rates in; else only the part of them that makes
-    the steps shorter.
+    the steps shorter. `scale` (N_STEP,) is scratch.
     """
     q = SCORES * LANES + l
     n, b = state[N], state[B]
@@ -98,7 +98,8 @@ def assemble(sums, l, state, b0, model, exact, g, H):
     total = sums[SCORE_SUM * LANES + l]
     g[0], g[1], g[2], g[3] = n * q10, n * q01, n * q00, b * total
     g[U1], g[U2], g[C] = n * v1 * q20, n * v2 * q02, n * q11
-    scale = (n, n, n, b, n * v1, n * v2, n)
+    scale[0], scale[1], scale[2], scale[3] = n, n, n, b
+    scale[U1], scale[U2], scale[C] = n * v1, n * v2, n
     k = PRODUCTS * LANES + l
     for i in range(N_STEP):
         for j in range(i + 1):

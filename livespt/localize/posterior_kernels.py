@@ -106,7 +106,7 @@ def coarse_climb(w, climb, first, size, regions, starts, bounds, b0, model, tabl
         for l in range(size):
             k = first + l
             state, g, H = climb.state[l], climb.grad[l], climb.hessian[l]
-            newton.assemble(w.sums, l, state, b0[k], model, False, g, H)
+            newton.assemble(w.sums, l, state, b0[k], model, False, g, H, climb.step)
             newton.hold(state, g, bounds[k], model, climb.free)
             if newton.factorise(H, 0.0, climb.free, climb.factor):
                 length = newton.solve(climb.factor, g, climb.free, climb.step)
@@ -168,7 +168,7 @@ def exact_step(w, climb, l, bounds, b0, model):
         climb.value[l] = max(value, climb.value[l])
         for a in range(N_STATE):
             best[a] = state[a]
-        newton.assemble(w.sums, l, state, b0, model, True, g, H)
+        newton.assemble(w.sums, l, state, b0, model, True, g, H, climb.step)
         climb.ridge[l] = 0.2 * climb.ridge[l] if climb.ridge[l] > 1e-3 else 0.0
     else:
         climb.ridge[l] = max(6.0 * climb.ridge[l], 0.05)
