@@ -34,7 +34,9 @@ _MIN_READ_ADU = 0.1
 
 def no_moments() -> Moments:
     """Return the stand-in for cameras whose likelihood is Poisson of shifted data."""
-    return Moments(np.zeros(4, np.float32), 2, 2, 1.0, 1.0, 2.0, 0.0, 1.0, 0.0, 0.0)
+    nodes = np.zeros(4, np.float32)
+    nodes.setflags(write=False)  # as the real one: to numba a writable array is another type
+    return Moments(nodes, 2, 2, 1.0, 1.0, 2.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @functools.lru_cache(maxsize=4)
