@@ -89,10 +89,12 @@ class OpticsConfig(Section, frozen=True):
 
 
 class LocalizeConfig(Section, frozen=True):
-    """Detection by false-alarm rate; fit region; one or two spots to a region; threads."""
+    """Detection by false-alarm rate; fit region, model and method; threads."""
 
     false_per_frame: Positive = 0.1
     roi_px: Literal[5, 7, 9, 11, 13, 15] = 9
+    model: Literal["symmetric", "asymmetric", "auto"] = "symmetric"
+    method: Literal["mle", "map"] = "mle"
     overlap: Literal["single", "pair"] = "single"
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 

@@ -68,6 +68,8 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         roi_px=config.localize.roi_px,
         overlap=config.localize.overlap,
         saturation_adu=config.camera.saturation_adu,
+        model=config.localize.model,
+        method=config.localize.method,
     )
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)

@@ -25,6 +25,7 @@ from livespt.camera import Camera, Emccd, Scmos
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as kernels
 from livespt.localize import lane_fit_kernels as lane_fits
+from livespt.localize import posterior
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
 from livespt.localize.frame_kernels import Space
@@ -45,6 +46,11 @@ FIT_DTYPE = np.dtype(
         ("covariance", "f8", (5, 5)),
         ("loglik", "f8"),
         ("status", "u1"),  # FitStatus
+        ("sigma_major_px", "f8"),  # the two widths; `sigma_px` is their geometric mean
+        ("sigma_minor_px", "f8"),
+        ("angle_rad", "f8"),  # of the major axis, from x towards y
+        ("asymmetric", "?"),  # two widths and an angle were fitted
+        ("log_prior", "f8"),  # 0 for "mle"; the posterior is loglik + log_prior
     ],
     align=True,
 )
@@ -55,6 +61,8 @@ _CODES = {
     kernels.CONVERGED: FitStatus.OK,
     kernels.FAILED: FitStatus.NOT_CONVERGED,
     kernels.SINGULAR: FitStatus.SINGULAR,
+    posterior.STRAYED: FitStatus.OUT_OF_REGION,
+    posterior.VAGUE: FitStatus.DIM,
 }
 
 
@@ -77,10 +85,12 @@ def fit_rois(
         maps of one region below those of the other.
     sigma_px : float
         Width of an in-focus spot: start of the width, and its value with `fix_sigma`.
-    model : {"symmetric"}
-        Shape of the spot.
-    method : {"mle"}
-        Maximum likelihood.
+    model : {"symmetric", "asymmetric", "auto"}
+        Shape of the spot: one width, two and an angle, or what the blur of the regions calls for.
+    method : {"mle", "map"}
+        Maximum likelihood, or the priors and the Laplace precision of Linden 2017
+        (`livespt.localize.posterior`). The covariance is the inverse of the expected information
+        for "mle" with one width, of the true Hessian else.
     fix_sigma : bool
         Hold the width.
 
@@ -94,15 +104,27 @@ def fit_rois(
     LocalizeError
         Shape, dtype or an option is not one of those above.
     """
-    for name, value, known in (("model", model, "symmetric"), ("method", method, "mle")):
-        if value != known:
-            raise LocalizeError(f"{name}: not available: {value!r}; expected {known!r}")
+    for name, value, known in (
+        ("model", model, posterior.MODELS),
+        ("method", method, posterior.METHODS),
+    ):
+        if value not in known:
+            raise LocalizeError(f"{name}: {value!r}; expected {' or '.join(map(repr, known))}")
     regions = _checked_regions(rois)
     n, side = regions.shape[0], regions.shape[1]
     check_sigma(sigma_px)
     maps = _region_maps(camera, n, side)
     adu = np.ascontiguousarray(regions.reshape(n, side * side))
     bounds = bounds_of(sigma_px, side, fix_sigma)
+    if model != "symmetric" or method != "mle":
+        fits, bad, oval = posterior.fit_counts(
+            adu, maps, camera, sigma_px, model, method, fix_sigma
+        )
+        result = np.zeros(n, FIT_DTYPE)
+        _theta_of(result)[:] = fits.theta
+        result["covariance"], result["loglik"] = fits.covariance, fits.loglik
+        result = _finished(result, fits.code, bad, bounds, side)
+        return _with_shape(result, fits.shape, oval, fits.log_prior)
     result = np.zeros(n, FIT_DTYPE)
     code, bad = np.zeros(n, np.int64), np.zeros(n, np.bool_)
     out = (_theta_of(result), result["covariance"], result["loglik"], code, bad)
@@ -119,7 +141,7 @@ def fit_rois(
         out,
     )
     fit_one_by_one(adu, maps, camera, sigma_px, bounds, left[:n_left], out)
-    return _finished(result, code, bad, bounds, side)
+    return _round(_finished(result, code, bad, bounds, side))
 
 
 def fit_one_by_one(
@@ -311,4 +333,26 @@ def _finished(
     for name in FIT_DTYPE.names or ():
         lost[name] = np.nan_to_num(lost[name], nan=0.0, posinf=0.0, neginf=0.0)
     result[result["status"] != FitStatus.OK] = lost
+    return result
+
+
+def _round(result: NDArray[np.void]) -> NDArray[np.void]:
+    """Fill in the widths of spots fitted with one."""
+    result["sigma_major_px"] = result["sigma_minor_px"] = result["sigma_px"]
+    return result
+
+
+def _with_shape(
+    result: NDArray[np.void],
+    shape: NDArray[np.float64],
+    asymmetric: NDArray[np.bool_],
+    log_prior: NDArray[np.float64],
+) -> NDArray[np.void]:
+    """Fill in the two widths and the angle; where one width was fitted, both are that one."""
+    one = np.zeros_like(shape)
+    one[:, :2] = result["sigma_px"][:, None]
+    shape = np.where(asymmetric[:, None], shape, one)
+    for column, name in enumerate(("sigma_major_px", "sigma_minor_px", "angle_rad")):
+        result[name] = np.nan_to_num(shape[:, column])
+    result["asymmetric"], result["log_prior"] = asymmetric, np.nan_to_num(log_prior)
     return result

@@ -20,15 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import MAX_ADU, Camera
-from livespt.localize import detect_kernels, detection, frame_kernels
+from livespt.localize import detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
 from livespt.localize.errors import LocalizeError
+from livespt.localize.fit_kernels import CONVERGED
 from livespt.localize.frame_kernels import Fits
 from livespt.localize.pair import PairFinder
+from livespt.localize.refit import Refit
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
 _NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
+_REPLACED = ("theta", "covariance", "loglik", "code")  # by the second fit, where there is one
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
 
@@ -37,6 +40,7 @@ class _Space(NamedTuple):
 
     detect: detect_kernels.Work
     fit: frame_kernels.Space
+    posterior: posterior.Workspace
 
 
 class Localizer:
@@ -60,6 +64,8 @@ class Localizer:
         With "pair" a spot that two explain better is split in two (`livespt.localize.pair`).
     saturation_adu : int
         Counts from here on are saturated; fits that meet one say so.
+    model, method : str
+        Of `livespt.localize.posterior`; anything but "symmetric", "mle" fits each spot once more.
 
     Raises
     ------
@@ -84,6 +90,8 @@ class Localizer:
         roi_px: int = 9,
         overlap: str = "single",
         saturation_adu: int = MAX_ADU,
+        model: str = "symmetric",
+        method: str = "mle",
     ) -> None:
         if overlap not in ("single", "pair"):
             raise LocalizeError(f"overlap: {overlap!r}; expected 'single' or 'pair'")
@@ -101,6 +109,9 @@ class Localizer:
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
         self._saturation_adu = int(saturation_adu)
         self._pairs = PairFinder(self._sigma_px, self.roi_px) if overlap == "pair" else None
+        self._refit = None
+        if model != "symmetric" or method != "mle":
+            self._refit = Refit(camera, self._maps, self._sigma_px, self.roi_px, model, method)
         self._local = threading.local()
 
     def __call__(self, frame: Frame) -> Spots:
@@ -160,7 +171,8 @@ class Localizer:
         space = getattr(self._local, "space", None)
         if space is None:
             detect = detection.make_work(self.shape, self._sigma_px)
-            space = _Space(detect, fitting.make_space(self.roi_px, detect.found.shape[0]))
+            fit = fitting.make_space(self.roi_px, detect.found.shape[0])
+            space = _Space(detect, fit, posterior.make_workspace())
             self._local.space = space
         return space
 
@@ -192,7 +204,11 @@ class Localizer:
             space.fit,
             fits,
         )
-        return fits
+        if self._refit is None:
+            return fits
+        ok = (fits.code == CONVERGED) & ~fits.bad
+        again = self._refit(adu, fits.theta, fits.origin, ok, found[:, 3], space.posterior)
+        return fits._replace(**{name: getattr(again, name) for name in _REPLACED})
 
     def _marked(self, adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Raise saturated counts to the highest there is, which is what the kernels look for."""

@@ -146,11 +146,11 @@ def test_maps_are_taken_per_region(rng):
         (lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 130.0), r"sigma_px: 130"),
         (
             lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, model="airy"),
-            r"model: not available: 'airy'",
+            r"model: 'airy'; expected 'symmetric'",
         ),
         (
-            lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, method="map"),
-            r"method: not available: 'map'",
+            lambda: fit_rois(np.zeros((2, 9, 9), np.uint16), Ideal(), 1.3, method="em"),
+            r"method: 'em'; expected 'mle' or 'map'",
         ),
         (lambda: detect(np.zeros((64, 64)), Ideal(), 1.3), r"frame: found float64"),
         (lambda: detect(np.zeros((6, 6), np.uint16), Ideal(), 1.3), r"frame: found shape"),
@@ -170,3 +170,45 @@ def test_a_frame_of_another_shape_or_type_is_refused(localizer):
         localizer(Frame(4, 0.0, np.zeros((80, 64), np.uint16), 0.01))
     with pytest.raises(CameraError, match="shape"):
         Localizer(Scmos(np.ones((4, 4)), 0.0, 1.0), 0.1, 0.13, SHAPE)
+
+
+@pytest.mark.parametrize("model, method", [("symmetric", "map"), ("auto", "map")])
+def test_a_run_can_fit_under_priors(model, method, rng):
+    """Spots stay where they are, also where the light of one reaches into the other's region."""
+    at = np.array([[20.3, 30.2], [25.4, 30.1], [50.0, 12.4]])
+    image = 2.0 + sum(psf.spot_image(x, y, 2000.0, 1.3, (64, 64)) for x, y in at)
+    camera = Ideal()
+    localizer = Localizer(camera, 0.1, 0.13, (64, 64), model=model, method=method)
+    frame = Frame(0, 0.0, camera.sample(image, rng), 0.01, 1.0)
+    spots = localizer(frame).table
+    found = np.stack([spots["x_um"], spots["y_um"]], axis=1)[spots["status"] == FitStatus.OK] / 0.1
+    assert len(found) == 3
+    nearest = np.abs(found[:, None] - at[None]).max(axis=2).min(axis=1)
+    assert np.all(nearest < 0.15)  # 4 s.d. of the crowded ones
+    np.testing.assert_array_equal(localizer(frame).table, spots)
+
+
+def test_fits_under_priors_say_what_they_fitted(rng):
+    image = 2.0 + psf.spot_image(4.2, 3.9, 800.0, (2.0, 1.4), (9, 9))
+    adu = Ideal().sample(np.stack([image] * 8), rng)
+    for model, method in (("asymmetric", "map"), ("asymmetric", "mle"), ("symmetric", "map")):
+        fits = fit_rois(adu, Ideal(), 1.3, model=model, method=method)
+        oval = model == "asymmetric"
+        assert np.all(fits["asymmetric"] == oval)
+        product = fits["sigma_major_px"] * fits["sigma_minor_px"]
+        np.testing.assert_allclose(product, fits["sigma_px"] ** 2, rtol=1e-9)
+        assert np.all((fits["sigma_major_px"] > fits["sigma_minor_px"]) == oval)
+        assert np.all((fits["log_prior"] != 0) == (method == "map"))
+    fixed = fit_rois(adu, Ideal(), 1.3, method="map", fix_sigma=True)
+    assert np.all(fixed["sigma_px"] == 1.3)
+    assert np.all(fixed["covariance"][:, 4] == 0)
+    assert len(fit_rois(adu[:0], Ideal(), 1.3, model="auto", method="map")) == 0
+
+
+def test_regions_without_a_spot_get_a_status_under_priors(rng):
+    adu = rng.poisson(1.0, (40, 9, 9)).astype(np.uint16)
+    for model in ("symmetric", "asymmetric"):
+        fits = fit_rois(adu, Ideal(), 1.3, model=model, method="map")
+        for name in fits.dtype.names:
+            assert np.all(np.isfinite(fits[name]))
+        assert np.mean(fits["status"] != FitStatus.OK) > 0.5

@@ -1,0 +1,244 @@
+"""Fits under priors, with the precision of the posterior itself (SCIENCE 1; Linden 2017).
+
+Model: rate E_i = b + N G_i + light of others, G a Gaussian of widths sigma1, sigma2 along axes
+turned by an angle, integrated over each pixel. Likelihood: the camera's (shifted Poisson, or the
+table of `livespt.localize.moments`). With method "map" the priors are
+
+    ln b ~ N(ln b0, (ln 30)^2),   N flat,
+    sigma_k = sigma0 (1 + s_k),   s_k ~ Exp(mean s0), u_k = ln s_k:   -ln s0 + u_k - e^(u_k)/s0
+
+with s0 = 1 and one width in the symmetric model, s0 = 1/2 for each of two in the asymmetric one;
+with "mle" there are none, and widths are free above 0.4 sigma0. The precision is Laplace's, the
+inverse of minus the Hessian of the log posterior at its top in (x, y, ln N, ln b, u...); it is the
+true Hessian (the observed, not the expected information), for "mle" too.
+
+**The spot.** A square pixel has the moments of four points at (+-d, +-d), d = 240^(-1/4) = 0.254
+px, each spread by a Gaussian of variance 1/12 - d^2, up to fifth order and nearly sixth. So the
+pixel's integral is the mean of four Gaussians of variance v + 1/12 - d^2: within 1.5e-4 of the
+peak of the brute-force integral at widths from 0.8 px, 5e-5 from 1.2 px, for any angle. All
+derivatives follow from those in position (heat equation: dG/dv1 = G_11/2, dG/dc = G_12).
+
+**The angle** is no coordinate: it has no meaning where the widths are equal. Steps are taken in
+(u1, u2, c) in the spot's own axes, c the covariance between them, and the axes are turned
+afterwards. The prior's part of the Hessian in c is the divided difference 2 (f'(v1) - f'(v2))/
+(v1 - v2), f the log prior of one width, which stays finite as v1 -> v2. At the top the position's
+covariance does not depend on these coordinates.
+
+**The climb.** Three steps by expected information with the pixel as one Gaussian (variance 1/12,
+1e-3 of the peak off at 1.2 px), then Newton steps by the true Hessian of the exact model, damped
+where they would not lead uphill, until one is shorter than 0.03 s.d. in all: that one is taken,
+too.
+
+Symbols: as in `livespt.localize.fit`; sigma0 = sigma_px, s excess width over sigma0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.camera import Camera, Emccd
+from livespt.localize import newton_kernels as newton
+from livespt.localize import oval_kernels, prior_kernels
+from livespt.localize import posterior_kernels as kernels
+from livespt.localize.moment_kernels import Moments
+from livespt.localize.moments import moments_of, no_moments
+from livespt.localize.newton_kernels import Model
+from livespt.localize.oval_kernels import LANES, Lanes
+from livespt.localize.posterior_kernels import Climb, Posterior, Regions
+
+Array = NDArray[np.float64]
+
+MODELS = ("symmetric", "asymmetric", "auto")
+METHODS = ("mle", "map")
+#: Blur ratio sqrt(D tE/3)/sigma0 from which "auto" takes the asymmetric model.
+ASYMMETRIC_FROM = 0.5
+_LOWEST_S = 1e-4  # an excess width below 1e-4 sigma0 cannot be told from none
+_LOWEST_WIDTH, _WIDEST = 0.4, 3.0  # in sigma0, without priors; the widest in any case
+#: Codes beside those of the kernels: the fit ended far from its start, or knows nothing.
+STRAYED, VAGUE = 3, 4
+_FARTHEST_PX, _VAGUEST_PX = 4.0, 16.0
+_LOWEST_B0 = 0.05  # photons per pixel: a centre for the prior where the border holds no light
+
+
+class Workspace(NamedTuple):
+    """Work space of one thread."""
+
+    lanes: Lanes
+    climb: Climb
+
+
+def make_workspace() -> Workspace:
+    """Return the work space of one thread."""
+
+    def rows(n: int) -> NDArray[np.float32]:
+        return np.zeros(n * LANES, np.float32)
+
+    lanes = Lanes(
+        rows(oval_kernels.N_SPOT),
+        rows(oval_kernels.N_SUMS),
+        rows(oval_kernels.N_PIXEL),
+        rows(oval_kernels.N_DATA),
+        np.zeros(LANES),
+    )
+    n, m = newton.N_STATE, newton.N_STEP
+    climb = Climb(
+        np.zeros((LANES, n)),
+        np.zeros((LANES, n)),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros((LANES, m)),
+        np.zeros((LANES, m, m)),
+        np.zeros((m, m)),
+        np.zeros((m, m)),
+        np.zeros(m),
+        np.zeros(m, np.uint8),
+        np.zeros(LANES, np.int64),
+    )
+    return Workspace(lanes, climb)
+
+
+def model_of(side: int, sigma_px: float, model: str, method: str, fix_sigma: bool) -> Model:
+    """Return what the kernels know of a model and its priors."""
+    shapes = {"symmetric": newton.SYMMETRIC, "asymmetric": newton.ASYMMETRIC}
+    shape = newton.FIXED if fix_sigma else shapes[model]
+    prior = method == "map"
+    offset = 1.0 if prior else 0.0
+    widest = max(min(_WIDEST, 0.5 * side / sigma_px), 1.2)
+    lowest = _LOWEST_S if prior else _LOWEST_WIDTH
+    mean_s = 0.5 if shape == newton.ASYMMETRIC else 1.0
+    low, high = (lowest, widest - offset) if not fix_sigma else (1.0 - offset, 1.0 - offset)
+    return Model(side, sigma_px, shape, int(prior), offset, mean_s, low, high)
+
+
+def fit_regions(
+    regions: Regions,
+    starts: Array,
+    bounds: Array,
+    b0: Array,
+    camera: Camera,
+    model: Model,
+    work: Workspace,
+) -> Posterior:
+    """Fit one spot in each prepared region.
+
+    Parameters
+    ----------
+    regions : Regions
+        From `livespt.localize.prior_kernels.prepare`.
+    starts : (n, 5) float64
+        x, y in pixels of the region, N, b, width.
+    bounds : (n, 2, 4) float64
+        Lowest and highest x, y, N, b.
+    b0 : (n,) float64
+        Centre of the background's prior, photons per pixel.
+    camera : Camera
+    model : Model
+    work : Workspace
+
+    Returns
+    -------
+    Posterior
+        In pixels of the region; precision zero where a fit did not converge.
+    """
+    n = starts.shape[0]
+    out = Posterior(
+        np.zeros((n, 5)),
+        np.zeros((n, 5, 5)),
+        np.zeros((n, 3)),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        np.zeros((n, newton.N_STATE)),
+    )
+    centres = np.maximum(b0, _LOWEST_B0)
+    table = moments_for(camera)
+    kernels.fit_posteriors(*work, regions, starts, bounds, centres, model, table, out)
+    _refuse(out, starts)
+    return out
+
+
+def _refuse(fits: Posterior, starts: Array) -> None:
+    """Mark the fits that Linden 2017 leaves out: far from their start, or of no precision."""
+    converged = fits.code == kernels.CONVERGED
+    variance = fits.covariance[:, [0, 1], [0, 1]].max(axis=1)
+    fits.code[converged & (variance >= _VAGUEST_PX**2)] = VAGUE
+    far = np.abs(fits.theta[:, :2] - starts[:, :2]).max(axis=1) >= _FARTHEST_PX
+    fits.code[converged & far] = STRAYED
+
+
+def moments_for(camera: Camera) -> Moments:
+    """Return the table of the camera's likelihood, or its stand-in for Poisson-like cameras."""
+    return moments_of(camera) if isinstance(camera, Emccd) else no_moments()
+
+
+def fit_counts(
+    adu: NDArray[np.uint16],
+    maps: Array,
+    camera: Camera,
+    sigma_px: float,
+    model: str,
+    method: str,
+    fix_sigma: bool,
+) -> tuple[Posterior, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Fit regions of counts (n, P P) without starts; `maps` (3, n or 1, P P) as in `fit`.
+
+    Returns
+    -------
+    fits : Posterior
+    bad : (n,) bool
+        A saturated pixel, or all pixels alike.
+    asymmetric : (n,) bool
+    """
+    n, side = adu.shape[0], math.isqrt(adu.shape[1])
+    regions = make_regions(n, side)
+    starts, bad = np.empty((n, 5)), np.zeros(n, np.bool_)
+    electrons = np.empty(side * side)
+    prior_kernels.prepare_many(
+        adu, maps, moments_for(camera), sigma_px, regions, starts, bad, electrons
+    )
+    b0 = np.full(n, float(np.median(starts[:, 3])) if n else 1.0)
+    bounds = bounds_for(n, side)
+    work = make_workspace()
+    chosen = model
+    if model == "auto":
+        known = model_of(side, sigma_px, "symmetric", method, fix_sigma)
+        fits = fit_regions(regions, starts, bounds, b0, camera, known, work)
+        chosen = choose(fits.theta[fits.code == kernels.CONVERGED, 4], sigma_px)
+        if chosen == "symmetric" or fix_sigma:
+            return fits, bad, np.zeros(n, np.bool_)
+    known = model_of(side, sigma_px, chosen, method, fix_sigma)
+    fits = fit_regions(regions, starts, bounds, b0, camera, known, work)
+    return fits, bad, np.full(n, known.shape == newton.ASYMMETRIC)
+
+
+def make_regions(n: int, side: int) -> Regions:
+    """Return space for `n` regions, without light of others."""
+    size = (n, side * side)
+    return Regions(np.empty(size, np.float32), np.empty(size, np.float32), np.zeros(size, "f4"))
+
+
+def bounds_for(n: int, side: int) -> Array:
+    """Return the lowest and highest x, y, N, b of `n` fits without a place of their own."""
+    return np.tile([[-1.0, -1.0, 0.1, 0.005], [side, side, 1e9, 1e7]], (n, 1, 1))
+
+
+def blur_ratio(widths_px: Array, sigma_px: float) -> float:
+    """Return sqrt(D tE/3)/sigma0 of a frame, from the median of its fitted widths.
+
+    A width's square is sigma0^2 plus the path's own variance, whose mean is D tE/3 per axis.
+    Defocus widens spots, too, and is not told from blur.
+    """
+    if not len(widths_px):
+        return 0.0
+    return math.sqrt(max((float(np.median(widths_px)) / sigma_px) ** 2 - 1.0, 0.0))
+
+
+def choose(widths_px: Array, sigma_px: float) -> str:
+    """Return the model that the blur of these spots calls for."""
+    wide = blur_ratio(widths_px, sigma_px) >= ASYMMETRIC_FROM
+    return "asymmetric" if wide else "symmetric"
