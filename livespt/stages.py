@@ -11,7 +11,7 @@ from livespt.camera import Camera
 from livespt.config import Config, ConfigError
 from livespt.infer import OnlineFilter
 from livespt.link import Linker
-from livespt.localize import Localizer
+from livespt.localize import Guide, Localizer
 from livespt.sources import Source, open_source
 
 
@@ -25,6 +25,7 @@ class Stages(NamedTuple):
     source: Source
     camera: Camera
     localizer: Localizer
+    guide: Guide | None
     linker: Linker
     online: OnlineFilter
 
@@ -64,6 +65,17 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         false_per_frame=config.localize.false_per_frame,
         roi_px=config.localize.roi_px,
     )
+    guide = None
+    if config.localize.joint:
+        chosen = config.localize
+        guide = Guide(
+            camera,
+            pixel_um,
+            sigma_um,
+            info.shape,
+            roi_px=chosen.roi_px,
+            alarm=chosen.guided_false,
+        )
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
     online = OnlineFilter(
@@ -71,7 +83,7 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(resolved, source, camera, localizer, linker, online)
+    return Stages(resolved, source, camera, localizer, guide, linker, online)
 
 
 def _known(given: float, source: Source, name: str, origin: str) -> float:

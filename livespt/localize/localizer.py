@@ -29,7 +29,7 @@ from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
 PASSES = 3  # fits of a crowded spot: with neighbours as detected, then twice as fitted
-_NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
+_NUMBERS = (SPOT_DTYPE.names or ())[:12]  # up to loglik; the rest is for guided rows and status
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
 
@@ -213,7 +213,7 @@ class Localizer:
         numbers[:, 10] *= unit
         numbers[:, 11] = fits.loglik
         numbers[~np.isfinite(numbers)] = 0.0
-        table = np.empty(theta.shape[0], SPOT_DTYPE)
+        table = np.zeros(theta.shape[0], SPOT_DTYPE)
         for column, name in enumerate(_NUMBERS):
             table[name] = numbers[:, column]
         table["status"] = status
