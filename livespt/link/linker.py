@@ -35,6 +35,7 @@ molecule shines.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +197,8 @@ class Linker:
             One row per live track, in order of birth.
         """
         n, motion = self._n_live, self._learner.motion()
-        bank = Bank(*(column[:n].copy() for column in self._bank))
+        columns: list[Any] = [column[:n].copy() for column in self._bank]
+        bank = Bank(*columns)
         modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
         elapsed = self._elapsed(frame, t_s, exposure_s)
         kernels.look_ahead(bank, n, motion, elapsed, self._scratch, modes, p_on, blur)

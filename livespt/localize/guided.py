@@ -17,13 +17,13 @@ dimmer molecules can be told from noise. Predictions that no blind spot explains
        ln R = ln L(theta*) + ln p(theta*) + (3/2) ln 2 pi - (1/2) ln |H| - ln L(b*) + (1/2) ln J_b.
 
    Where nothing is, the mean of R is 1, whence P(R > r) = kappa / r with some kappa < 1. Measured
-   over cameras, b = 0.2 to 30, N = 20 to 300 and priors from 0.2 to 3 px: kappa = 0.11 exp(-0.22 d),
-   d = N0 sqrt(V), within a factor of 1.4. So R > kappa / alarm has the false-alarm probability
-   `alarm` per empty place, and R > 1 is asked for besides.
-4. *What is handed on* is the likelihood of the place alone, as a Gaussian: the expected information
-   J with N and b integrated out (Schur complement) and z = x* + J^-1 h, h the gradient of ln L at
-   x*, likewise reduced. The prior is in neither, so that the filter, whose prediction it was, counts
-   it once: prior x N(z; x, J^-1) is the posterior found here.
+   over cameras, b = 0.2 to 30, N = 20 to 300 and priors from 0.2 to 3 px, within a factor of 1.5:
+   kappa = 0.11 exp(-0.22 d), d = N0 sqrt(V). So R > kappa / alarm has the false-alarm probability
+   `alarm` per empty place. R > 1 is asked for besides: bright molecules have fewer false alarms.
+4. *What is handed on* is the likelihood of the place alone, as a Gaussian: the expected
+   information J with N and b integrated out (Schur complement) and z = x* + J^-1 h, h the gradient
+   of ln L at x*, likewise reduced. The prior is in neither, so that the filter, whose prediction it
+   was, counts it once: prior x N(z; x, J^-1) is the posterior found here.
 
 The row carries ``guided = 1`` and the density of false spots at its place, f(z) / R with f the
 predicted density of what was measured: the linker needs no more (`livespt.link.linker`), so that
@@ -39,11 +39,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import Camera
-from livespt.localize import fit as fitting
 from livespt.localize import column_kernels as columns
+from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
+from livespt.localize import guided_prior_kernels as priors
+from livespt.localize import guided_scan_kernels as scans
 from livespt.localize.errors import LocalizeError
-from livespt.localize.guided_kernels import Answer, Asked, Space
+from livespt.localize.guided_kernels import Answer, Asked
+from livespt.localize.guided_scan_kernels import Space
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Links, Predictions, Spots
 
@@ -102,8 +105,8 @@ class Guide:
         self.shape = (int(shape[0]), int(shape[1]))
         self._camera, self._alarm = camera, float(alarm)
         self._maps = frame_maps(camera)
-        self._region = fitting.make_region(kernels.SCAN_SIDE)
-        self._scratch, self._space = fitting.make_scratch(), make_space()
+        self._region = fitting.make_region(scans.SCAN_SIDE)
+        self._scratch = fitting.make_scratch()
         self._photons = PhotonMemory()
 
     def __call__(self, frame: Frame, spots: Spots, predictions: Predictions) -> Spots:
@@ -135,9 +138,7 @@ class Guide:
 
     def warm_up(self) -> None:
         """Compile all kernels, on a guide of its own; this one is left as it is."""
-        other = Guide(
-            self._camera, self.pixel_um, self.sigma_um, self.shape, roi_px=self.roi_px
-        )
+        other = Guide(self._camera, self.pixel_um, self.sigma_um, self.shape, roi_px=self.roi_px)
         adu = np.zeros(self.shape, np.uint16)
         adu[::2] = 1
         modes = np.zeros((1, 1, 6))
@@ -155,7 +156,7 @@ class Guide:
         found = np.stack([table[name] for name in names], axis=1)
         owner = np.empty(len(asked), np.int64)
         centres = matched_moments(predictions.modes[asked])
-        kernels.explain(centres, found, GATE, owner, np.empty((len(found), 2)))
+        priors.explain(centres, found, GATE, owner, np.empty((len(found), 2)))
         return owner < 0
 
     def _look(
@@ -178,7 +179,7 @@ class Guide:
         adu.flags.writeable = False
         kernels.look_all(
             adu, self._maps, fitting.table_for(self._camera), PER_Z, wanted, self.roi_px,
-            lights, n_lights, self._region, self._scratch, self._space, answer,
+            lights, n_lights, self._region, self._scratch, make_space(modes.shape[1]), answer,
         )  # fmt: skip
         return answer
 
@@ -246,17 +247,18 @@ def frame_maps(camera: Camera) -> tuple[NDArray[np.float64], ...]:
     return tuple(np.ascontiguousarray(m) for m in maps)
 
 
-def make_space() -> Space:
-    """Return the work space of the scan."""
-    grid, wide = kernels.GRID, columns.WIDE
-    shapes = ((grid, wide), (grid, wide), (3, grid, wide), wide * wide, wide * wide, 6, 5, 5, 5)
-    return Space(*(np.zeros(shape) for shape in shapes))
+def make_space(n_modes: int) -> Space:
+    """Return the work space of guided fits under mixtures of `n_modes`."""
+    grid, wide = scans.GRID, columns.WIDE
+    scan = ((grid, wide), (grid, wide), (3, grid, wide), wide * wide, wide * wide)
+    return Space(*(np.zeros(shape) for shape in (*scan, (n_modes, 6), 6, 5, 5, 5)))
 
 
 def make_answer(n: int) -> Answer:
     """Return room for the answers to `n` predictions."""
-    shapes = ((n, 5), (n, 5), (n, 2), n, n, n, n)
-    return Answer(*(np.zeros(shape) for shape in shapes), np.zeros(n, np.int64))
+    theta, site, sd = np.zeros((n, 5)), np.zeros((n, 5)), np.zeros((n, 2))
+    loglik, ln_odds, ln_least, ln_prior = np.zeros((4, n))
+    return Answer(theta, site, sd, loglik, ln_odds, ln_least, ln_prior, np.zeros(n, np.int64))
 
 
 def matched_moments(modes: NDArray[np.float64]) -> NDArray[np.float64]:
