@@ -96,7 +96,7 @@ class LocalizeConfig(Section, frozen=True):
     false_per_frame: Positive = 0.1
     roi_px: Literal[5, 7, 9, 11, 13, 15] = 9
     joint: bool = False
-    guided_false: Probability = 0.01
+    guided_false: Probability = 0.02
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
 

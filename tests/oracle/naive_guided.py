@@ -67,7 +67,7 @@ def look(camera, adu, sigma, modes, photons, start):
     ln_odds = empty.fun - found.fun + 1.5 * np.log(2 * np.pi)
     ln_odds += -0.5 * np.linalg.slogdet(H)[1] + 0.5 * np.log(J_b)
     rest = H[2:, 2:]  # photons under their prior, background under none
-    g_rest = g[2:] + [(photons[0] - best[2]) / photons[1] ** 2, 0.0]
+    g_rest = g[2:] + np.array([(photons[0] - best[2]) / photons[1] ** 2, 0.0])
     carry = J[:2, 2:] @ np.linalg.inv(rest)
     site_J = J[:2, :2] - carry @ J[2:, :2]
     covariance = np.linalg.inv(site_J)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import naive_guided as naive
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -17,8 +20,23 @@ from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
 from livespt.localize.guided import frame_maps, make_answer, make_space, matched_moments
 from livespt.localize.table import PER_Z
-from test_link_kernels import EXPOSURE_S, a_bank, a_motion, a_sheet, matrix
 
+
+def beside(name: str) -> ModuleType:
+    """Load a module that lies beside this one."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+naive, linking = beside("naive_guided"), beside("test_link_kernels")
+a_bank, a_motion, a_sheet, matrix = (
+    linking.a_bank, linking.a_motion, linking.a_sheet, linking.matrix
+)  # fmt: skip
+EXPOSURE_S: float = linking.EXPOSURE_S
 SIGMA, SIDE = 1.1, 9
 
 
@@ -50,12 +68,15 @@ def look(camera, adu, modes, photons, alarm=0.01):
 CAMERAS = {"ideal": (Ideal(), 2e-2), "emccd": (Emccd(50.0, 2.0, 10.0, 200.0), 6e-2)}
 
 
-@pytest.mark.parametrize("name", CAMERAS)
-@pytest.mark.parametrize(("photons", "background"), [(60.0, 2.0), (150.0, 1.0)])
+@pytest.mark.parametrize(
+    ("name", "photons", "background"),
+    [("ideal", 60.0, 2.0), ("ideal", 150.0, 1.0), ("emccd", 100.0, 1.0)],
+)
 def test_the_fit_its_evidence_and_its_site_are_those_of_the_twin(rng, name, photons, background):
     """In units of standard deviations: scoring stops at steps of .01 of one."""
     camera, close = CAMERAS[name]
-    truth = np.array([4.0, 4.0, photons, background]) + [*rng.uniform(-0.4, 0.4, 2), 0, 0]
+    truth = np.array([4.0, 4.0, photons, background])
+    truth[:2] += rng.uniform(-0.4, 0.4, 2)
     adu = camera.sample(naive.rates(truth, SIGMA, SIDE), rng)  # the frame is the region
     modes = some_modes(rng, *truth[:2])
     prior = (photons, 0.4 * photons)
