@@ -47,6 +47,7 @@ from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
 from livespt.localize.errors import LocalizeError
 from livespt.localize.guided_kernels import Answer, Asked
+from livespt.localize.guided_prior_kernels import Pairing
 from livespt.localize.guided_scan_kernels import Space
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Links, Predictions, Spots
@@ -107,6 +108,8 @@ class Guide:
         fitting.check_sigma(sigma_um / pixel_um)
         self.pixel_um, self.sigma_um, self.roi_px = float(pixel_um), float(sigma_um), int(roi_px)
         self.shape = (int(shape[0]), int(shape[1]))
+        if min(self.shape) < self.roi_px:
+            raise LocalizeError(f"roi_px: {roi_px}; the frames have only {self.shape} pixels")
         self._camera, self._alarm = camera, float(alarm)
         self._maps = frame_maps(camera)
         self._region = fitting.make_region(scans.SCAN_SIDE)
@@ -130,7 +133,7 @@ class Guide:
         if not len(asked):
             return spots
         answer = self._look(frame, spots, predictions, asked)
-        found = np.flatnonzero(answer.code == kernels.FOUND)
+        found = np.flatnonzero(answer.code == kernels.KEPT)
         if not len(found):
             return spots
         rows = self._rows(answer, found)
@@ -160,7 +163,7 @@ class Guide:
         found = np.stack([table[name] for name in names], axis=1)
         owner = np.empty(len(asked), np.int64)
         centres = matched_moments(predictions.modes[asked])
-        priors.explain(centres, found, GATE, owner, np.empty((len(found), 2)))
+        priors.explain(centres, found, GATE, owner, make_pairing(len(asked), len(found)))
         return owner < 0
 
     def _look(
@@ -257,6 +260,12 @@ def make_space(n_modes: int) -> Space:
     grid, wide = scans.GRID, columns.WIDE
     scan = ((grid, wide), (grid, wide), (3, grid, wide), wide * wide, wide * wide)
     return Space(*(np.zeros(shape) for shape in (*scan, (n_modes, 6), 6, 5, 5, 5)))
+
+
+def make_pairing(n: int, m: int) -> Pairing:
+    """Return the work space to pair `n` predictions with `m` spots."""
+    theirs, square, taken = np.empty(m, np.int64), np.empty(m), np.empty(m, np.uint8)
+    return Pairing(np.empty(n, np.int64), theirs, square, taken)
 
 
 def make_answer(n: int) -> Answer:

@@ -19,7 +19,7 @@ from livespt.localize.frame_kernels import REACH, add_light, cut
 from livespt.localize.guided_prior_kernels import LN_2PI, centre_of, log_density, pull_of, sharpen
 from livespt.localize.guided_scan_kernels import STEPS, TOLERANCE, fit_background, scan, side_of
 
-FOUND, EMPTY, SKIPPED = 0, 1, 2
+FOUND, EMPTY, SKIPPED, KEPT = 0, 1, 2, 3
 #: A likelihood whose centre lies so many of its own s.d. from the optimum is no Gaussian there.
 FAR_SITE = 6.0
 #: Where nothing is, P(evidence ratio > r) = kappa / r, kappa = exp(LN_KAPPA - KAPPA_SLOPE d) with d
@@ -221,33 +221,36 @@ def posterior_sd(factor, sd):
 def look_all(
     adu, maps, table, per_z, asked, side, lights, n_lights, region, scratch, space, answer
 ):
-    """Look for the molecules of all predictions; ``answer.code`` says which were found.
+    """Look for the molecules of all predictions; those found have the code KEPT.
 
     Two predictions may see the same light: the one with more evidence keeps it, and the others
     look again with that light known. `lights` (m + n, 5) holds the `n_lights` spots found blind,
     and gains those found here.
     """
-    n, m = asked.sigma.shape[0], n_lights
+    n = asked.sigma.shape[0]
     for k in range(n):
-        look(k, adu, maps, table, per_z, asked, side, lights, m, region, scratch, space, answer)
-    open_ = np.ones(n, np.bool_)
+        look(
+            k, adu, maps, table, per_z, asked, side, lights, n_lights, region, scratch, space,
+            answer,
+        )  # fmt: skip
     while True:
         best = -1
         for k in range(n):
-            waits = open_[k] and answer.code[k] == FOUND
+            waits = answer.code[k] == FOUND
             if waits and (best < 0 or answer.ln_odds[k] > answer.ln_odds[best]):
                 best = k
         if best < 0:
             return
-        open_[best] = False
+        answer.code[best] = KEPT
         copy(answer.theta[best], lights[n_lights])
         n_lights += 1
         for k in range(n):
-            if open_[k] and answer.code[k] == FOUND:
-                dx = answer.theta[k, X] - answer.theta[best, X]
-                dy = answer.theta[k, Y] - answer.theta[best, Y]
-                if abs(dx) < side and abs(dy) < side:
-                    look(
-                        k, adu, maps, table, per_z, asked, side, lights, n_lights, region,
-                        scratch, space, answer,
-                    )  # fmt: skip
+            if answer.code[k] != FOUND:
+                continue
+            dx = answer.theta[k, X] - answer.theta[best, X]
+            dy = answer.theta[k, Y] - answer.theta[best, Y]
+            if abs(dx) < side and abs(dy) < side:
+                look(
+                    k, adu, maps, table, per_z, asked, side, lights, n_lights, region, scratch,
+                    space, answer,
+                )  # fmt: skip

@@ -8,6 +8,7 @@ with the precision a and the constant c of ln [w N(x; mean, v)] = c - (1/2) d a 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,15 @@ from livespt.localize.column_kernels import set_all
 
 LN_2PI = math.log(2.0 * math.pi)
 LEAST_WEIGHT = 1e-300
+
+
+class Pairing(NamedTuple):
+    """Work space of `explain` for n predictions and m spots."""
+
+    mine: np.ndarray  # (n,) int64: nearest spot
+    theirs: np.ndarray  # (m,) int64: nearest prediction
+    square: np.ndarray  # (m,): its squared distance
+    taken: np.ndarray  # (m,) uint8
 
 
 @kernel
@@ -97,41 +107,44 @@ def centre_of(modes, centre):
 
 
 @kernel
-def explain(centres, spots, gate, owner, nearest):
+def explain(centres, spots, gate, owner, pairing):
     """Give each prediction the spot that explains it, one to one: ``owner[i]`` is it, or -1.
 
     `centres` (n, 5) and `spots` (m, 5) hold x, y, vxx, vxy, vyy. Pairs that are each other's
     nearest, by squared distance in variances up to `gate`, are taken in turn until none is left.
-    `nearest` (m, 2) is work space.
     """
-    n, m = centres.shape[0], spots.shape[0]
-    for i in range(n):
-        owner[i] = -1
-    taken = np.zeros(m, np.bool_)
-    while m > 0:
-        for j in range(m):
-            nearest[j, 0], nearest[j, 1] = gate, -1.0
-        mine = np.full(n, -1, np.int64)
-        for i in range(n):
-            if owner[i] >= 0:
-                continue
-            best = gate
-            for j in range(m):
-                if taken[j]:
-                    continue
-                square = square_of(centres, i, spots, j, gate)
-                if square < best:
-                    best, mine[i] = square, j
-                if square < nearest[j, 0]:
-                    nearest[j, 0], nearest[j, 1] = square, i
+    set_all(owner, -1)
+    set_all(pairing.taken, 0)
+    found = 1
+    while found > 0:
+        find_nearest(centres, spots, gate, owner, pairing)
         found = 0
-        for i in range(n):
-            if mine[i] >= 0 and nearest[mine[i], 1] == i:
-                owner[i] = mine[i]
-                taken[mine[i]] = True
+        for i in range(owner.size):
+            j = pairing.mine[i]
+            if j >= 0 and pairing.theirs[j] == i:
+                owner[i] = j
+                pairing.taken[j] = 1
                 found += 1
-        if found == 0:
-            return
+
+
+@kernel
+def find_nearest(centres, spots, gate, owner, pairing):
+    """Find the nearest free spot of each open prediction, and the nearest of these of each spot."""
+    set_all(pairing.mine, -1)
+    set_all(pairing.theirs, -1)
+    set_all(pairing.square, gate)
+    for i in range(owner.size):
+        if owner[i] >= 0:
+            continue
+        best = gate
+        for j in range(pairing.taken.size):
+            if pairing.taken[j]:
+                continue
+            square = square_of(centres, i, spots, j, gate)
+            if square < best:
+                best, pairing.mine[i] = square, j
+            if square < pairing.square[j]:
+                pairing.square[j], pairing.theirs[j] = square, i
 
 
 @inlined

@@ -18,7 +18,13 @@ from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
 from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
-from livespt.localize.guided import frame_maps, make_answer, make_space, matched_moments
+from livespt.localize.guided import (
+    frame_maps,
+    make_answer,
+    make_pairing,
+    make_space,
+    matched_moments,
+)
 from livespt.localize.table import PER_Z
 
 
@@ -82,7 +88,7 @@ def test_the_fit_its_evidence_and_its_site_are_those_of_the_twin(rng, name, phot
     prior = (photons, 0.4 * photons)
     answer = look(camera, adu, modes, prior)
     best, ln_odds, mean, covariance, inverse = naive.look(camera, adu, SIGMA, modes, prior, truth)
-    assert answer.code[0] == kernels.FOUND
+    assert answer.code[0] == kernels.KEPT
     assert answer.ln_odds[0] == pytest.approx(ln_odds, abs=3 * close)
     sd = np.sqrt(np.diag(inverse))
     np.testing.assert_allclose((answer.theta[0, :4] - best) / sd, 0, atol=close)
@@ -170,7 +176,7 @@ def test_the_nearest_spots_explain_predictions_first(rng, n, m):
 
     centres, spots = places(n), places(m).reshape(m, 5)
     owner = np.zeros(n, np.int64)
-    priors.explain(centres, spots, 9.0, owner, np.empty((m, 2)))
+    priors.explain(centres, spots, 9.0, owner, make_pairing(n, m))
     np.testing.assert_array_equal(owner, naive.explain(centres, spots, 9.0))
 
 

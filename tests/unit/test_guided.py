@@ -64,7 +64,10 @@ def a_guide(camera=SCMOS, photons=80.0, n_tracks=400, **options):
     return guide
 
 
-@pytest.mark.parametrize("camera", [Ideal(), SCMOS, Emccd(50.0, 2.0, 10.0, 200.0)])
+MAPPED = Scmos(np.full(SHAPE, 2.2), np.linspace(90, 110, 1280).reshape(SHAPE), np.ones(SHAPE))
+
+
+@pytest.mark.parametrize("camera", [Ideal(), SCMOS, MAPPED, Emccd(50.0, 2.0, 10.0, 200.0)])
 def test_a_dim_molecule_is_found_where_it_is_expected(rng, camera):
     """80 photons on 2: some 5 s.d. of the background; the error is within 4 of its own s.d."""
     guide = a_guide(camera)
@@ -193,6 +196,11 @@ def test_corners_are_looked_at_in_regions_shifted_inside(rng):
 def test_settings_out_of_range_are_refused(options):
     with pytest.raises(LocalizeError):
         Guide(SCMOS, PIXEL_UM, SIGMA_UM, SHAPE, **options)
+
+
+def test_frames_smaller_than_a_region_are_refused():
+    with pytest.raises(LocalizeError, match="roi_px: 9"):
+        Guide(SCMOS, PIXEL_UM, SIGMA_UM, (8, 40))
 
 
 def test_photons_are_remembered_per_track_and_scaled_with_the_excitation():
