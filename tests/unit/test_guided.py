@@ -154,6 +154,14 @@ def test_light_of_a_blind_spot_is_not_found_again(rng):
     assert len(spots.table) == 1
 
 
+def test_what_a_blind_fit_took_light_from_is_not_taken(rng):
+    """Two molecules 3 px apart, one blind spot between them: what is left is no position."""
+    frame = a_frame(rng, SCMOS, [300.0, 300.0], [(18.5, 16.0), (21.5, 16.0)])
+    blind = found_blind([1.9], [1.6], photons=400.0)
+    spots = a_guide(photons=300.0)(frame, blind, expecting([(18.6, 16.0), (21.5, 16.0)]))
+    assert len(spots.table) == 1
+
+
 def test_two_predictions_of_one_light_give_one_spot(rng):
     frame = a_frame(rng, SCMOS, [150.0], [(20.0, 16.0)])
     asked = expecting([(19.5, 16.0), (20.8, 16.0)])
