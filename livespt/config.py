@@ -89,13 +89,19 @@ class OpticsConfig(Section, frozen=True):
 
 
 class LocalizeConfig(Section, frozen=True):
-    """Detection by false-alarm rate; fit region, model and method; threads."""
+    """Detection by false-alarm rate; fit region, model and method; predicted places; threads.
+
+    With `joint`, a molecule that a track predicts and that was not found blind is looked for where
+    it should be; `guided_false` is the false-alarm probability of each such place.
+    """
 
     false_per_frame: Positive = 0.1
     roi_px: Literal[5, 7, 9, 11, 13, 15] = 9
     model: Literal["symmetric", "asymmetric", "auto"] = "symmetric"
     method: Literal["mle", "map"] = "mle"
     overlap: Literal["single", "pair"] = "single"
+    joint: bool = False
+    guided_false: Probability = 0.02
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
 

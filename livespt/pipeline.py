@@ -1,10 +1,13 @@
 """The live loop: frames in, answers out, in order.
 
-    source -> (ring) -> ordered_map(localize) -> link -> infer -> sinks
+    source -> (ring) -> ordered_map(localize) -> [guide] -> link -> infer -> sinks
 
 Localization is pure and most of the work, so it is spread over a few threads and put back in
 order; its kernels release the GIL. All that follows is cheap and runs on one thread, so that
 the same frames give the same answers whatever the number of workers.
+
+In joint mode the tracks' predictions are looked up in the frame's own pixels before the linker's
+step; the frame is still here, so nothing is copied.
 
 Events ride in line with the frames: a sink sees a gap exactly where it happened.
 """
@@ -24,7 +27,7 @@ from typing import Protocol
 
 import numpy as np
 
-from livespt.types import Estimates, Event, Frame, Links, Spots, StreamItem
+from livespt.types import Estimates, Event, Frame, Links, Predictions, Spots, StreamItem
 
 _END = object()
 _NO_PIXELS = np.empty((0, 0), dtype=np.uint16)
@@ -51,6 +54,22 @@ class LinkStage(Protocol):
 
     def step(self, spots: Spots) -> Links:
         """Give each spot of the next frame a track."""
+        ...
+
+    def predict(self, frame: int, t_s: float, exposure_s: float) -> Predictions:
+        """Say where each track expects its molecule in a frame to come (joint mode only)."""
+        ...
+
+
+class GuideStage(Protocol):
+    """What the loop needs to look for predicted molecules in a frame's pixels."""
+
+    def __call__(self, frame: Frame, spots: Spots, predictions: Predictions) -> Spots:
+        """Return the spots, and those that the predictions add."""
+        ...
+
+    def learn(self, spots: Spots, links: Links) -> None:
+        """Take in what became of the spots."""
         ...
 
 
@@ -249,6 +268,8 @@ class Pipeline:
     localize : Frame -> Spots
     linker, online
         The two sequential stages.
+    guide : GuideStage, optional
+        Joint mode: looks for what the linker predicts; the linker must then be able to `predict`.
     sinks : sequence of Sink
         Called in order, on the loop's thread.
     workers : int
@@ -265,12 +286,14 @@ class Pipeline:
         online: InferStage,
         sinks: Sequence[Sink],
         *,
+        guide: GuideStage | None = None,
         workers: int = 2,
         interval_s: float = 0.0,
         tick_s: float = 0.5,
     ) -> None:
         self._localize = localize
         self._linker = linker
+        self._guide = guide
         self._online = online
         self.sinks = list(sinks)
         self._workers = workers
@@ -333,7 +356,7 @@ class Pipeline:
                 return
 
     def _frame(self, frame: Frame, spots: Spots) -> None:
-        links = self._linker.step(spots)
+        spots, links = self._link(frame, spots)
         estimates = self._online.step(spots, links)
         self.last = estimates
         counters = self.counters
@@ -350,6 +373,16 @@ class Pipeline:
         if note is not None:
             self._event(note)
         counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
+
+    def _link(self, frame: Frame, spots: Spots) -> tuple[Spots, Links]:
+        """Link one frame; in joint mode look first where the tracks should be."""
+        guide = self._guide
+        if guide is None:
+            return spots, self._linker.step(spots)
+        spots = guide(frame, spots, self._linker.predict(spots.frame, spots.t_s, spots.exposure_s))
+        links = self._linker.step(spots)
+        guide.learn(spots, links)
+        return spots, links
 
     def _event(self, event: Event) -> None:
         self.counters.count(event)

@@ -99,6 +99,7 @@ class Session:
             self._stages.linker,
             self._stages.online,
             sinks,
+            guide=self._stages.guide,
             workers=config.localize.workers,
             interval_s=self._stages.source.info.interval_s,
         )
@@ -250,6 +251,7 @@ class Session:
         parts: tuple[Any, ...] = (
             stages.source,
             stages.localizer,
+            stages.guide,
             stages.linker,
             stages.online,
         )

@@ -11,7 +11,7 @@ from livespt.camera import Camera
 from livespt.config import Config, ConfigError
 from livespt.infer import OnlineFilter
 from livespt.link import Linker
-from livespt.localize import Localizer
+from livespt.localize import Guide, Localizer
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
 
@@ -27,6 +27,7 @@ class Stages(NamedTuple):
     source: Source
     camera: Camera
     localizer: Localizer
+    guide: Guide | None
     linker: Linker
     online: OnlineFilter
     notes: tuple[str, ...] = ()
@@ -71,6 +72,17 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         model=config.localize.model,
         method=config.localize.method,
     )
+    guide = None
+    if config.localize.joint:
+        chosen = config.localize
+        guide = Guide(
+            camera,
+            pixel_um,
+            sigma_um,
+            info.shape,
+            roi_px=chosen.roi_px,
+            alarm=chosen.guided_false,
+        )
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
     online = OnlineFilter(
@@ -78,7 +90,7 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(resolved, source, camera, localizer, linker, online, tuple(notes))
+    return Stages(resolved, source, camera, localizer, guide, linker, online, tuple(notes))
 
 
 def note_on_first_frames(stages: Stages) -> str:

@@ -88,7 +88,9 @@ SPOT_DTYPE = np.dtype(
         ("sd_bg_photons", "f8"),
         ("sd_sigma_um", "f8"),
         ("loglik", "f8"),
+        ("false_um2", "f8"),  # guided: density of false spots at this place, 1/um^2; else 0
         ("status", "u1"),  # FitStatus
+        ("guided", "u1"),  # 0: found blind; 1: found because a track predicted it
     ]
 )
 
@@ -98,7 +100,8 @@ class Spots(NamedTuple):
 
     `table` has `SPOT_DTYPE`, in order of detection. Rows whose status is not `FitStatus.OK`
     stay in the table, so that nothing is lost, and are ignored by the linker. A row whose
-    status is not OK may hold zeros, never NaN.
+    status is not OK may hold zeros, never NaN. Guided rows come last; theirs is the likelihood
+    too, the prediction that led to them taken off again, and `photons` under the track's prior.
     """
 
     frame: int
@@ -107,6 +110,27 @@ class Spots(NamedTuple):
     excitation: float
     table: NDArray[np.void]
     arrived_s: float = 0.0
+
+
+class Predictions(NamedTuple):
+    """Where the tracks expect their molecules in the next frame.
+
+    Attributes
+    ----------
+    track_id : (n,) int64
+    p_on : (n,) float64
+        Probability that the molecule is there and shining.
+    modes : (n, K, 6) float64
+        A mixture over motion modes: weight, x_um, y_um and var_x, cov_xy, var_y in um^2 of the
+        mean position over the exposure, before anything is seen of it.
+    blur_um2 : (n,) float64
+        Variance that motion during the exposure adds to the spot's width, per axis.
+    """
+
+    track_id: NDArray[np.int64]
+    p_on: NDArray[np.float64]
+    modes: NDArray[np.float64]
+    blur_um2: NDArray[np.float64]
 
 
 class Links(NamedTuple):

@@ -21,7 +21,9 @@ from livespt.camera import Camera
 from livespt.types import LivesptError, SourceInfo
 
 FORMAT = "livespt-journal"
-VERSION = 1
+VERSION = 2
+#: Earlier versions that are read, too: 1 knew no guided spots.
+READABLE = (1, VERSION)
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 LOCK_FILE = "run.lock"
@@ -128,7 +130,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
         raise JournalError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise JournalError(f"{path}: not written by livespt (no 'format': '{FORMAT}')")
-    if about.get("version") != VERSION:
+    if about.get("version") not in READABLE:
         found = about.get("version")
         raise JournalError(f"{path}: journal version {found}, this livespt reads {VERSION}")
     return about

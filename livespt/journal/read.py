@@ -131,8 +131,13 @@ class Run:
 
     def rows(self, stream: str) -> NDArray[np.void]:
         """Return a stream as one structured array."""
-        tables = [rows_of(batch) for batch in self.batches(stream)]
-        return concatenate(tables, _EMPTY[stream])
+        return concatenate(list(self.tables(stream)), _EMPTY[stream])
+
+    def tables(self, stream: str) -> Iterator[NDArray[np.void]]:
+        """Yield a stream's rows, one batch in memory at a time."""
+        for batch in self.batches(stream):
+            rows = rows_of(batch)
+            yield streams.completed(rows) if stream == "spots" else rows
 
     def scan(self) -> dict[str, list[tuple[Path, Scan]]]:
         """Walk every segment and say what is in it."""
@@ -186,8 +191,8 @@ class Run:
         Ends with the last frame of which every row can be read.
         """
         spots, links, ended = (_Cursor(self, name) for name in ("spots", "links", "ended"))
-        for batch in self.batches("frames"):
-            for row in rows_of(batch):
+        for batch in self.tables("frames"):
+            for row in batch:
                 frame, n = int(row["frame"]), int(row["n_spots"])
                 found, linked = spots.take(frame), links.take(frame)
                 if len(found) != n or len(linked) != n:
@@ -199,7 +204,7 @@ class _Cursor:
     """Walks a stream in step with the frames."""
 
     def __init__(self, run: Run, stream: str) -> None:
-        self._batches = run.batches(stream)
+        self._batches = run.tables(stream)
         self._turn_to(np.empty(0, _EMPTY[stream]))
 
     def _turn_to(self, rows: NDArray[np.void]) -> None:
@@ -220,7 +225,7 @@ class _Cursor:
         batch = next(self._batches, None)
         if batch is None:
             return False
-        self._turn_to(rows_of(batch))
+        self._turn_to(batch)
         return True
 
 

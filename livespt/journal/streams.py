@@ -134,6 +134,17 @@ def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> 
     return rows
 
 
+def completed(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Return rows of the stream `spots`; what version 1 did not know is 0: all found blind."""
+    missing = set(SPOTS.names or ()) - set(rows.dtype.names or ())
+    if not missing <= {"false_um2", "guided"} or not missing:
+        return rows
+    table = np.zeros(len(rows), SPOTS)
+    for name in rows.dtype.names or ():
+        table[name] = rows[name]
+    return table
+
+
 def model_row(model: Model, moment: dict[str, Any]) -> NDArray[np.void]:
     """Turn a model into one row of the stream `models`."""
     dtype = models_dtype(len(model.D_um2_s), len(model.lags))

@@ -87,7 +87,7 @@ class Edges(NamedTuple):
 class Sheet(NamedTuple):
     """The spots of one frame in the order of a grid, and scratch over them."""
 
-    spots: F8  # (capacity, 5): x, y, vxx, vxy, vyy
+    spots: F8  # (capacity, 6): x, y, vxx, vxy, vyy, density of false guided spots or 0
     row: I8  # where each spot stood in the table of OK rows
     cell: I8
     start: I8  # first spot of each cell; there are no more cells than spots
@@ -96,7 +96,7 @@ class Sheet(NamedTuple):
     cheapest: F8
     next: F8
     p: F8
-    frame: F8  # (10,): see `lay_out`
+    frame: F8  # (11,): see `lay_out`
     reach: F8  # (4,): window of one track
 
 
@@ -145,7 +145,7 @@ def new_edges(n_tracks: int, n_edges: int) -> Edges:
 def new_sheet(n_spots: int) -> Sheet:
     """Return room for `n_spots` spots."""
     return Sheet(
-        spots=np.zeros((n_spots, 5)),
+        spots=np.zeros((n_spots, 6)),
         row=np.zeros(n_spots, np.int64),
         cell=np.zeros(n_spots, np.int64),
         start=np.zeros(n_spots + 1, np.int64),
@@ -154,7 +154,7 @@ def new_sheet(n_spots: int) -> Sheet:
         cheapest=np.zeros(n_spots),
         next=np.zeros(n_spots),
         p=np.zeros(n_spots),
-        frame=np.zeros(10),
+        frame=np.zeros(11),
         reach=np.zeros(4),
     )
 

@@ -1,6 +1,7 @@
 """Kernels of the association: which links are possible, which are chosen, how sure they are.
 
-Symbols: ``spots[j] = (x, y, vxx, vxy, vyy)``, in the order of the grid.
+Symbols: ``spots[j] = (x, y, vxx, vxy, vyy, false)``, in the order of the grid; ``false`` is the
+density of false spots of a guided row, 0 for one that was found blind.
 """
 
 import math
@@ -9,7 +10,7 @@ import numpy as np
 
 from livespt.jit import kernel
 from livespt.link.bank import F8, I8, Bank, Contest, Edges, Motion, Sheet
-from livespt.link.motion_kernels import TWO_PI, cost_of
+from livespt.link.motion_kernels import MOST_ON, TWO_PI, cost_of
 
 #: Bound on a likelihood ratio inside the marginals, so that differences of sums keep digits.
 LARGEST_RATIO = 1e7
@@ -29,6 +30,8 @@ def first_bad(raw: F8, n: int) -> int:
         if not math.isfinite(raw[0, j] + raw[1, j] + vxx + vxy + vyy):
             return j
         if not (vxx > 0.0 and vyy > 0.0 and vxx * vyy > vxy * vxy):
+            return j
+        if not 0.0 <= raw[5, j] < math.inf:
             return j
     return -1
 
@@ -53,7 +56,7 @@ def lay_out(raw: F8, n: int, sheet: Sheet) -> None:
     """Sort spots into square cells, about one each, and copy them in that order.
 
     `sheet.frame` becomes (x0, y0, x1, y1, cells per um in x and y, columns, rows, least and
-    greatest variance in any direction).
+    greatest variance in any direction, least density of false guided spots or 0).
     """
     frame = sheet.frame
     x0 = raw[0, 0]
@@ -62,7 +65,10 @@ def lay_out(raw: F8, n: int, sheet: Sheet) -> None:
     y1 = y0
     least = np.inf
     most = 0.0
+    rarest = np.inf
     for j in range(n):
+        if raw[5, j] > 0.0:
+            rarest = min(rarest, raw[5, j])
         x0 = min(x0, raw[0, j])
         x1 = max(x1, raw[0, j])
         y0 = min(y0, raw[1, j])
@@ -80,6 +86,7 @@ def lay_out(raw: F8, n: int, sheet: Sheet) -> None:
     frame[0], frame[1], frame[2], frame[3] = x0, y0, x1, y1
     frame[4], frame[5], frame[6], frame[7] = fx, fy, nx, ny
     frame[8], frame[9] = max(least, 0.0), most
+    frame[10] = rarest if rarest < np.inf else 0.0
     start = sheet.start
     for c in range(nx * ny + 1):
         start[c] = 0
@@ -99,7 +106,7 @@ def lay_out(raw: F8, n: int, sheet: Sheet) -> None:
     for c in range(nx * ny):
         sort_cell(raw, sheet.row, start[c], start[c + 1])
     for q in range(n):
-        for f in range(5):
+        for f in range(6):
             sheet.spots[q, f] = raw[f, sheet.row[q]]
 
 
@@ -110,11 +117,15 @@ def reach_of(
     """Set the window (x0, x1, y0, y1) outside which no spot can be linked to track i.
 
     A link needs sum_k A_k N_k > 1, A_k = p_D w_k / (density (1 - p_D)); so some K A_k N_k > 1.
+    Where there are guided rows, the greater of their odds and these is taken.
     For a density of width between s0 and s1, N <= exp(-d2 / 2 s1) / (2 pi s0), and for any
     width at all N <= 1 / (pi e d2): the smaller of the two bounds on d2 holds.
     """
     n_modes = modes.shape[1]
     odds = n_modes * p_seen / ((1.0 - p_seen) * motion.density_um2)
+    if frame[10] > 0.0:
+        p_on = min(p_seen / motion.p_detect, MOST_ON)
+        odds = max(odds, n_modes * p_on / ((1.0 - p_on) * frame[10]))
     x0 = np.inf
     x1 = -np.inf
     y0 = np.inf

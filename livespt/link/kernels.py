@@ -3,7 +3,16 @@
 from livespt.jit import kernel
 from livespt.link.bank import F8, I8, Bank, Contest, Edges, Elapsed, Motion, Sheet
 from livespt.link.graph_kernels import choose, first_bad, lay_out, marginal_of, marginals, propose
-from livespt.link.motion_kernels import bear, count_switches, follow, miss, predict
+from livespt.link.motion_kernels import (
+    bear,
+    believe,
+    cost_of,
+    count_switches,
+    follow,
+    foresee,
+    miss,
+    predict,
+)
 
 #: A track is given up when the molecule's probability to exist falls below this.
 GIVE_UP = 0.05
@@ -34,6 +43,16 @@ def front(
 
 
 @kernel
+def look_ahead(
+    bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, scratch: F8, modes: F8, p_on: F8,
+    blur: F8,
+) -> None:  # fmt: skip
+    """Carry a copy of the tracks to this frame and fill what they expect to be seen in it."""
+    predict(bank, n_live, motion, elapsed, scratch)
+    foresee(bank, n_live, motion, elapsed.exposure_s, modes, p_on, blur)
+
+
+@kernel
 def assign(
     bank: Bank, n_live: int, n: int, motion: Motion, exposure_s: float, sheet: Sheet,
     edges: Edges, contest: Contest,
@@ -54,7 +73,8 @@ def back(
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
     `track_id` and `p_link` are filled in the rows' order; `tally` gains the expected number of
-    spots that continue no track, `counts` the expected switches.
+    spots that continue no track, `counts` the expected switches. A guided row is no witness of
+    either, begins no track, and leaves some doubt whether the molecule shines.
 
     Returns
     -------
@@ -64,7 +84,8 @@ def back(
     for j in range(n):
         track_id[sheet.row[j]] = -1
         p_link[sheet.row[j]] = sheet.p[j]
-        tally[0] += sheet.p[j]
+        if sheet.spots[j, 5] == 0.0:
+            tally[0] += sheet.p[j]
     for i in range(n_live):
         j = bank.spot[i]
         if j < 0:
@@ -73,12 +94,20 @@ def back(
         p = marginal_of(edges, i, j)
         track_id[sheet.row[j]] = bank.track_id[i]
         p_link[sheet.row[j]] = p
+        if sheet.spots[j, 5] > 0.0:
+            p_seen = bank.life[i, 0] * motion.p_detect
+            cost = cost_of(bank.modes, i, p_seen, sheet.spots, j, motion, elapsed.exposure_s)
+            believe(bank, i, cost)
+            on, off = bank.life[i, 0], bank.life[i, 1]
+            follow(bank, i, sheet.spots, j, motion, elapsed, scratch)
+            bank.life[i, 0], bank.life[i, 1] = on, off
+            continue
         follow(bank, i, sheet.spots, j, motion, elapsed, scratch)
         if elapsed.n_walk == 1:
             count_switches(bank, i, scratch, motion.transition, p, counts)
     n_kept, n_ended = bury(bank, n_live, ended)
     for j in range(n):
-        if track_id[sheet.row[j]] < 0:
+        if track_id[sheet.row[j]] < 0 and sheet.spots[j, 5] == 0.0:
             bear(bank, n_kept, sheet.spots, j, next_id, motion, elapsed.exposure_s)
             track_id[sheet.row[j]] = next_id
             next_id += 1

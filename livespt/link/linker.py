@@ -21,11 +21,21 @@ A link's cost is -ln of its likelihood ratio against a miss and a spot that is n
 
 and only c < 0 is a possible link: the gate and the cost are one number. The cheapest set of links
 is an assignment problem on a sparse graph. The density of new spots is counted on line.
+
+A guided row was found because a track predicted it (`livespt.localize.guided`). It begins no track
+and is not counted as a new spot. Its rivals are a dark molecule and a false spot, whose density at
+this place the row brings along: the predicted density f over the evidence ratio R of the pixels,
+
+    c_ij = -ln [ on_i sum_k w_k N(y_j; m_k, S_k) / (false_j (1 - on_i)) ],   false_j = f(y_j) / R,
+
+which for its own track is -ln [R on / (1 - on)], Bayes' rule; exp(-c) are then the odds that the
+molecule shines.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +46,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from livespt.config import LinkConfig
 from livespt.link import kernels
 from livespt.link.bank import (
+    Bank,
     Elapsed,
     Motion,
     grown_bank,
@@ -45,14 +56,14 @@ from livespt.link.bank import (
     new_sheet,
 )
 from livespt.link.learn import Learner
-from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Spots
+from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Predictions, Spots
 
 #: A long gap is walked in at most so many pieces.
 MOST_PIECES = 16
 #: Largest contest (tracks times spots) that goes to the dense solver.
 DENSE_UP_TO = 4096
 #: What is read of a spot, in the order of the kernels.
-FIELDS = ("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2")
+FIELDS = ("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2", "false_um2")
 
 
 class LinkError(LivesptError):
@@ -100,7 +111,7 @@ class Linker:
         self._edges = new_edges(64, 512)
         self._contest = new_contest(64, 512)
         self._sheet = new_sheet(64)
-        self._raw = np.zeros((5, 64))
+        self._raw = np.zeros((len(FIELDS), 64))
         self._scratch = np.zeros((n_modes, 6))
         self._n_live = 0
         self._next_id = 0
@@ -152,7 +163,8 @@ class Linker:
         n, n_live, learner = len(rows), self._n_live, self._learner
         if n_live + n > len(self._bank.spot):
             self._make_room(2 * (n_live + n), len(self._edges.spot))
-        elapsed, motion = self._elapsed(spots), learner.motion()
+        elapsed = self._elapsed(spots.frame, spots.t_s, spots.exposure_s)
+        motion = learner.motion()
         self._associate(spots, rows, motion, elapsed)
         found, p_found = np.empty(n, np.int64), np.empty(n)
         ended = np.empty(n_live, np.int64)
@@ -161,13 +173,36 @@ class Linker:
             learner.counts, learner.tally, self._next_id, found, p_found, ended,
         )  # fmt: skip
         self._next_id += self._n_live - (n_live - n_ended)
-        learner.learn(n, self._sheet.frame[:4].tolist(), n_live > 0)
+        n_blind = n - np.count_nonzero(spots.table["guided"][rows]) if n else 0
+        learner.learn(int(n_blind), self._sheet.frame[:4].tolist(), n_live > 0)
         self._started = True
         self._frame, self._start_s = spots.frame, spots.t_s
         self._end_s = spots.t_s + spots.exposure_s
         if n < len(spots.table):
             found, p_found = self._spread(len(spots.table), rows, found, p_found)
         return Links(spots.frame, found, p_found, ended[:n_ended].copy())
+
+    def predict(self, frame: int, t_s: float, exposure_s: float) -> Predictions:
+        """Say where each live track expects its molecule in a frame to come; changes nothing.
+
+        Parameters
+        ----------
+        frame : int
+        t_s, exposure_s : float
+            Start and length of its exposure.
+
+        Returns
+        -------
+        Predictions
+            One row per live track, in order of birth.
+        """
+        n, motion = self._n_live, self._learner.motion()
+        columns: list[Any] = [column[:n].copy() for column in self._bank]
+        bank = Bank(*columns)
+        modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
+        elapsed = self._elapsed(frame, t_s, exposure_s)
+        kernels.look_ahead(bank, n, motion, elapsed, self._scratch, modes, p_on, blur)
+        return Predictions(bank.track_id, p_on, modes, blur)
 
     def flush(self) -> Links:
         """End all tracks; the frame is the last one seen (-1 if none was)."""
@@ -184,6 +219,7 @@ class Linker:
         table["x_um"] = np.arange(6) * 0.02
         for frame in range(3):
             other.step(Spots(frame, float(frame), 1.0, 1.0, table))
+        other.predict(3, 3.0, 1.0)
 
     def _check(self, spots: Spots) -> None:
         if self._started and spots.frame <= self._frame:
@@ -207,7 +243,7 @@ class Linker:
         rows = np.flatnonzero(table["status"] == FitStatus.OK)
         n = len(rows)
         if n > self._raw.shape[1]:
-            self._raw = np.zeros((5, 2 * n))
+            self._raw = np.zeros((len(FIELDS), 2 * n))
             self._sheet = new_sheet(2 * n)
         for into, name in zip(self._raw, FIELDS, strict=True):
             into[:n] = table[name] if n == len(table) else table[name][rows]
@@ -222,16 +258,15 @@ class Linker:
         track_id[rows], p_link[rows] = found, p_found
         return track_id, p_link
 
-    def _elapsed(self, spots: Spots) -> Elapsed:
+    def _elapsed(self, frame: int, t_s: float, exposure_s: float) -> Elapsed:
         """Work out what passed since the last frame; a clock that stood still is not believed."""
-        exposure_s = spots.exposure_s
         if not self._started:
             passed_s, gap_s = self.interval_s, 0.0
-        elif spots.t_s > self._start_s:
-            passed_s = spots.t_s - self._start_s
-            gap_s = max(spots.t_s - self._end_s, 0.0)
+        elif t_s > self._start_s:
+            passed_s = t_s - self._start_s
+            gap_s = max(t_s - self._end_s, 0.0)
         else:
-            passed_s = (spots.frame - self._frame) * self.interval_s
+            passed_s = (frame - self._frame) * self.interval_s
             gap_s = max(passed_s - exposure_s, 0.0)
         n = max(round(passed_s / self.interval_s), 1)
         n_walk = min(n, MOST_PIECES)

@@ -1,7 +1,8 @@
 """Kernels of one track's motion. The equations stand in `livespt.link.linker`.
 
 Symbols: ``modes[i, k] = (w, x, y, pxx, pxy, pyy)`` as in `livespt.link.bank`;
-``spots[j] = (x, y, vxx, vxy, vyy)``.
+``spots[j] = (x, y, vxx, vxy, vyy, false)``: the last is the density of false spots of a guided
+row, 0 for one that was found blind.
 """
 
 import math
@@ -14,6 +15,8 @@ TWO_PI = 2.0 * math.pi
 FAR = 80.0
 #: No mode dies for good.
 LEAST_WEIGHT = 1e-12
+#: No track is sure to shine before it was seen.
+MOST_ON = 1.0 - 1e-6
 
 
 @kernel
@@ -102,7 +105,14 @@ def predict(bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, scratch: 
 def cost_of(
     modes: F8, i: int, p_seen: float, spots: F8, j: int, motion: Motion, exposure_s: float
 ) -> float:
-    """-ln of the likelihood ratio: spot j continues track i, against a miss and a new spot."""
+    """-ln of the likelihood ratio: spot j continues track i, against a miss and a new spot.
+
+    For a guided row: the molecule is there, against a dark one and a false spot.
+    """
+    density = motion.density_um2
+    if spots[j, 5] > 0.0:
+        density = spots[j, 5]
+        p_seen = min(p_seen / motion.p_detect, MOST_ON)
     total = 0.0
     for k in range(modes.shape[1]):
         blur = 2.0 * motion.D_um2_s[k] * exposure_s / 3.0
@@ -116,7 +126,7 @@ def cost_of(
         if square < FAR * det:
             root = 1.0 / math.sqrt(det)
             total += modes[i, k, 0] * math.exp(-0.5 * square * root * root) * root
-    ratio = p_seen * total / ((1.0 - p_seen) * motion.density_um2 * TWO_PI)
+    ratio = p_seen * total / ((1.0 - p_seen) * density * TWO_PI)
     if ratio <= 0.0:
         return math.inf
     return -math.log(ratio)
@@ -189,6 +199,36 @@ def follow(
     bank.life[i, 0] = 1.0
     bank.life[i, 1] = 0.0
     bank.n_spots[i] += 1
+
+
+@kernel
+def believe(bank: Bank, i: int, cost: float) -> None:
+    """Track i was found where it was looked for: it shines with the odds of that link, no more.
+
+    `cost` is that of the link: exp(-cost) are the odds.
+    """
+    dark = 1.0 / (1.0 + math.exp(min(-cost, 700.0)))
+    rest = max(1.0 - bank.life[i, 0], 1e-12)
+    bank.life[i, 1] *= dark / rest
+    bank.life[i, 0] = 1.0 - dark
+
+
+@kernel
+def foresee(
+    bank: Bank, n_live: int, motion: Motion, exposure_s: float, modes: F8, p_on: F8, blur: F8
+) -> None:
+    """Fill what the tracks, carried to the start of this exposure, expect to be seen in it."""
+    for i in range(n_live):
+        ln_D = 0.0
+        for k in range(motion.D_um2_s.shape[0]):
+            more = 2.0 * motion.D_um2_s[k] * exposure_s / 3.0
+            for f in range(6):
+                modes[i, k, f] = bank.modes[i, k, f]
+            modes[i, k, 3] += more
+            modes[i, k, 5] += more
+            ln_D += bank.modes[i, k, 0] * math.log(motion.D_um2_s[k])
+        p_on[i] = bank.life[i, 0]
+        blur[i] = math.exp(ln_D) * exposure_s / 3.0
 
 
 @kernel

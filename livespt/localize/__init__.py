@@ -3,6 +3,15 @@
 from livespt.localize.detection import DETECTION_DTYPE, detect
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit import FIT_DTYPE, fit_rois
+from livespt.localize.guided import Guide
 from livespt.localize.localizer import Localizer
 
-__all__ = ["DETECTION_DTYPE", "FIT_DTYPE", "LocalizeError", "Localizer", "detect", "fit_rois"]
+__all__ = [
+    "DETECTION_DTYPE",
+    "FIT_DTYPE",
+    "Guide",
+    "LocalizeError",
+    "Localizer",
+    "detect",
+    "fit_rois",
+]

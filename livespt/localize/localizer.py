@@ -30,7 +30,7 @@ from livespt.localize.refit import Refit
 from livespt.localize.table import PER_Z
 from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
 
-_NUMBERS = tuple(name for name in SPOT_DTYPE.names or () if name != "status")
+_NUMBERS = (SPOT_DTYPE.names or ())[:12]  # up to loglik; the rest is for guided rows and status
 _REPLACED = ("theta", "covariance", "loglik", "code")  # by the second fit, where there is one
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
@@ -240,7 +240,7 @@ class Localizer:
         numbers[:, 10] *= unit
         numbers[:, 11] = fits.loglik
         numbers[~np.isfinite(numbers)] = 0.0
-        table = np.empty(theta.shape[0], SPOT_DTYPE)
+        table = np.zeros(theta.shape[0], SPOT_DTYPE)
         for column, name in enumerate(_NUMBERS):
             table[name] = numbers[:, column]
         table["status"] = status

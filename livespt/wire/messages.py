@@ -99,6 +99,7 @@ def estimate_message(
         median_bg_photons=_median(accepted["bg_photons"]),
         sbr=_median(ratio),
         latency_ms=float(latency_ms),
+        n_guided=int(np.count_nonzero(accepted["guided"])),
     )
 
 

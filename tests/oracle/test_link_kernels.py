@@ -63,11 +63,11 @@ def a_bank(rng, n_tracks, extent_um=2.0):
 
 def a_sheet(rng, n_spots, extent_um=2.0):
     """Random spots with tilted covariances, laid out."""
-    raw = np.zeros((5, n_spots + 3))
+    raw = np.zeros((6, n_spots + 3))
     for j in range(n_spots):
         v = a_covariance(rng, 0.03)
         raw[:2, j] = rng.uniform(0, extent_um, 2)
-        raw[2:, j] = v[0, 0], v[0, 1], v[1, 1]
+        raw[2:5, j] = v[0, 0], v[0, 1], v[1, 1]
     sheet = new_sheet(n_spots + 3)
     if n_spots:
         graph.lay_out(raw, n_spots, sheet)
@@ -82,7 +82,7 @@ def naive_cost(bank, i, spot, motion):
     """-ln [p sum w N / (density (1 - p))], with scipy's normal density."""
     total = 0.0
     for (w, x, y, *p), d in zip(bank.modes[i], motion.D_um2_s, strict=True):
-        s = matrix(*p) + 2 * d * EXPOSURE_S / 3 * np.eye(2) + matrix(*spot[2:])
+        s = matrix(*p) + 2 * d * EXPOSURE_S / 3 * np.eye(2) + matrix(*spot[2:5])
         total += w * multivariate_normal.pdf(spot[:2], (x, y), s)
     p = bank.life[i, 0] * motion.p_detect
     with np.errstate(divide="ignore"):
@@ -135,7 +135,7 @@ def test_conditioning_is_that_of_the_joint_normal(rng):
         # Cov(W_s, W_t) = min(s, t): its mean over both times, and the mean of t
         mean_min = np.mean(time * (1 - time / EXPOSURE_S / 2))
         p = matrix(*before[k, 3:])
-        s = p + 2 * d * mean_min * np.eye(2) + matrix(*spot[2:])
+        s = p + 2 * d * mean_min * np.eye(2) + matrix(*spot[2:5])
         cross = p + 2 * d * time.mean() * np.eye(2)
         after = p + 2 * d * EXPOSURE_S * np.eye(2)
         gain = cross @ np.linalg.inv(s)

@@ -307,7 +307,7 @@ def test_no_run_folder_is_named(tmp_path):
     with pytest.raises(JournalError, match="not written by livespt"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": "livespt-journal", "version": 99}')
-    with pytest.raises(JournalError, match="journal version 99, this livespt reads 1"):
+    with pytest.raises(JournalError, match="journal version 99, this livespt reads 2"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text("{torn")
     with pytest.raises(JournalError, match="not valid JSON"):
