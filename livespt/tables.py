@@ -26,12 +26,14 @@ from livespt.types import SPOT_DTYPE, FitStatus, LivesptError, Spots
 FORMATS = ("parquet", "csv", "thunderstorm")
 #: Variances are handed out as standard deviations, which is what people read.
 _ROOTS = {"var_x_um2": "sd_x_um", "var_y_um2": "sd_y_um"}
+#: Guided fits need tracks; these tables know none.
+_NAMES = tuple(n for n in SPOT_DTYPE.names or () if n not in ("false_um2", "guided"))
 _ROWS_AT_ONCE = 1 << 16
 
 #: One row per fit.
 LOCALIZATION_DTYPE = np.dtype(
     [("frame", "i8"), ("t_s", "f8")]
-    + [(_ROOTS.get(name, name), SPOT_DTYPE[name]) for name in SPOT_DTYPE.names or ()]
+    + [(_ROOTS.get(name, name), SPOT_DTYPE[name]) for name in _NAMES]
 )
 
 
@@ -43,7 +45,7 @@ def rows_of(spots: Spots) -> NDArray[np.void]:
     """Return the fits of one frame as rows of `LOCALIZATION_DTYPE`."""
     rows = np.empty(len(spots.table), LOCALIZATION_DTYPE)
     rows["frame"], rows["t_s"] = spots.frame, spots.t_s
-    for name in SPOT_DTYPE.names or ():
+    for name in _NAMES:
         values = spots.table[name]
         rows[_ROOTS.get(name, name)] = np.sqrt(values) if name in _ROOTS else values
     return rows

@@ -5,9 +5,11 @@ With score s_i = d ln q(c_i|E_i)/dE and information I_i of the camera,
 
     g = sum_i s_i dE_i/dtheta,   J = sum_i I_i dE_i/dtheta dE_i/dtheta^T,   theta += J^-1 g
 
-until the step's length in standard deviations, g^T J^-1 g, is negligible; fits that do not get
-there start again under Levenberg damping. A parameter at its bound is held while the gradient
-pushes outward. The covariance handed on is J^-1 at the optimum: the Cramer-Rao bound.
+until the squared length of the step in standard deviations, g^T J^-1 g, is negligible. Sixty-four
+spots go side by side in float32 (`lane_fit_kernels`); those that do not arrive there start again in
+float64, under Levenberg damping where they must (`fit_kernels`, the reference). A parameter at its
+bound is held while the gradient pushes outward. The covariance handed on is J^-1 at the optimum:
+the Cramer-Rao bound.
 
 - `Ideal`, `Scmos`: shifted Poisson, d = n + var against E + var (Huang 2013): s = d/(E+var) - 1,
   I = 1/(E+var); negative d is floored.
@@ -56,7 +58,6 @@ FIT_DTYPE = np.dtype(
 )
 
 MIN_SIDE, MAX_SIDE = 5, 15
-DIM_SDS = 2.0  # photons below this many of their standard deviations are not significant
 _CODES = {
     kernels.CONVERGED: FitStatus.OK,
     kernels.FAILED: FitStatus.NOT_CONVERGED,
@@ -64,6 +65,7 @@ _CODES = {
     posterior.STRAYED: FitStatus.OUT_OF_REGION,
     posterior.VAGUE: FitStatus.DIM,
 }
+_MEANINGS = np.array([_CODES[code] for code in range(len(_CODES))], np.uint8)
 
 
 def fit_rois(
@@ -118,7 +120,7 @@ def fit_rois(
     bounds = bounds_of(sigma_px, side, fix_sigma)
     if model != "symmetric" or method != "mle":
         fits, bad, oval = posterior.fit_counts(
-            adu, maps, camera, sigma_px, model, method, fix_sigma
+            adu, maps.astype(np.float64), camera, sigma_px, model, method, fix_sigma
         )
         result = np.zeros(n, FIT_DTYPE)
         _theta_of(result)[:] = fits.theta
@@ -255,18 +257,8 @@ def judge(
     side: int,
 ) -> NDArray[np.uint8]:
     """Return the `FitStatus` of each fit; the gravest reason wins."""
-    status = np.full(code.size, FitStatus.OK, np.uint8)
-    sd_photons = np.sqrt(np.maximum(covariance[:, 2, 2], 0.0))
-    status[theta[:, 2] < DIM_SDS * sd_photons] = FitStatus.DIM
-    if bounds[1, 4] > bounds[0, 4]:
-        at_bound = (theta[:, 4] <= 1.001 * bounds[0, 4]) | (theta[:, 4] >= 0.999 * bounds[1, 4])
-        status[at_bound] = FitStatus.BAD_WIDTH
-    outside = (theta[:, :2] < -0.5) | (theta[:, :2] > side - 0.5)
-    status[outside.any(axis=1)] = FitStatus.OUT_OF_REGION
-    for found, meaning in _CODES.items():
-        if meaning != FitStatus.OK:
-            status[code == found] = meaning
-    status[bad] = FitStatus.SATURATED
+    status = np.empty(code.size, np.uint8)
+    kernels.judge(theta, covariance, code, bad, bounds, side, _MEANINGS, status)
     return status
 
 

@@ -15,11 +15,16 @@ import numpy as np
 from livespt.jit import kernel
 from livespt.localize import table_kernels as tables
 from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, copy, loglik, set_all, slopes
+from livespt.types import FitStatus
 
 PLAIN_STEPS = 14
 DAMPED_STEPS = 30
 TOLERANCE = 1e-4  # squared length of the last step taken, in standard deviations
 CONVERGED, FAILED, SINGULAR = 0, 1, 2
+DIM_SDS = 2.0  # photons below this many of their standard deviations are not significant
+OK, DIM = int(FitStatus.OK), int(FitStatus.DIM)
+OUT_OF_REGION, BAD_WIDTH = int(FitStatus.OUT_OF_REGION), int(FitStatus.BAD_WIDTH)
+SATURATED = int(FitStatus.SATURATED)
 
 
 class Region(NamedTuple):
@@ -295,3 +300,26 @@ def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, spot, whic
             thetas[k, a] = theta[a]
             for b in range(5):
                 covariances[k, a, b] = covariance[a, b]
+
+
+@kernel
+def judge(theta, covariance, code, bad, bounds, side, meanings, status):
+    """Fill the `FitStatus` of each fit, positions counted from the region's first pixel.
+
+    `meanings[code]` is the status of a fit's code; the gravest reason wins.
+    """
+    free_width = bounds[1, S] > bounds[0, S]
+    low, high = 1.001 * bounds[0, S], 0.999 * bounds[1, S]
+    for k in range(code.size):
+        x, y, photons, width = theta[k, X], theta[k, Y], theta[k, N], theta[k, S]
+        found = meanings[code[k]]
+        if bad[k]:
+            found = SATURATED
+        elif found == OK:
+            if not (-0.5 <= x <= side - 0.5 and -0.5 <= y <= side - 0.5):
+                found = OUT_OF_REGION
+            elif free_width and not low < width < high:
+                found = BAD_WIDTH
+            elif photons < DIM_SDS * math.sqrt(max(covariance[k, N, N], 0.0)):
+                found = DIM
+        status[k] = found

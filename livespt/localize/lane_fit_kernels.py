@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""A load of spots from start to answer: four scoring passes side by side.
+"""A load of spots from start to answer: three scoring passes side by side, or a few more.
 
 Theory: `livespt.localize.fit`; rows and steps: `lane_kernels`. A load is `LANES` spots whose
 regions and starts have been dealt to their lanes. Its last pass gives gradient, information and
@@ -37,10 +37,13 @@ from livespt.localize.lane_kernels import (
     Y,
 )
 
-PASSES = 4
+PASSES = 3
+LAST_PASSES = 3  # with the likelihood: the second and third only where many have not arrived
+MOST_LEFT = LANES // 4
 APPROACHES = 2  # with a table: Poisson passes of the first round, which the exact ones follow
 ROUNDS = 4  # loads a spot may go through before it is left to the damped reference
 ARRIVED = 1e-2  # squared length in s.d. of the last step, which is taken
+FARTHEST = 1.0  # squared, in s.d.: a table's score is not followed farther from where it was read
 LEAST_PIVOT = 3e-6  # below, float32 does not tell the parameters apart
 _F = np.float32
 _ONE_AND_HALF, _QUARTER = _F(1.5), _F(0.25)
@@ -75,26 +78,33 @@ def pass_exact(w, side, table, read):
 
 
 @lanes
-def add_gain(w):
-    """Add to the likelihood what the step from there gains, to second order."""
+def take_last_step(w, bounds):
+    """Fill covariances, take the step, and return how many spots had not arrived before it."""
+    solving.fill_covariance(w, bounds[6])
+    solving.take_step(w, bounds)
+    n = 0
     for k in range(WIDTH):
-        w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]
+        w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]  # what the step gains, to second order
+        n += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
+    return n
 
 
 @kernel_of_lanes
 def fit_load(w, side, bounds, table, turn):
-    """Run all passes of a load in its round `turn`; each ends with the step it found."""
+    """Run the passes of a load in its round `turn`, a few more where many have not arrived."""
+    for k in range(WIDTH):
+        w[rows.FOLLOWED + k] = ZERO
     if table.size:
         climb_exact(w, side, bounds, table, turn)
-    else:
-        for _ in range(PASSES - 1):
-            pass_poisson(w, side, ZERO, False)
-            solving.take_step(w, bounds)
+        return
+    for _ in range(PASSES - 1):
+        pass_poisson(w, side, ZERO, False)
+        solving.take_step(w, bounds)
+    for _ in range(LAST_PASSES):
         rows.begin_shifted_poisson(w)
         pass_poisson(w, side, ZERO, True)
-    solving.fill_covariance(w, bounds[6])
-    solving.take_step(w, bounds)
-    add_gain(w)
+        if take_last_step(w, bounds) <= MOST_LEFT:
+            break
 
 
 @lanes
@@ -105,9 +115,13 @@ def climb_exact(w, side, bounds, table, turn):
         solving.take_step(w, bounds)
     rows.begin_shifted_poisson(w)
     pass_exact(w, side, table, True)
-    solving.take_step(w, bounds)
-    add_gain(w)
-    pass_exact(w, side, table, False)
+    take_last_step(w, bounds)
+    for k in range(WIDTH):
+        w[rows.FOLLOWED + k] = w[rows.DECREMENT + k]
+    for _ in range(LAST_PASSES):
+        pass_exact(w, side, table, False)
+        if take_last_step(w, bounds) <= MOST_LEFT:
+            break
 
 
 @lanes
@@ -189,7 +203,8 @@ def arrived(w, lane):
     """Say whether a lane's spot has converged to finite numbers that are told apart."""
     at = np.uint64(lane)
     total = w[LOGLIK + at] + w[solving.COV[0] + at] + w[solving.COV[2] + at]
-    done = w[rows.DECREMENT + at] < ARRIVED and w[rows.PIVOT + at] > LEAST_PIVOT
+    done = w[rows.DECREMENT + at] < ARRIVED and w[rows.FOLLOWED + at] < FARTHEST
+    done = done and w[rows.PIVOT + at] > LEAST_PIVOT
     return done and math.isfinite(total) and usable(w, lane)
 
 

@@ -39,6 +39,7 @@ HIGH_X, _at = rows(_at, 1)
 LOW_Y, _at = rows(_at, 1)
 HIGH_Y, _at = rows(_at, 1)
 DECREMENT, _at = rows(_at, 1)  # g^T J^-1 g: squared distance to the optimum, in s.d.
+FOLLOWED, _at = rows(_at, 1)  # with a table: the decrement where it was read
 PIVOT, _at = rows(_at, 1)  # least pivot over its diagonal: 0 where parameters are not told apart
 LOGLIK, _at = rows(_at, 1)
 COVARIANCE, _at = rows(_at, 15)  # lower triangle, line by line
@@ -84,7 +85,7 @@ _SQRT2 = _F(math.sqrt(2.0))
 _L0, _L1, _L2, _L3 = _F(0.33333329), _F(-0.25000846), _F(0.20001412), _F(-0.16622752)
 _L4, _L5, _L6, _L7 = _F(0.14197877), _F(-0.13161606), _F(0.12786331), _F(-0.07660819)
 _TWO_PI = _F(2.0 * math.pi)
-_R0, _R1, _R2 = _F(1.1), _F(0.1), _F(50.0)
+_R0, _R1, _R2, _R3, _THIRD = _F(1.05), _F(0.09), _F(0.14), _F(12.0), _F(1 / 3)
 
 
 @lanes
@@ -183,12 +184,14 @@ def add_shifted_poisson(w, side):
     """Add the log-likelihood of a summed line: d ln mu - mu - ln d! (d need not be an integer).
 
     Written as what mu = d would give, less the deviance, so that nothing large cancels. The first
-    part is -ln(2 pi d + 1.1)/2, the 1.1 bent to 1 at d = 0: good to 0.01, and to 0.001 above d = 1.
+    part is -ln(2 pi d + r)/2, with r = 1 at d = 0, 1.1 near 1 and pi/3 far above (as Stirling has
+    it), drawn by straight lines: good to 0.01 for d < 1 and to 0.0005 above.
     Its logarithms are left to the product of all pixels (`end_shifted_poisson`).
     """
     for q in range(np.uint64(side * LANES)):
         d, mu = w[LINE + q], w[LINE_MU + q]
-        spread = _TWO_PI * d + _R0 - _R1 * max(ONE - _R2 * d, ZERO)
+        rest = _R0 + _R1 * max(ONE - _THIRD * d, ZERO) - _R2 * max(ONE - _R3 * d, ZERO)
+        spread = _TWO_PI * d + rest
         bits = np.float32(spread).view(np.int32)
         w[EXPONENT + q] = np.float32((bits >> _SHIFT) - _BIAS)
         w[MANTISSA + q] = np.int32((bits & _LOW_BITS) | _BITS_OF_ONE).view(np.float32)

@@ -152,11 +152,22 @@ def smooth_levels(lines, at):
 def place(pixel, n_tiles, length):
     """Return the tile whose middle comes before a pixel, the next, and the way between them.
 
-    Before the first middle and after the last the line through the two nearest is drawn on.
+    Before the first middle and after the last the line through the two nearest is drawn on
+    (`between`).
     """
     at = (pixel + 0.5) * n_tiles / length - 0.5
     tile = min(max(int(at), 0), max(n_tiles - 2, 0))
     return tile, min(tile + 1, n_tiles - 1), at - tile
+
+
+@lanes
+def between(one, other, share):
+    """Return the level `share` of the way; drawn on, at least half of the lower of the two.
+
+    Where the background is steeper than its tiles can tell, a line drawn on would end below zero.
+    """
+    lower = min(one, other)
+    return max(one * (1.0 - share) + other * share, lower - 0.5 * abs(lower))
 
 
 @lanes
@@ -165,8 +176,8 @@ def level_at(lines, at, y, x):
     j, jj, a = place(y, at.n_y, at.height)
     i, ii, b = place(x, at.n_x, at.width)
     upper, lower = at.levels + j * at.n_x, at.levels + jj * at.n_x
-    top = lines[upper + i] * (1.0 - b) + lines[upper + ii] * b
-    return top * (1.0 - a) + (lines[lower + i] * (1.0 - b) + lines[lower + ii] * b) * a
+    left = between(lines[upper + i], lines[lower + i], a)
+    return between(left, between(lines[upper + ii], lines[lower + ii], a), b)
 
 
 @lanes
@@ -179,9 +190,10 @@ def edge_line(lines, at, y, to):
     for i in range(max(at.n_x - 1, 1)):  # ramp i ends at the middle of the next tile
         ii, last = min(i + 1, at.n_x - 1), i >= at.n_x - 2
         end = at.edge_stride - MARGIN if last else math.ceil((i + 1.5) * step - 0.5)
-        left = lines[upper + i] * (1.0 - a) + lines[lower + i] * a
-        right = lines[upper + ii] * (1.0 - a) + lines[lower + ii] * a
+        left = between(lines[upper + i], lines[lower + i], a)
+        right = between(lines[upper + ii], lines[lower + ii], a)
+        floor = min(left, right) - 0.5 * abs(min(left, right))
         base, slope = left - (right - left) * ((i + 0.5) - 0.5 / step), (right - left) / step
         for x in range(first, end):
-            lines[to + MARGIN + x] = base + slope * min(max(x, 0), at.width - 1)
+            lines[to + MARGIN + x] = max(base + slope * min(max(x, 0), at.width - 1), floor)
         first = end

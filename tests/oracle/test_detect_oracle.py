@@ -49,17 +49,19 @@ def drawn(levels, pixels, length):
     at = (np.asarray(pixels) + 0.5) * n / length - 0.5
     tile = np.clip(np.floor(at), 0, n - 2).astype(int)
     share = (at - tile)[:, None]
-    return levels[tile] * (1 - share) + levels[tile + 1] * share
+    lowest = np.minimum(levels[tile], levels[tile + 1])
+    line = levels[tile] * (1 - share) + levels[tile + 1] * share
+    return np.maximum(line, lowest - 0.5 * np.abs(lowest))
 
 
 def naive_output(light, levels, tile_var, sigma_px):
     """Filter the frame with each line's own filter, and return the levels at every pixel too."""
     height, width = light.shape
     n_y, n_x = levels.shape
-    along = drawn(levels.T, np.arange(width), width).T
-    at = drawn(along, np.arange(height), height)
+    at = drawn(drawn(levels, np.arange(height), height).T, np.arange(width), width).T
     wide = np.pad(at, AROUND, mode="edge")
-    beside = drawn(along[:, [0, -1]], np.arange(height) // 4 * 4 + 1.5, height)
+    middles = drawn(levels, np.arange(height) // 4 * 4 + 1.5, height)
+    beside = drawn(middles.T, [0, width - 1], width).T
     wide[AROUND:-AROUND, :AROUND] = beside[:, :1]
     wide[AROUND:-AROUND, -AROUND:] = beside[:, 1:]
     missing = slice(AROUND + height, AROUND + height + -height % 4)  # lines of the last group
@@ -76,6 +78,15 @@ def naive_output(light, levels, tile_var, sigma_px):
         level = correlate(clipped, np.outer(down[line], box), mode="nearest")
         out[line::4] -= level[inner][line::4]
     return out, at
+
+
+def naive_around(light, y, x, box):
+    """Median of sixteen pixels on the border of the box, those beyond the frame moved inside."""
+    steps = [k * box // 2 - box for k in range(4)]
+    ring = [(-box, s) for s in steps] + [(s, box) for s in steps]
+    ring += [(-dy, -dx) for dy, dx in ring]
+    at = np.clip(np.array(ring) + np.array([y, x]), 0, np.array(light.shape) - 1)
+    return np.median(light[at[:, 0], at[:, 1]])
 
 
 def naive_peaks(out):
@@ -107,6 +118,11 @@ def test_detections_are_those_of_plain_convolutions(shape, sigma_px, mapped, rng
     var_f = np.broadcast_to(plan.var_f, shape)
     tables = (plan.limits, plan.log_levels, plan.log_vars)
     limit = np.vectorize(lambda b, v: detect_kernels.limit_of(*tables, b, v))(at, var_f)
+    rows, columns = (tiles_of(n, m) for n, m in zip(shape, plan.tile_var.shape, strict=True))
+    for y, x in zip(*np.nonzero(naive_peaks(out) & (out > limit)), strict=True):
+        around = naive_around(light, y, x, plan.at.box)
+        if around > at[y, x] + np.sqrt(max(at[y, x], 0) + plan.tile_var[rows[y], columns[x]]):
+            at[y, x], limit[y, x] = around, detect_kernels.limit_of(*tables, around, var_f[y, x])
     y, x = np.nonzero(naive_peaks(out) & (out > limit))
     found = work.found[:n]
     assert n == len(y) > 20

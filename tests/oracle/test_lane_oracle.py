@@ -1,0 +1,239 @@
+"""The fits side by side, against textbook sums and against the fit of one spot in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livespt import psf
+from livespt.camera import Emccd, Ideal, Scmos
+from livespt.localize import fit as fitting
+from livespt.localize import fit_rois
+from livespt.localize import lane_fit_kernels as lane_fits
+from livespt.localize import lane_kernels as rows
+from livespt.localize import lane_row_kernels as lines
+from livespt.localize import lane_solve_kernels as solving
+from livespt.localize.lane_kernels import LANES
+
+PLAIN = bool(numba.config.DISABLE_JIT)  # then a load takes seconds: fewer of them
+F = np.float32
+
+
+def row(w, start):
+    """Return one number of every spot."""
+    return w[int(start) : int(start) + LANES].astype(np.float64)
+
+
+def load_of(rng, side, camera, most=1e4):
+    """Return a load of random spots, its true parameters (5, LANES), counts and rates."""
+    middle = 0.5 * (side - 1)
+    theta = np.stack(
+        [
+            rng.uniform(middle - 1, middle + 1, LANES),
+            rng.uniform(middle - 1, middle + 1, LANES),
+            np.exp(rng.uniform(np.log(100), np.log(most), LANES)),
+            rng.uniform(1.0, 20.0, LANES),
+            rng.uniform(0.9, 1.6, LANES),
+        ]
+    )
+    rate = np.stack([psf.spot_image(*t[:3], t[4], (side, side)) + t[3] for t in theta.T])
+    adu = camera.sample(rate, rng)
+    maps = fitting._region_maps(camera, LANES, side)
+    table, w = fitting.lane_table_for(camera), fitting.make_lanes()
+    for k in range(LANES):
+        flat = adu[k].ravel()
+        lane_fits.load_region(w, flat, *maps[:, 0], F(table.common))
+        lane_fits.deal(w, k, side, 0)
+        lane_fits.deal(w, k, side, 1)
+        if table.size:
+            lane_fits.deal_places(w, k, side, flat, table)
+        lane_fits.start_lane(w, k, theta[:, k], -1.0, side, -1.0, side)
+    return w, theta, adu, rate
+
+
+def expected_sums(theta, side, score, info):
+    """Return gradient (5,) and information (5, 5) of one spot."""
+    slopes = psf.rate_derivatives(tuple(theta), side)
+    return (
+        np.einsum("aij,ij->a", slopes, score),
+        np.einsum("aij,bij,ij->ab", slopes, slopes, info),
+    )
+
+
+def sums_of(w, k):
+    """Return gradient (5,) and information (5, 5) that the lanes hold for spot `k`."""
+    g, a = solving.information(w, np.uint64(k))
+    J = np.zeros((5, 5))
+    J[np.triu_indices(5)] = a
+    return np.array(g, np.float64), J + np.triu(J, 1).T
+
+
+def assert_sums(w, k, gradient, information, tolerance):
+    g, J = sums_of(w, k)
+    sd = np.sqrt(np.diag(information))
+    np.testing.assert_allclose(g / sd, gradient / sd, atol=tolerance * 5)
+    np.testing.assert_allclose(J / np.outer(sd, sd), information / np.outer(sd, sd), atol=tolerance)
+
+
+@pytest.mark.parametrize("value", [1e-6, 0.3, 0.7071, 1.0, 1.4143, 5.0, 1e7])
+def test_the_logarithm_is_good_to_single_precision(value):
+    assert rows.log(F(value)) == pytest.approx(math.log(F(value)), rel=3e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-3, 0.5, 7.0, 59.9])
+def test_the_exponential_is_good_to_single_precision(value):
+    assert rows.exp_minus(F(value)) == pytest.approx(math.exp(-F(value)), rel=3e-7)
+
+
+@pytest.mark.parametrize("side", [5, 9] if PLAIN else [5, 7, 9, 11, 13, 15])
+def test_gradient_information_and_likelihood_are_the_textbook_ones(side, rng):
+    camera = Scmos(2.0, 100.0, 1.5)
+    w, theta, adu, rate = load_of(rng, side, camera)
+    rows.begin_shifted_poisson(w)
+    lane_fits.pass_poisson(w, side, F(0.0), True)
+    data = np.maximum((adu - 100.0) / 2.0 + 1.5, 1e-6)
+    mu = rate + 1.5
+    loglik = data * np.log(mu) - mu - np.vectorize(math.lgamma)(data + 1.0)
+    for k in range(0, LANES, 7):
+        assert_sums(w, k, *expected_sums(theta[:, k], side, data[k] / mu[k] - 1, 1 / mu[k]), 2e-5)
+    # its constant is good to .01 where less than one electron came, to .0005 above
+    np.testing.assert_allclose(row(w, rows.LOGLIK), loglik.sum((1, 2)), atol=0.1, rtol=1e-5)
+
+
+@pytest.mark.skipif(PLAIN, reason="the exact sums behind the table take minutes as plain Python")
+def test_a_tabled_camera_gives_its_exact_score_and_likelihood(rng):
+    camera, side = Emccd(40.0, 2.0, 12.0, 200.0), 7
+    w, theta, adu, rate = load_of(rng, side, camera, most=2e3)  # none saturates
+    rows.begin_shifted_poisson(w)
+    table = fitting.lane_table_for(camera)
+    lane_fits.pass_exact(w, side, table, True)
+    score, loglik = camera.score(adu, rate), camera.loglik(adu, rate)
+    for k in range(0, LANES, 16):
+        gradient, information = expected_sums(theta[:, k], side, score[k], camera.fisher(rate[k]))
+        assert_sums(w, k, gradient, information, 4e-3)  # the table's own error
+    np.testing.assert_allclose(row(w, rows.LOGLIK), loglik.sum((1, 2)), atol=0.05)
+    # followed from the same place, it is the same
+    before = np.array([sums_of(w, k)[0] for k in range(LANES)])
+    lane_fits.pass_exact(w, side, table, False)
+    after = np.array([sums_of(w, k)[0] for k in range(LANES)])
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-2)
+
+
+def test_the_covariance_is_the_inverse_and_the_step_the_solution(rng):
+    w, theta, *_ = load_of(rng, 9, Ideal())
+    rows.begin_shifted_poisson(w)
+    lane_fits.pass_poisson(w, 9, F(0.0), False)
+    held = [sums_of(w, k) for k in range(LANES)]
+    bounds = tuple(F(v) for v in (0.1, 1e9, 0.005, 1e7, 0.2, 9.0, 1.0))
+    solving.fill_covariance(w, F(1.0))
+    solving.take_step(w, bounds)
+    moved = np.stack([row(w, at) for at in (rows.X, rows.Y, rows.N, rows.B, rows.S)])
+    for k, (g, J) in enumerate(held):
+        inverse = np.linalg.inv(J)
+        sd = np.sqrt(np.diag(inverse))
+        ours = np.zeros((5, 5))
+        ours[np.tril_indices(5)] = [w[int(at) + k] for at in solving.COV]
+        np.testing.assert_allclose(
+            np.tril(inverse) / np.outer(sd, sd), ours / np.outer(sd, sd), atol=2e-3
+        )
+        step = inverse @ g
+        assert row(w, rows.DECREMENT)[k] == pytest.approx(g @ step, rel=5e-3, abs=1e-3)
+        far = np.array([0.5, 0.5, 0.7, 0.8, 0.3]) * theta[[4, 4, 2, 3, 4], k]
+        if np.all(np.abs(step) < far):
+            np.testing.assert_allclose((moved[:, k] - theta[:, k]) / sd, step / sd, atol=5e-3)
+
+
+def test_a_parameter_at_its_bound_is_held_only_while_the_gradient_pushes_out():
+    low, high = F(0.0), F(1.0)
+    assert solving.free(low, low, high, F(-1.0)) == 0.0
+    assert solving.free(low, low, high, F(1.0)) == 1.0
+    assert solving.free(high, low, high, F(1.0)) == 0.0
+    assert solving.free(F(0.5), low, high, F(-1.0)) == 1.0
+
+
+def reference(adu, camera, sigma_px, fix_sigma=False):
+    """Fit every region in float64, one by one."""
+    n, side = adu.shape[:2]
+    maps = fitting._region_maps(camera, n, side)
+    bounds = fitting.bounds_of(sigma_px, side, fix_sigma)
+    result = np.zeros(n, fitting.FIT_DTYPE)
+    code, bad = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    out = (fitting._theta_of(result), result["covariance"], result["loglik"], code, bad)
+    flat = np.ascontiguousarray(adu.reshape(n, -1))
+    fitting.fit_one_by_one(flat, maps, camera, sigma_px, bounds, np.arange(n), out)
+    return fitting._finished(result, code, bad, bounds, side)
+
+
+CAMERAS = {
+    "ideal": Ideal(),
+    "scmos": Scmos(2.2, 100.0, 1.6),
+    "emccd": Emccd(30.0, 2.0, 10.0, 200.0),
+}
+
+
+def camera_of(kind, rng, side):
+    """Return a camera; "hot" has maps of its own with 3 % hot pixels."""
+    if kind != "hot":
+        return CAMERAS[kind]
+    var = np.where(rng.random((side, side)) < 0.03, 60.0, 1.5)
+    return Scmos(rng.normal(2.2, 0.07, (side, side)), rng.normal(100, 2, (side, side)), var)
+
+
+@pytest.mark.skipif(PLAIN, reason="the fits themselves; their steps are held above")
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(["ideal", "scmos", "hot", "emccd"]),
+    side=st.sampled_from([5, 7, 9, 11, 13, 15]),
+    log_photons=st.floats(math.log(50), math.log(1e5)),
+    background=st.floats(0.0, 200.0),
+    width=st.floats(0.8, 2.0),
+    shift=st.floats(0.0, 2.5),
+    trouble=st.sampled_from(["none", "none", "neighbour", "saturated"]),
+    seed=st.integers(0, 10_000),
+)
+def test_the_lanes_agree_with_the_fit_of_one_spot_in_float64(
+    kind, side, log_photons, background, width, shift, trouble, seed
+):
+    """Positions to .1 s.d. (the last step, .1 s.d. at most, is taken), s.d. to a tenth."""
+    rng = np.random.default_rng(seed)
+    camera, middle = camera_of(kind, rng, side), 0.5 * (side - 1)
+    photons = math.exp(log_photons)
+    if kind == "emccd":
+        photons = min(photons, 2e4)  # the converter saturates above
+    angle = rng.uniform(0, 2 * math.pi, 24)
+    reach = min(shift, middle - 1.0)
+    rate = np.stack(
+        [
+            psf.spot_image(
+                middle + reach * np.cos(a), middle + reach * np.sin(a), photons, width, (side,) * 2
+            )
+            + background
+            for a in angle
+        ]
+    )
+    if trouble == "neighbour":
+        rate += psf.spot_image(side - 1.0, 0.0, 0.5 * photons, width, (side, side))
+    adu = camera.sample(rate, rng)
+    if trouble == "saturated":
+        adu[::3, side // 2, side // 2] = 65535
+    ours, theirs = fit_rois(adu, camera, width), reference(adu, camera, width)
+    both = (ours["status"] == 0) & (theirs["status"] == 0)
+    if trouble == "saturated":
+        assert np.all(ours["status"][::3] == 5)
+    sd = np.sqrt(theirs["covariance"][both].reshape(-1, 25)[:, ::6])
+    names = ("x_px", "y_px", "photons", "bg_photons", "sigma_px")
+    off = np.stack([ours[name][both] - theirs[name][both] for name in names], axis=1) / sd
+    # two tops of one likelihood, or a flat one: a few may end apart, but then none is worse
+    apart = np.abs(off).max(axis=1, initial=0.0) > 0.3
+    worse = ours["loglik"][both] < theirs["loglik"][both] - 0.5
+    assert np.count_nonzero(apart & worse) <= 1
+    assert np.count_nonzero(apart) <= 3
+    assert not both.any() or np.median(np.abs(off), axis=0).max() < 0.1
+    assert np.count_nonzero(ours["status"] != theirs["status"]) <= 4
+    assert np.isfinite(ours["covariance"]).all()
+    assert lines.NOTHING[0] == 0.0
