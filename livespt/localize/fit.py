@@ -237,15 +237,8 @@ def make_scratch() -> Scratch:
 
 def make_space(side: int, most_spots: int) -> Space:
     """Return the fits' work space of one thread, for frames of at most `most_spots` detections."""
-    lists = [np.zeros(n, np.int64) for n in (most_spots, LANES, most_spots, 2, most_spots)]
-    return Space(
-        make_region(side),
-        make_scratch(),
-        np.zeros((3, 5)),
-        make_lanes(),
-        (lists[0], lists[1], lists[2], lists[3]),
-        lists[4],
-    )
+    lists = np.zeros((2, most_spots), np.int64)
+    return Space(make_region(side), make_scratch(), np.zeros((3, 5)), make_lanes(), *lists)
 
 
 def judge(

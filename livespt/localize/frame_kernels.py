@@ -27,8 +27,8 @@ class Space(NamedTuple):
     scratch: Scratch
     buffers: np.ndarray  # (3, 5)
     lanes: np.ndarray  # flat float32, see `lane_kernels`
-    todo: tuple  # waiting (n,), taken (LANES,), loads (n,), counts (2,), all int64
-    again: np.ndarray  # (n,) int64
+    waiting: np.ndarray  # (n,) int64: spots to fit in this sweep
+    again: np.ndarray  # (n,) int64: and in the next
 
 
 class Fits(NamedTuple):
@@ -110,21 +110,6 @@ def settled(theta, before, covariance):
 
 
 @kernel
-def clashes(found, theta, k, y0, x0, side, reach, loads, load):
-    """Say whether a neighbour whose light reaches the region is being fitted in the same load."""
-    middle_y, middle_x = y0 + 0.5 * (side - 1), x0 + 0.5 * (side - 1)
-    far = 0.5 * side + reach
-    for direction in (-1, 1):
-        other = k + direction
-        while 0 <= other < found.shape[0] and abs(found[other, 1] - middle_y) < far + 1.0:
-            near_x = abs(theta[other, X] - middle_x) < far
-            if loads[other] == load and near_x and abs(theta[other, Y] - middle_y) < far:
-                return True
-            other += direction
-    return False
-
-
-@kernel
 def begin(found, bounds, side, shape, out):
     """Start every fit from its detection, in a region shifted inside the frame."""
     height, width = shape
@@ -140,23 +125,28 @@ def begin(found, bounds, side, shape, out):
 
 @kernel
 def put_in_lane(adu, maps, y0, x0, side, extra, table, w, lane):
-    """Give one region of the frame to a lane; True where it cannot be trusted."""
-    gain, offset, var = maps
-    flat = gain.size == 1
-    n = np.uint64(side * side)
+    """Give one region of the frame to a lane; True where it cannot be trusted.
+
+    `maps` are flat float32: 1/gain, offset, variance, of all pixels or of one.
+    """
+    per_gain, offset, var = maps
+    step = np.uint64(0 if per_gain.size == 1 else 1)
+    n, width = np.uint64(side * side), adu.shape[1]
     common = np.float32(table.common)
     lowest, highest = 65535, 0
     q, place = lanes.SINGLE, lanes.PLACE + np.uint64(lane)
     for i in range(side):
+        line = adu[y0 + i]
+        at = np.uint64((y0 + i) * width + x0) * step
         for j in range(side):
-            y, x = (0, 0) if flat else (y0 + i, x0 + j)
-            value = adu[y0 + i, x0 + j]
+            value = line[x0 + j]
             lowest, highest = min(lowest, int(value)), max(highest, int(value))
-            v = np.float32(var[y, x])
-            electrons = np.float32((value - offset[y, x]) / gain[y, x])
+            v = var[at]
+            electrons = (np.float32(value) - offset[at]) * per_gain[at]
             w[q] = max(electrons + v, lane_fits.LEAST_DATUM)
             w[q + n] = v - common + np.float32(extra[i * WIDE + j])
             q += np.uint64(1)
+            at += step
             if table.size:
                 w[place] = table.place[value]
                 place += np.uint64(lanes.LANES)
@@ -192,48 +182,30 @@ def fit_alone(adu, found, maps, table, per_z, bounds, side, k, region, scratch, 
 
 
 @kernel
-def fill_load(adu, found, maps, table, side, todo, sweep, w, region, scratch, buffers, out):
-    """Put as many of the spots `todo` as fit into the lanes; return (spots in, spots left).
-
-    `todo` is (waiting, taken, loads, counts); in later sweeps no two neighbours share a load, so
-    that each sees the other's newest place.
-    """
-    waiting, taken, loads, counts = todo
+def fill_load(adu, found, maps, table, side, taken, w, region, scratch, buffers, out):
+    """Put the spots `taken` into the lanes, and note which have neighbours."""
     start = buffers[0]
-    n, left = 0, 0
-    counts[0] += 1
-    for at in range(counts[1]):
-        k = waiting[at]
+    n = taken.size
+    for lane in range(n):
+        k = taken[lane]
         y0, x0 = out.origin[k, 0], out.origin[k, 1]
         reach = REACH * found[k, 4]
-        full = n == lanes.LANES
-        if full or (
-            sweep > 0 and clashes(found, out.theta, k, y0, x0, side, reach, loads, counts[0])
-        ):
-            waiting[left] = k
-            left += 1
-            continue
         out.crowded[k] = neighbours(found, out.theta, k, y0, x0, side, reach, scratch, region.extra)
-        out.bad[k] = put_in_lane(adu, maps, y0, x0, side, region.extra, table, w, n)
+        out.bad[k] = put_in_lane(adu, maps, y0, x0, side, region.extra, table, w, lane)
         columns.copy(out.theta[k], start)
         start[X] -= x0
         start[Y] -= y0
         at_x, at_y, stray = found[k, 0] - x0, found[k, 1] - y0, STRAY * found[k, 4]
-        lane_fits.start_lane(w, n, start, at_x - stray, at_x + stray, at_y - stray, at_y + stray)
-        loads[k] = counts[0]
-        taken[n] = k
-        n += 1
-    counts[1] = left
+        lane_fits.start_lane(w, lane, start, at_x - stray, at_x + stray, at_y - stray, at_y + stray)
     for lane in range(n, lanes.LANES):  # idle lanes repeat the last spot
         lane_fits.repeat_lane(w, n - 1, lane, side, table)
-    return n
 
 
 @kernel
-def empty_load(taken, n, sweep, again, n_again, w, buffers, out):
+def empty_load(taken, sweep, again, n_again, w, buffers, out):
     """Take the answers of a load; return how many spots want another sweep."""
     start, before = buffers[0], buffers[1]
-    for lane in range(n):
+    for lane in range(taken.size):
         k = taken[lane]
         columns.copy(out.theta[k], before)
         out.loglik[k] = lane_fits.collect(w, lane, start, out.covariance[k])
@@ -251,7 +223,7 @@ def empty_load(taken, n, sweep, again, n_again, w, buffers, out):
 
 
 @kernel
-def fit_frame(adu, found, maps, tables, per_z, bounds, side, work, out):
+def fit_frame(adu, found, maps, lane_maps, tables, per_z, bounds, side, work, out):
     """Fit every detection of one frame.
 
     The first sweep takes neighbours as detected, later ones as fitted: for spots that have any
@@ -260,39 +232,36 @@ def fit_frame(adu, found, maps, tables, per_z, bounds, side, work, out):
     float64 one and the lanes'; `work` is a `Space`.
     """
     table, lane_table = tables
-    n = found.shape[0]
-    todo, again = work.todo, work.again
-    waiting, taken, loads, counts = todo
+    w, waiting, again = work.lanes, work.waiting, work.again
     begin(found, bounds, side, adu.shape, out)
     limits = lane_fits.limits_of(bounds)
+    n = found.shape[0]
     for k in range(n):
-        waiting[k], loads[k] = k, 0
-    counts[0], counts[1] = 0, n
+        waiting[k] = k
     for sweep in range(SWEEPS + 1):
         n_again = 0
-        while counts[1] > 0:
-            n_in = fill_load(
+        for first in range(0, n, lanes.LANES):
+            taken = waiting[first : min(first + lanes.LANES, n)]
+            fill_load(
                 adu,
                 found,
-                maps,
+                lane_maps,
                 lane_table,
                 side,
-                todo,
-                sweep,
-                work.lanes,
+                taken,
+                w,
                 work.region,
                 work.scratch,
                 work.buffers,
                 out,
             )
-            lane_fits.fit_load(work.lanes, side, limits, lane_table, sweep)
-            n_again = empty_load(taken, n_in, sweep, again, n_again, work.lanes, work.buffers, out)
-        for at in range(n_again):
-            waiting[at] = again[at]
-        counts[1] = n_again
-        if n_again == 0:
+            lane_fits.fit_load(w, side, limits, lane_table, sweep)
+            n_again = empty_load(taken, sweep, again, n_again, w, work.buffers, out)
+        n = n_again
+        columns.copy(again[:n], waiting)
+        if n == 0:
             break
-    for at in range(counts[1]):
+    for at in range(n):
         k = waiting[at]
         if out.code[k] != fits.CONVERGED:
             fit_alone(
@@ -309,3 +278,16 @@ def fit_frame(adu, found, maps, tables, per_z, bounds, side, work, out):
                 work.buffers,
                 out,
             )
+
+
+@kernel
+def find_repeated(theta, order, nearest, repeated):
+    """Mark the dimmer of two fits nearer than `nearest` in x and y; `order` sorts them by y."""
+    for at in range(order.size):
+        one = order[at]
+        beyond = at + 1
+        while beyond < order.size and theta[order[beyond], Y] - theta[one, Y] < nearest:
+            other = order[beyond]
+            if abs(theta[one, X] - theta[other, X]) < nearest:
+                repeated[one if theta[one, N] < theta[other, N] else other] = True
+            beyond += 1

@@ -106,6 +106,8 @@ class Localizer:
         self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)
         maps = fitting.electron_maps(camera)
         self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
+        gain, offset, var = (m.ravel() for m in self._maps)
+        self._lane_maps = tuple(m.astype(np.float32) for m in (1.0 / gain, offset, var))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
         self._saturation_adu = int(saturation_adu)
         self._pairs = PairFinder(self._sigma_px, self.roi_px) if overlap == "pair" else None
@@ -157,7 +159,7 @@ class Localizer:
         detect_kernels.detect_frame(adu, self._plan, self._space().detect)
         tell(0.6)
         found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
-        self._split(adu, self._fit_found(adu, found, self._space()))
+        self._table(self._split(adu, self._fit_found(adu, found, self._space())))
         tell(1.0)
 
     def _check(self, frame: Frame) -> None:
@@ -197,6 +199,7 @@ class Localizer:
             adu,
             starts,
             self._maps,
+            self._lane_maps,
             (fitting.table_for(self._camera), fitting.lane_table_for(self._camera)),
             PER_Z,
             self._bounds,
@@ -258,14 +261,7 @@ def _repeated(
     """Say which fits landed on another's spot; of each pair the dimmer one."""
     repeated = np.zeros(status.size, np.bool_)
     order = np.argsort(theta[:, 1], kind="stable")
-    y = theta[order, 1]
-    ends = np.searchsorted(y, y + nearest_px, side="right")
-    for at in np.flatnonzero(ends > np.arange(y.size) + 1):
-        one = order[at]
-        for other in order[at + 1 : ends[at]]:
-            if abs(theta[one, 0] - theta[other, 0]) < nearest_px:
-                dimmer = one if theta[one, 2] < theta[other, 2] else other
-                repeated[dimmer] = True
+    frame_kernels.find_repeated(theta, order, nearest_px, repeated)
     return repeated & (status == FitStatus.OK)
 
 

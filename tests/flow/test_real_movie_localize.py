@@ -57,8 +57,9 @@ def test_emitters_of_the_challenge_frame_are_found(shared_data):
     rows_, columns = linear_sum_assignment(np.minimum(distance, 3.0))
     hits = int(np.sum(distance[rows_, columns] < 1.0))
     # Seen: 44 found, 22 false (13 with the first detector, whose levels ran higher at the frame's
-    # border), 5 missed; the limits were set after seeing such figures. Of the missed, one has a neighbour at 0.4 px, two at about 3 px, two stand alone. The false ones
-    # lie 5 to 96 px from any emitter: not crowding; what they are was not found out.
+    # border), 5 missed; the limits were set after seeing such figures. Of the missed, one has a
+    # neighbour at 0.4 px, two at about 3 px, two stand alone. The false ones lie 5 to 96 px from
+    # any emitter: not crowding; what they are was not found out.
     assert hits >= 42
     assert len(found) - hits <= 26
     assert np.sqrt(np.mean(np.sort(distance[rows_, columns])[:40] ** 2)) < 0.2
