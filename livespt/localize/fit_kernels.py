@@ -320,6 +320,6 @@ def judge(theta, covariance, code, bad, bounds, side, meanings, status):
                 found = OUT_OF_REGION
             elif free_width and not low < width < high:
                 found = BAD_WIDTH
-            elif photons < DIM_SDS * math.sqrt(max(covariance[k, N, N], 0.0)):
+            elif not photons >= DIM_SDS * math.sqrt(max(covariance[k, N, N], 0.0)):  # nor NaN
                 found = DIM
         status[k] = found

@@ -33,8 +33,7 @@ def rows(start, n):
 
 
 X, Y, N, B, S = (np.uint64(k * LANES) for k in range(5))  # the parameters of each spot
-THETA, _at = rows(0, 5)
-LOW_X, _at = rows(_at, 1)
+LOW_X, _at = rows(5, 1)
 HIGH_X, _at = rows(_at, 1)
 LOW_Y, _at = rows(_at, 1)
 HIGH_Y, _at = rows(_at, 1)

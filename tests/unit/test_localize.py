@@ -10,6 +10,7 @@ import pytest
 from livespt import psf
 from livespt.camera import CameraError, Ideal, Scmos
 from livespt.localize import LocalizeError, Localizer, detect, fit_rois
+from livespt.localize import fit as fitting
 from livespt.types import FitStatus, Frame
 
 SHAPE = (64, 80)
@@ -212,3 +213,17 @@ def test_regions_without_a_spot_get_a_status_under_priors(rng):
         for name in fits.dtype.names:
             assert np.all(np.isfinite(fits[name]))
         assert np.mean(fits["status"] != FitStatus.OK) > 0.5
+
+
+@pytest.mark.parametrize("column", [0, 1, 2, 4, "covariance"])
+def test_a_fit_that_is_not_a_number_is_never_called_good(column):
+    theta = np.array([[4.0, 4.0, 500.0, 5.0, 1.3]])
+    covariance = np.diag([1e-3, 1e-3, 400.0, 0.1, 1e-3])[None]
+    code, bad = np.zeros(1, np.int64), np.zeros(1, np.bool_)
+    bounds = fitting.bounds_of(1.3, 9, fix_sigma=False)
+    assert fitting.judge(theta, covariance, code, bad, bounds, 9)[0] == FitStatus.OK
+    if column == "covariance":
+        covariance[0, 2, 2] = np.nan
+    else:
+        theta[0, column] = np.nan
+    assert fitting.judge(theta, covariance, code, bad, bounds, 9)[0] != FitStatus.OK
