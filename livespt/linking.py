@@ -1,0 +1,290 @@
+"""`livespt link`: a table of localizations in, tracks and motion out, in one pass as if live.
+
+The linker and the live filter see one frame after the other, as they would at the microscope; the
+final pass smooths the tracks. Frames without a row are frames in which nothing was found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from livespt.config import InferConfig, LinkConfig
+from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
+from livespt.link import Linker
+from livespt.offline import TRACK_ROW_DTYPE
+from livespt.results import model_json
+from livespt.spot_tables import SpotTable, SpotTableError
+from livespt.types import Estimates, FitStatus, Spots
+
+#: Called with (frames done, frames in all, name of the table).
+Progress = Callable[[int, int, str], None]
+_TELL_EVERY = 64
+
+
+class LinkOptions(NamedTuple):
+    """What a table does not tell.
+
+    Attributes
+    ----------
+    interval_s, exposure_s : float
+        Time from frame to frame, and how much of it the shutter is open.
+    n_states : int
+    field_um : (height, width) or None
+        Field of view, from the origin.
+    """
+
+    interval_s: float
+    exposure_s: float
+    n_states: int
+    field_um: tuple[float, float] | None = None
+
+
+class Linked(NamedTuple):
+    """What became of a table: the table with columns added, and the answer as plain numbers."""
+
+    columns: pa.Table
+    answer: dict[str, Any]
+
+
+class _FrameRows(NamedTuple):
+    frame: int
+    t_s: float
+    rows: NDArray[np.intp]
+
+
+class _Streamed(NamedTuple):
+    """The pass as if live: each row's track, and how it went."""
+
+    times_s: NDArray[np.float64]
+    track_id: NDArray[np.int64]
+    p_link: NDArray[np.float64]
+    last: Estimates
+    link_ms: NDArray[np.float64]
+    infer_ms: NDArray[np.float64]
+
+
+def link_table(table: SpotTable, options: LinkOptions, progress: Progress | None = None) -> Linked:
+    """Link the rows of a table, infer their motion on the way, and smooth the tracks.
+
+    Parameters
+    ----------
+    table : SpotTable
+    options : LinkOptions
+    progress : callable, optional
+
+    Returns
+    -------
+    Linked
+        The rows keep their order; rows without a track have empty cells.
+
+    Raises
+    ------
+    SpotTableError
+        Nothing to link, or times that do not go forward.
+    """
+    check_options(options)
+    if not (table.spots["status"] == FitStatus.OK).any():
+        raise SpotTableError(f"{table.path}: no good localization to link")
+    streamed = _stream(table, options, progress or (lambda done, total, name: None))
+    began_s = time.perf_counter()
+    rows = _track_rows(table, options, streamed)
+    final = smooth_run(rows, streamed.last.model, field_um=options.field_um)
+    seconds = time.perf_counter() - began_s
+    return Linked(
+        _with_tracks(table, streamed, final, _order_of(table, streamed)),
+        _answer(table, streamed, final, seconds),
+    )
+
+
+def check_options(options: LinkOptions) -> None:
+    """Refuse times and numbers that cannot be, by the names of the command's options.
+
+    Raises
+    ------
+    SpotTableError
+    """
+    if not (np.isfinite(options.interval_s) and options.interval_s > 0):
+        raise SpotTableError(f"--frame-ms: {1e3 * options.interval_s:g}; expected a time > 0")
+    if not 0 <= options.exposure_s <= options.interval_s * (1 + 1e-9):
+        raise SpotTableError(
+            f"--exposure-ms: {1e3 * options.exposure_s:g}; expected 0 to the frame time, "
+            f"{1e3 * options.interval_s:g}"
+        )
+    if not 1 <= options.n_states <= 4:
+        raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4")
+
+
+def _frames(table: SpotTable, times_s: NDArray[np.float64]) -> Iterator[_FrameRows]:
+    """Yield every frame from the first to the last: its number, its start, its rows."""
+    order = np.argsort(table.frame, kind="stable")
+    frames = table.frame.min() + np.arange(times_s.size)
+    first = np.searchsorted(table.frame[order], frames)
+    end = np.append(first[1:], order.size)
+    for i, (a, b) in enumerate(zip(first.tolist(), end.tolist(), strict=True)):
+        yield _FrameRows(int(frames[i]), float(times_s[i]), order[a:b])
+
+
+def _times_of_frames(table: SpotTable, interval_s: float) -> NDArray[np.float64]:
+    """Return the start of every frame from the first to the last; empty ones by interpolation."""
+    frames = np.arange(table.frame.min(), table.frame.max() + 1)
+    if table.t_s is None:
+        return (frames - frames[0]) * interval_s
+    known, first = np.unique(table.frame, return_index=True)
+    times_s = table.t_s[first]
+    even = table.t_s == times_s[np.searchsorted(known, table.frame)]
+    if not (np.isfinite(table.t_s).all() and even.all() and (np.diff(times_s) > 0).all()):
+        raise SpotTableError(
+            f"{table.path}: t_s: expected one time for all rows of a frame, later ones for later"
+            " frames"
+        )
+    return np.interp(frames, known, times_s)
+
+
+def _stream(table: SpotTable, options: LinkOptions, progress: Progress) -> _Streamed:
+    linker = Linker(options.interval_s, field_um=options.field_um, overrides=LinkConfig())
+    online = OnlineFilter(
+        options.n_states,
+        options.interval_s,
+        field_um=options.field_um,
+        config=InferConfig(n_states=options.n_states),
+    )
+    for stage in (linker, online):
+        stage.warm_up()
+    warm_up_smoother(options.n_states, options.interval_s)
+    n = len(table.frame)
+    times_s = _times_of_frames(table, options.interval_s)
+    track_id, p_link = np.full(n, -1, np.int64), np.zeros(n)
+    times_ms: list[tuple[float, float]] = []
+    last: Estimates | None = None
+    for frame, t_s, rows in _frames(table, times_s):
+        spots = Spots(frame, t_s, options.exposure_s, 1.0, table.spots[rows])
+        began_s = time.perf_counter()
+        links = linker.step(spots)
+        linked_s = time.perf_counter()
+        last = online.step(spots, links)
+        times_ms.append((1e3 * (linked_s - began_s), 1e3 * (time.perf_counter() - linked_s)))
+        track_id[rows], p_link[rows] = links.track_id, links.p_link
+        if len(times_ms) % _TELL_EVERY == 0:
+            progress(len(times_ms), times_s.size, table.path.name)
+    progress(times_s.size, times_s.size, table.path.name)
+    assert last is not None
+    spent_ms = np.array(times_ms)
+    return _Streamed(times_s, track_id, p_link, last, spent_ms[:, 0], spent_ms[:, 1])
+
+
+def _order_of(table: SpotTable, streamed: _Streamed) -> NDArray[np.intp]:
+    """Return the rows that have a track, sorted by track and frame."""
+    rows = np.lexsort((table.frame, streamed.track_id))
+    return rows[streamed.track_id[rows] >= 0]
+
+
+def _track_rows(table: SpotTable, options: LinkOptions, streamed: _Streamed) -> NDArray[np.void]:
+    order = _order_of(table, streamed)
+    rows = np.zeros(order.size, TRACK_ROW_DTYPE)
+    for name in ("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2"):
+        rows[name] = table.spots[name][order]
+    rows["track_id"], rows["p_link"] = streamed.track_id[order], streamed.p_link[order]
+    rows["frame"], rows["exposure_s"] = table.frame[order], options.exposure_s
+    rows["t_s"] = streamed.times_s[rows["frame"] - table.frame.min()]
+    return rows
+
+
+def _with_tracks(
+    table: SpotTable, streamed: _Streamed, final: FinalResult, order: NDArray[np.intp]
+) -> pa.Table:
+    """Add columns to the table; its own columns of the same names get ``_in`` at their end."""
+    n = len(table.frame)
+    absent = np.ones(n, np.bool_)
+    absent[order] = False
+
+    def spread(values: NDArray[np.float64]) -> pa.Array:
+        whole = np.zeros(n)
+        whole[order] = values
+        return pa.array(whole, mask=absent)
+
+    smooth = final.table
+    added = {
+        "track_id": pa.array(streamed.track_id),
+        "p_link": pa.array(streamed.p_link),
+        "smooth_x_um": spread(smooth["x_um"]),
+        "smooth_y_um": spread(smooth["y_um"]),
+        "smooth_var_x_um2": spread(smooth["var_x_um2"]),
+        "smooth_var_y_um2": spread(smooth["var_y_um2"]),
+        "smooth_cov_xy_um2": spread(smooth["cov_xy_um2"]),
+        "smooth_D_um2_s": spread(smooth["D_um2_s"]),
+    }
+    for k in range(smooth["p_state"].shape[1]):
+        added[f"p_state_{k}"] = spread(smooth["p_state"][:, k])
+    names = [f"{name}_in" if name in added else name for name in table.columns.column_names]
+    columns = table.columns.rename_columns(names)
+    for name, values in added.items():
+        columns = columns.append_column(name, values)
+    return columns
+
+
+def _answer(
+    table: SpotTable, streamed: _Streamed, final: FinalResult, final_s: float
+) -> dict[str, Any]:
+    lengths = np.bincount(streamed.track_id[streamed.track_id >= 0])
+    lengths = lengths[lengths > 0]
+    total_ms = streamed.link_ms + streamed.infer_ms
+    return {
+        "live": model_json(streamed.last.model),
+        "final": model_json(final.model),
+        "frames": len(total_ms),
+        "spots": int((table.spots["status"] == FitStatus.OK).sum()),
+        "tracks": len(lengths),
+        "tracks_of_two_or_more": int((lengths > 1).sum()),
+        "median_track_length": float(np.median(lengths)),
+        "ms_per_frame": {
+            name: {"mean": float(ms.mean()), "p99": float(np.percentile(ms, 99))}
+            for name, ms in (
+                ("link", streamed.link_ms), ("infer", streamed.infer_ms), ("total", total_ms),
+            )
+        },
+        "seconds": {"stream": float(total_ms.sum() / 1e3), "final": final_s},
+    }  # fmt: skip
+
+
+def write_linked(columns: pa.Table, out: Path) -> None:
+    """Write the table, whole or not at all.
+
+    Raises
+    ------
+    SpotTableError
+        The name does not end in .parquet or .csv, or the file cannot be written.
+    """
+    from pyarrow import csv, parquet
+
+    check_out(out)
+    temporary = out.with_name(out.name + ".tmp")
+    try:
+        if out.suffix.lower() == ".csv":
+            csv.write_csv(columns, temporary)
+        else:
+            parquet.write_table(columns, temporary, compression="zstd")
+        temporary.replace(out)
+    except OSError as error:
+        raise SpotTableError(f"{out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a name or a place where no table can be written.
+
+    Raises
+    ------
+    SpotTableError
+    """
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise SpotTableError(f"{out}: expected a name in .parquet or .csv")
+    if not out.parent.is_dir() or out.is_dir():
+        raise SpotTableError(f"{out}: no such folder to write it in")
