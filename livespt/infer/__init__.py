@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livespt.infer.motion import InferError
 from livespt.infer.online import OnlineFilter
+from livespt.infer.pixels import PixelEstimate, PixelFilter, PixelFilterError
 from livespt.infer.smooth import FinalResult, smooth_run, smoothed_dtype
 from livespt.infer.smooth import warm_up as warm_up_smoother
 
@@ -11,6 +12,9 @@ __all__ = [
     "FinalResult",
     "InferError",
     "OnlineFilter",
+    "PixelEstimate",
+    "PixelFilter",
+    "PixelFilterError",
     "smooth_run",
     "smoothed_dtype",
     "warm_up_smoother",

@@ -1,0 +1,270 @@
+"""One molecule followed in its own pixels, for light too dim to be localized frame by frame.
+
+Theory (SCIENCE 6). A region of pixels that surely holds the molecule comes with each frame; photons
+and background are known. Along each axis, x the position at the start of an exposure te and mu its
+mean over the exposure,
+
+    mu - x ~ N(0, 2 D te / 3),   x' - x ~ N(0, 2 D dt),   Cov(mu - x, x' - x) = D te,
+
+which the image shows widened to sigma^2 + D te / 3. Each frame's exact pixel likelihood becomes a
+Gaussian *site*, place z and variance R, under its cavity, what other frames say of it:
+
+1. at the mode of cavity times likelihood, reached by Fisher scoring from the cavity's mean, or from
+   the best place of a matched filter where the cavity is wide: z = mode + slope / information;
+2. where single frames are too dim for one mode (site s.d. beyond `DIM_PX`) and the cavity is wide:
+   with the exact mean and variance of cavity times likelihood, summed over half pixels.
+
+A bank over ln D weighs each D by how well it foretold the sites; it starts flat. Sites depend on
+their cavities, so the last `KEPT` are made anew every `EVERY` frames under what ALL other frames
+say (forward and backward), and the bank with them. Positions are published at once and again,
+smoothed, `LAG` frames later. "unscented" is the single unscented step of Lin and Andersson 2021 on
+square roots of counts, made at the prediction and never again: it loses what moved farther than
+the spot is wide.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from livespt.camera import Camera, Ideal, Scmos
+from livespt.infer import pixelbankkernels as kernels
+from livespt.infer.arrays import Array, Ints
+from livespt.infer.motion import InferError
+
+#: The bank: so many values of D, from and to (um2/s).
+N_BANK, SLOWEST_UM2_S, FASTEST_UM2_S = 72, 1e-4, 1e2
+#: Sites with a larger s.d. than this have their moments summed.
+DIM_PX = 0.45
+
+
+class PixelFilterError(InferError):
+    """The pixel filter cannot use what it was given; the message says what and why."""
+
+
+class Film(NamedTuple):
+    """The last frames of one molecule, and workspace (shapes: LENGTH frames, 2 axes, K, P)."""
+
+    d: Array  # (LENGTH, P * P) electrons plus read variance
+    v: Array  # (LENGTH, P * P) read variance
+    origin: Array  # (LENGTH, 2) x, y of the first pixel
+    t_s: Array
+    te_s: Array
+    bank: Array  # (LENGTH, 2, 3, K)
+    sites: Array  # (LENGTH, 2, 2) place and variance, px
+    at: Array  # (LENGTH, 2) mode, from the first pixel
+    log_weights: Array  # (2, K)
+    weights: Array  # (2, K)
+    smoothed: Array  # (2, LENGTH, 2)
+    counter: Ints  # frames held, frames ever
+    D_px2_s: Array  # (K,)
+    light: Array  # photons, background
+    templates: Array  # (2, 2, 2 P, 2 P) ln(1 + N share / b) at half pixels
+    inside: Array  # (2 P - 1,) share of light inside along one axis
+    cavity: Array
+    sigmas: Array
+    profiles: Array  # (2, 3, P)
+    slopes: Array
+    site: Array
+    grid: Array
+    moments: Array
+    points: Array
+    work: Array
+
+
+class _Model(NamedTuple):
+    sigma_px: float
+    dim: bool
+    unscented: bool
+
+
+class PixelEstimate(NamedTuple):
+    """What is known of one molecule after a frame; pairs are (x, y).
+
+    Attributes
+    ----------
+    x_um, var_um2 : (2,) float64
+        Mean position over this frame's exposure, and its variance.
+    lagged_x_um, lagged_var_um2 : (2,) float64
+        The same of the frame `LAG` frames ago (of the first, before there are so many).
+    D_um2_s : (2,) float64
+        Along each axis, exp of the mean of ln D.
+    sd_ln_D : (2,) float64
+    """
+
+    x_um: Array
+    var_um2: Array
+    lagged_x_um: Array
+    lagged_var_um2: Array
+    D_um2_s: Array
+    sd_ln_D: Array
+
+
+class PixelFilter:
+    """Follow one molecule from region to region of pixels.
+
+    Parameters
+    ----------
+    camera : Ideal or Scmos
+        Of the whole frame.
+    sigma_um, pixel_um : float
+        Width of an in-focus spot; pixel size.
+    photons, bg_photons : float
+        Of the molecule in one exposure; per pixel.
+    side : int
+        Side P of the regions, odd.
+    method : {"ukf", "unscented"}
+        Exact likelihood, made anew; or the paper's single unscented step, for comparison.
+    D_um2_s : float, optional
+        Where it is known, in the place of the bank; "unscented" needs it.
+
+    Raises
+    ------
+    PixelFilterError
+        An EMCCD, a number that is not positive, or an even side.
+    """
+
+    lag = kernels.LAG
+
+    def __init__(
+        self,
+        camera: Camera,
+        sigma_um: float,
+        pixel_um: float,
+        photons: float,
+        bg_photons: float,
+        *,
+        side: int = 9,
+        method: Literal["ukf", "unscented"] = "ukf",
+        D_um2_s: float | None = None,
+    ) -> None:
+        for name, value in (
+            ("sigma_um", sigma_um), ("pixel_um", pixel_um), ("photons", photons),
+            ("bg_photons", bg_photons),
+        ):  # fmt: skip
+            if not (math.isfinite(value) and value > 0):
+                raise PixelFilterError(f"{name}: {value}; expected a number > 0")
+        if side % 2 == 0 or not 5 <= side <= 25:
+            raise PixelFilterError(f"side: {side}; expected an odd number from 5 to 25")
+        if method not in ("ukf", "unscented"):
+            raise PixelFilterError(f"method: {method!r}; expected 'ukf' or 'unscented'")
+        if D_um2_s is None and method == "unscented":
+            raise PixelFilterError("method 'unscented' needs D_um2_s")
+        self._maps = _electron_maps(camera)
+        self._pixel_um, self._side = pixel_um, side
+        sigma_px, var_e2 = sigma_um / pixel_um, float(np.mean(self._maps[2]))
+        bank = np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) if D_um2_s is None else [D_um2_s]
+        D_px2_s = np.asarray(bank, dtype=np.float64) / pixel_um**2
+        self._film = new_film(side, sigma_px, (photons, bg_photons), var_e2, D_px2_s)
+        sd_px = _typical_sd_px(sigma_px, photons, bg_photons + var_e2, side)
+        self._model = _Model(sigma_px, sd_px > DIM_PX, method == "unscented")
+        self._last_s = -math.inf
+
+    def step(
+        self, adu: NDArray[np.uint16], corner_px: tuple[int, int], t_s: float, exposure_s: float
+    ) -> PixelEstimate:
+        """Take the molecule's region of one frame.
+
+        Parameters
+        ----------
+        adu : (P, P) uint16
+            Counts.
+        corner_px : (x, y)
+            The region's first pixel in the frame; regions move with the molecule.
+        t_s, exposure_s : float
+            Start and length of the exposure.
+
+        Raises
+        ------
+        PixelFilterError
+            Another shape, or a time that is not after the last one.
+        """
+        side = self._side
+        if adu.shape != (side, side) or adu.dtype != np.uint16:
+            raise PixelFilterError(
+                f"adu: found {adu.dtype} {adu.shape}; expected uint16 {(side, side)}"
+            )
+        if not (math.isfinite(t_s) and t_s > self._last_s and exposure_s >= 0):
+            raise PixelFilterError(
+                f"t_s {t_s}, exposure_s {exposure_s}: expected a time after {self._last_s} and an "
+                "exposure >= 0"
+            )
+        self._last_s = t_s
+        frame = (float(corner_px[0]), float(corner_px[1]), float(t_s), float(exposure_s))
+        out = np.empty((2, 6))
+        kernels.take(self._film, adu, self._crop(corner_px), frame, self._model, out)
+        unit, square = self._pixel_um, self._pixel_um**2
+        return PixelEstimate(
+            unit * out[:, 0], square * out[:, 1], unit * out[:, 2], square * out[:, 3],
+            square * np.exp(out[:, 4]), out[:, 5],
+        )  # fmt: skip
+
+    def latest(self) -> tuple[Array, Array]:
+        """Return mean and variance, (n, 2) each, um, of the last frames (at most `lag` + 1)."""
+        n = int(self._film.counter[0])
+        part = self._film.smoothed[:, max(0, n - 1 - self.lag) : n]
+        return self._pixel_um * part[:, :, 0].T, self._pixel_um**2 * part[:, :, 1].T
+
+    def _crop(self, corner_px: tuple[int, int]) -> Array:
+        """Return gain, offset and read variance of a region, as `kernels.load` wants them."""
+        if self._maps.shape[1] == 1:
+            return self._maps
+        (x, y), side = corner_px, self._side
+        part = self._maps[:, max(y, 0) : y + side, max(x, 0) : x + side]
+        if part.shape[1:] != (side, side):
+            raise PixelFilterError(
+                f"corner_px: {corner_px}; expected a region inside {self._maps.shape[:0:-1]}"
+            )
+        return np.ascontiguousarray(part)
+
+
+def new_film(
+    side: int, sigma_px: float, light: tuple[float, float], var_e2: float, D_px2_s: Array
+) -> Film:
+    """Return an empty film and the tables that its kernels read."""
+    n, k, z = kernels.LENGTH, D_px2_s.size, np.zeros
+    photons, bg = light
+    templates = z((2, 2, 2 * side, 2 * side))
+    along = [_shares(side - 1 + 0.5 * half, sigma_px, 2 * side) for half in (0, 1)]
+    for y in (0, 1):
+        for x in (0, 1):
+            shares = np.outer(along[y], along[x])
+            templates[y, x] = np.log1p(photons * shares / (bg + var_e2))
+    inside = np.array([_shares(0.5 * c, sigma_px, side).sum() for c in range(2 * side - 1)])
+    return Film(
+        d=z((n, side * side)), v=z((n, side * side)), origin=z((n, 2)), t_s=z(n), te_s=z(n),
+        bank=z((n, 2, 3, k)), sites=z((n, 2, 2)), at=z((n, 2)), log_weights=z((2, k)),
+        weights=z((2, k)), smoothed=z((2, n, 2)), counter=np.zeros(2, np.int64),
+        D_px2_s=D_px2_s, light=np.array([photons, bg]), templates=templates,
+        inside=inside, cavity=z(4), sigmas=z(2), profiles=z((2, 3, side)), slopes=z(5),
+        site=z((2, 2)), grid=z((2 * side, 2 * side)), moments=z((2, 2)),
+        points=z((6, side * side)), work=z((5, 5)),
+    )  # fmt: skip
+
+
+def _shares(centre: float, sigma: float, n: int) -> Array:
+    return np.diff(ndtr((np.arange(n + 1) - 0.5 - centre) / sigma))
+
+
+def _typical_sd_px(sigma: float, photons: float, bg: float, side: int) -> float:
+    """Return the s.d. of a single frame's position at the region's centre."""
+    middle, step = 0.5 * (side - 1), 1e-3
+    share = _shares(middle, sigma, side)
+    slope = (_shares(middle + step, sigma, side) - _shares(middle - step, sigma, side)) / (2 * step)
+    info = (photons * np.outer(share, slope)) ** 2 / (bg + photons * np.outer(share, share))
+    return float(info.sum() ** -0.5)
+
+
+def _electron_maps(camera: Camera) -> Array:
+    """Return gain, offset and read variance, (3, H, W) or (3, 1, 1)."""
+    if isinstance(camera, Ideal):
+        return np.array([1.0, 0.0, 0.0]).reshape(3, 1, 1)
+    if isinstance(camera, Scmos):
+        parts: list[ArrayLike] = [camera.gain_adu_per_e, camera.offset_adu, camera.var_e2]
+        shape: Any = camera.shape or (1, 1)
+        return np.stack([np.broadcast_to(np.asarray(p, np.float64), shape) for p in parts])
+    raise PixelFilterError("camera: the pixel filter knows Ideal and Scmos; found an EMCCD")
