@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from livespt.jit import kernel, kernel_of_lanes, lanes
+from livespt.jit import kernel_of_lanes, lanes
 from livespt.localize import lane_kernels as rows
 from livespt.localize import lane_row_kernels as lines
 from livespt.localize import lane_solve_kernels as solving
@@ -59,7 +59,6 @@ def pass_poisson(w, side, common, last):
         lines.sum_line(w, side)
         if last:
             rows.add_shifted_poisson(w, side)
-            rows.halve_product(w)
     if last:
         rows.end_shifted_poisson(w)
 
@@ -310,48 +309,3 @@ def load_region(w, adu, gain, offset, var, common):
         w[SINGLE + q] = max(electrons + v, LEAST_DATUM)
         w[SINGLE + n + q] = v - common
     return highest >= 65535 or lowest == highest
-
-
-@kernel
-def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
-    """Fit regions (n, P*P) without starts; as `fit_kernels.fit_many`, which takes what is left.
-
-    `bounds` (2, 5) float64; `pending` (n,) int64 receives the spots that did not arrive, and the
-    return value how many they are. `out` is (theta, covariance, loglik, code, bad).
-    """
-    thetas, covariances, logliks, codes, bad = out
-    n = adu.shape[0]
-    side = int(math.sqrt(adu.shape[1]) + 0.5)
-    limits = limits_of(bounds)
-    common = _F(table.common)
-    for k in range(n):
-        pending[k] = k
-    for turn in range(ROUNDS):
-        left = 0
-        for first in range(0, n, LANES):
-            for lane in range(LANES):
-                k = pending[min(first + lane, n - 1)]
-                m = k if maps.shape[1] > 1 else 0
-                bad[k] = load_region(w, adu[k], maps[0, m], maps[1, m], maps[2, m], common)
-                deal(w, lane, side, 0)
-                if maps.shape[1] > 1 or (turn == 0 and first == 0):
-                    deal(w, lane, side, 1)
-                if table.size:
-                    deal_places(w, lane, side, adu[k], table)
-                start_lane(
-                    w, lane, thetas[k], bounds[0, 0], bounds[1, 0], bounds[0, 1], bounds[1, 1]
-                )
-            if turn == 0:
-                guess_load(w, side, _F(width), common, window)
-            fit_load(w, side, limits, table, turn)
-            for lane in range(min(LANES, n - first)):
-                k = pending[first + lane]
-                logliks[k] = collect(w, lane, thetas[k], covariances[k])
-                if arrived(w, lane):
-                    codes[k] = 0
-                else:
-                    codes[k] = 1
-                    pending[left] = k
-                    left += 1
-        n = left
-    return n
