@@ -29,6 +29,7 @@ from livespt.localize.lane_kernels import (
     ONE,
     PIXELS,
     PLACE,
+    ROW,
     SINGLE,
     STATE,
     WIDTH,
@@ -76,21 +77,40 @@ def deal_counts(w, adu, taken):
 @kernel_of_lanes
 def load_counts(w, side, offset, var):
     """Turn the counts that were dealt into data; 1/gain stands in `SINGLE`."""
-    counts = w.view(np.uint16)
-    for k in range(WIDTH):
-        w[LOWEST + k] = _TOP_COUNT
-        w[HIGHEST + k] = ZERO
+    counts, at = w.view(np.uint16), COUNTS * _HALF_WORD
+    pixel = np.uint64(0)
     for i in range(side):
-        for j in range(side):
-            pixel = i * side + j
-            at = COUNTS * _HALF_WORD + np.uint64(pixel * LANES)
-            to = PIXELS + np.uint64((2 * i * side + j) * LANES)
-            per_gain, zero, v = w[SINGLE + np.uint64(pixel)], offset[pixel], var[pixel]
+        to = PIXELS + np.uint64(2 * i * side * LANES)
+        for _ in range(side):
+            per_gain, zero, v = w[SINGLE + pixel], offset[pixel], var[pixel]
             for k in range(WIDTH):
-                value = _F(counts[at + k])
-                w[LOWEST + k] = min(w[LOWEST + k], value)
-                w[HIGHEST + k] = max(w[HIGHEST + k], value)
-                w[to + k] = max((value - zero) * per_gain + v, fits.LEAST_DATUM)
+                data = (_F(counts[at + k]) - zero) * per_gain + v
+                w[to + k] = max(data, fits.LEAST_DATUM)
+            at += ROW
+            to += ROW
+            pixel += _1
+    find_extremes(w, counts, side)
+
+
+@lanes
+def find_extremes(w, counts, side):
+    """Find the lowest and highest count of every region, two pixels at a time."""
+    at, low, high = COUNTS * _HALF_WORD, rows.TERM * _HALF_WORD, (rows.TERM + ROW) * _HALF_WORD
+    for k in range(WIDTH):
+        counts[low + k] = counts[at + k]
+        counts[high + k] = counts[at + k]
+    for _ in range(side * side // 2):
+        at += ROW
+        for k in range(WIDTH):
+            a, b = counts[at + k], counts[at + ROW + k]
+            less, more = (a, b) if a < b else (b, a)
+            lowest, highest = counts[low + k], counts[high + k]
+            counts[low + k] = less if less < lowest else lowest
+            counts[high + k] = more if more > highest else highest
+        at += ROW
+    for k in range(WIDTH):
+        w[LOWEST + k] = counts[low + k]
+        w[HIGHEST + k] = counts[high + k]
 
 
 @lanes
@@ -138,7 +158,7 @@ def judge_load(w, side, limits):
         x, y, n, s = w[X + k], w[Y + k], w[N + k], w[S + k]
         found = _OK if n >= _SDS * np.sqrt(max(w[solving.COV[5] + k], ZERO)) else _DIM
         found = found if ((low < s) & (s < high)) | (free_s == ZERO) else _BAD_WIDTH
-        inside = (-HALF <= x) & (x <= far) & (-HALF <= y) & (y <= far)
+        inside = (x >= -HALF) & (x <= far) & (y >= -HALF) & (y <= far)
         found = found if inside else _OUT_OF_REGION
         spoilt = (w[HIGHEST + k] >= _TOP_COUNT) | (w[LOWEST + k] == w[HIGHEST + k])
         w[STATE + k] = _SATURATED if spoilt else found
@@ -164,7 +184,7 @@ def write_load(w, side, taken, numbers):
             for b in range(a + _1):
                 numbers[k, COVARIANCE + _5 * a + b] = w[place]
                 numbers[k, COVARIANCE + _5 * b + a] = w[place]
-                place += rows.ROW
+                place += ROW
         numbers[k, LOGLIK], numbers[k, STATUS] = w[rows.LOGLIK + at], 0.0
         numbers[k, MAJOR], numbers[k, MINOR], numbers[k, ANGLE] = w[S + at], w[S + at], 0.0
         numbers[k, ASYMMETRIC], numbers[k, LOG_PRIOR] = 0.0, 0.0
@@ -220,9 +240,7 @@ def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
     for k in range(n):
         pending[k] = k
     for lane in range(LANES):
-        fits.start_lane(
-            w, lane, bounds[0], bounds[0, 0], bounds[1, 0], bounds[0, 1], bounds[1, 1]
-        )
+        fits.start_lane(w, lane, bounds[0], bounds[0, 0], bounds[1, 0], bounds[0, 1], bounds[1, 1])
     if shared:
         share_maps(w, maps[0, 0], maps[2, 0], side, common)
     for turn in range(fits.ROUNDS):
