@@ -29,10 +29,13 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import config as settings
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
 from platformdirs import user_cache_path
 
 F = TypeVar("F", bound=Callable[..., Any])
-_LANES: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def cache_dir() -> Path:
@@ -149,6 +152,46 @@ class _CacheImpl(CompileResultCacheImpl):
 
 class _Cache(FunctionCache):
     _impl_class = _CacheImpl
+
+
+class _WideLower(Lower):
+    """Lets LLVM use its widest registers, of 512 bits, in each function."""
+
+    def setup_function(self, fndesc: Any) -> None:
+        super().setup_function(fndesc)
+        # past llvmlite's list of names, which knows no attribute that has a value
+        set.add(self.function.attributes, '"prefer-vector-width"="512"')
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _WideLowering(NativeLowering):
+    _name = "wide_lowering"
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        return _WideLower
+
+
+class _WideCompiler(CompilerBase):
+    """numba's usual compiler, but for `_WideLower`."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [
+            (_WideLowering if step is NativeLowering else step, why) for step, why in passes.passes
+        ]
+        passes.finalize()
+        return [passes]
+
+
+#: LLVM holds itself to 256 bits on most processors that have 512, for fear of a slower clock.
+#: Measured there (Emerald Rapids), the lanes' passes are a third faster with all of them.
+_LANES: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract"},
+    "pipeline_class": _WideCompiler,
+}
 
 
 def kernel(function: F) -> F:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from livespt.camera import Camera, Emccd, Scmos
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as kernels
-from livespt.localize import lane_fit_kernels as lane_fits
+from livespt.localize import lane_roi_kernels as lane_rois
 from livespt.localize import posterior
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
@@ -127,11 +127,20 @@ def fit_rois(
         result["covariance"], result["loglik"] = fits.covariance, fits.loglik
         result = _finished(result, fits.code, bad, bounds, side)
         return _with_shape(result, fits.shape, oval, fits.log_prior)
-    result = np.zeros(n, FIT_DTYPE)
-    code, bad = np.zeros(n, np.int64), np.zeros(n, np.bool_)
-    out = (_theta_of(result), result["covariance"], result["loglik"], code, bad)
-    left = np.empty(n, np.int64)
-    n_left = lane_fits.fit_lanes(
+    return _fit_side_by_side(adu, maps, camera, sigma_px, bounds)
+
+
+def _fit_side_by_side(
+    adu: NDArray[np.uint16],
+    maps: NDArray[np.float32],
+    camera: Camera,
+    sigma_px: float,
+    bounds: NDArray[np.float64],
+) -> NDArray[np.void]:
+    """Fit all regions in the lanes, and one by one those that do not arrive there."""
+    n, side = adu.shape[0], round(adu.shape[1] ** 0.5)
+    result, pending = np.empty(n, FIT_DTYPE), np.empty(n, np.int64)
+    n_left = lane_rois.fit_lanes(
         adu,
         maps,
         lane_table_for(camera),
@@ -139,11 +148,15 @@ def fit_rois(
         start_window(sigma_px, side),
         bounds,
         make_lanes(),
-        left,
-        out,
+        pending,
+        _both_ways(result),
     )
-    fit_one_by_one(adu, maps, camera, sigma_px, bounds, left[:n_left], out)
-    return _round(_finished(result, code, bad, bounds, side))
+    if n_left:
+        left, code, bad = pending[:n_left], np.zeros(n, np.int64), np.zeros(n, np.bool_)
+        out = (_theta_of(result), result["covariance"], result["loglik"], code, bad)
+        fit_one_by_one(adu, maps, camera, sigma_px, bounds, left, out)
+        result[left] = _round(_finished(result[left], code[left], bad[left], bounds, side))
+    return result
 
 
 def fit_one_by_one(
@@ -293,6 +306,13 @@ def _region_maps(camera: Camera, n: int, side: int) -> NDArray[np.float32]:
     for target, values in zip(out, maps, strict=True):
         target[:] = values.reshape(target.shape)
     return out
+
+
+def _both_ways(result: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Return results as numbers and as bytes, a row each."""
+    step = result.dtype.itemsize
+    numbers, bytes_ = result.view(np.float64), result.view(np.uint8)
+    return numbers.reshape(result.size, step // 8), bytes_.reshape(result.size, step)
 
 
 def _theta_of(result: NDArray[np.void]) -> NDArray[np.float64]:

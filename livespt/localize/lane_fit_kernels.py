@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from livespt.jit import kernel, kernel_of_lanes, lanes
+from livespt.jit import kernel_of_lanes, lanes
 from livespt.localize import lane_kernels as rows
 from livespt.localize import lane_row_kernels as lines
 from livespt.localize import lane_solve_kernels as solving
@@ -46,7 +46,8 @@ ARRIVED = 1e-2  # squared length in s.d. of the last step, which is taken
 FARTHEST = 1.0  # squared, in s.d.: a table's score is not followed farther from where it was read
 LEAST_PIVOT = 3e-6  # below, float32 does not tell the parameters apart
 _F = np.float32
-_ONE_AND_HALF, _QUARTER = _F(1.5), _F(0.25)
+_ONE_AND_HALF, _QUARTER, _TWO_THIRDS = _F(1.5), _F(0.25), _F(2 / 3)
+_TEN, _LEAST_BG, _TWO_PI = _F(10.0), _F(0.05), _F(2.0 * math.pi)
 LEAST_DATUM, _TOP = _F(1e-6), _F(1e30)
 
 
@@ -59,7 +60,6 @@ def pass_poisson(w, side, common, last):
         lines.sum_line(w, side)
         if last:
             rows.add_shifted_poisson(w, side)
-            rows.halve_product(w)
     if last:
         rows.end_shifted_poisson(w)
 
@@ -255,6 +255,8 @@ def gather_border(w, side, common, limit):
 def guess_load(w, side, width, common, window):
     """Fill the starts of a load: border light without its bright pixels, then a centroid.
 
+    What the border has of the spot's own light is taken off, as for a spot in the middle.
+
     `window` (P * P,) is a Gaussian of twice the spot's variance about the region's middle; under
     it a Gaussian spot's centroid is two thirds of its distance.
     """
@@ -284,14 +286,34 @@ def guess_load(w, side, width, common, window):
                 w[light + k] += value
                 w[to_x + k] += value * dx
                 w[to_y + k] += value * dy
+    under, stray = window_sums(window, side, width)
+    per_light = ONE / max(_TWO_THIRDS - stray * under, _QUARTER)
     for k in range(WIDTH):
-        total = w[light + k]
-        per = _ONE_AND_HALF / max(total, ONE)
+        photons = max(w[light + k] * per_light, _TEN)
+        per = _ONE_AND_HALF * _ONE_AND_HALF / photons
         w[X + k] = middle + min(max(per * w[to_x + k], -rows.TWO), rows.TWO)
         w[Y + k] = middle + min(max(per * w[to_y + k], -rows.TWO), rows.TWO)
-        w[N + k] = max(_ONE_AND_HALF * total, _F(10.0))
-        w[B + k] = max(w[bg + k], _F(0.05))
+        w[N + k] = photons
+        w[B + k] = max(w[bg + k] - photons * stray, _LEAST_BG)
         w[S + k] = width
+
+
+@lanes
+def window_sums(window, side, width):
+    """Return the window's sum, and the share of a middling spot's light per pixel of the border.
+
+    The spot goes as the window's square.
+    """
+    under, stray = ZERO, ZERO
+    at, last = np.uint64(0), side - 1
+    for i in range(side):
+        for j in range(side):
+            share = window[at]
+            border = i in (0, last) or j in (0, last)
+            under += share
+            stray += share * share if border else ZERO
+            at += np.uint64(1)
+    return under, stray / (_TWO_PI * width * width * _F(4 * side - 4))
 
 
 @lanes
@@ -310,48 +332,3 @@ def load_region(w, adu, gain, offset, var, common):
         w[SINGLE + q] = max(electrons + v, LEAST_DATUM)
         w[SINGLE + n + q] = v - common
     return highest >= 65535 or lowest == highest
-
-
-@kernel
-def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
-    """Fit regions (n, P*P) without starts; as `fit_kernels.fit_many`, which takes what is left.
-
-    `bounds` (2, 5) float64; `pending` (n,) int64 receives the spots that did not arrive, and the
-    return value how many they are. `out` is (theta, covariance, loglik, code, bad).
-    """
-    thetas, covariances, logliks, codes, bad = out
-    n = adu.shape[0]
-    side = int(math.sqrt(adu.shape[1]) + 0.5)
-    limits = limits_of(bounds)
-    common = _F(table.common)
-    for k in range(n):
-        pending[k] = k
-    for turn in range(ROUNDS):
-        left = 0
-        for first in range(0, n, LANES):
-            for lane in range(LANES):
-                k = pending[min(first + lane, n - 1)]
-                m = k if maps.shape[1] > 1 else 0
-                bad[k] = load_region(w, adu[k], maps[0, m], maps[1, m], maps[2, m], common)
-                deal(w, lane, side, 0)
-                if maps.shape[1] > 1 or (turn == 0 and first == 0):
-                    deal(w, lane, side, 1)
-                if table.size:
-                    deal_places(w, lane, side, adu[k], table)
-                start_lane(
-                    w, lane, thetas[k], bounds[0, 0], bounds[1, 0], bounds[0, 1], bounds[1, 1]
-                )
-            if turn == 0:
-                guess_load(w, side, _F(width), common, window)
-            fit_load(w, side, limits, table, turn)
-            for lane in range(min(LANES, n - first)):
-                k = pending[first + lane]
-                logliks[k] = collect(w, lane, thetas[k], covariances[k])
-                if arrived(w, lane):
-                    codes[k] = 0
-                else:
-                    codes[k] = 1
-                    pending[left] = k
-                    left += 1
-        n = left
-    return n

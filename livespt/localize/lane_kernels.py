@@ -50,8 +50,6 @@ LINE_Y, _at = rows(_at, 3)  # y0, y1, y2 of a line of the region
 LINE, _at = rows(_at, 2 * SIDE)  # its data d, then known rates: read variance, neighbours' light
 LINE_MU, _at = rows(_at, SIDE)
 TERM, _at = rows(_at, SIDE)
-MANTISSA, _at = rows(_at, SIDE)
-EXPONENT, _at = rows(_at, SIDE)
 PRODUCT, _at = rows(_at, 1)
 POWER, _at = rows(_at, 1)
 T, _at = rows(_at, SIDE + 1)  # edges between pixels, in widths from the centre
@@ -61,7 +59,11 @@ T_PHI, _at = rows(_at, SIDE + 1)
 ALONG_Y, _at = rows(_at, 3 * SIDE)  # y0, y1, y2 of the first line, then of the next
 PIXELS, _at = rows(_at, 2 * SIDE * SIDE)  # as LINE, one line of the region after the other
 PLACE, _at = rows(_at, SIDE * SIDE)  # of the count on the table's first axis
-SINGLE, N_ROWS = rows(_at, 2 * SIDE * SIDE // LANES + 1)  # one spot's region, before it is dealt
+SINGLE, _at = rows(_at, 2 * SIDE * SIDE // LANES + 1)  # one spot's region, before it is dealt
+LOWEST, _at = rows(_at, 1)  # count of the region, and its highest
+HIGHEST, _at = rows(_at, 1)
+STATE, _at = rows(_at, 1)  # what is to be said of the fit
+COUNTS, N_ROWS = rows(_at, SIDE * SIDE // 2 + 1)  # as PIXELS, in uint16
 AXIS = np.uint64(SIDE * LANES)  # from x0 to x1
 ROW = np.uint64(LANES)
 WIDTH = np.uint64(LANES)
@@ -84,6 +86,7 @@ _SQRT2 = _F(math.sqrt(2.0))
 _L0, _L1, _L2, _L3 = _F(0.33333329), _F(-0.25000846), _F(0.20001412), _F(-0.16622752)
 _L4, _L5, _L6, _L7 = _F(0.14197877), _F(-0.13161606), _F(0.12786331), _F(-0.07660819)
 _TWO_PI = _F(2.0 * math.pi)
+_WIDEST = _F(1e12)  # of a pixel's spread: the product of three stays finite
 _R0, _R1, _R2, _R3, _THIRD = _F(1.05), _F(0.09), _F(0.14), _F(12.0), _F(1 / 3)
 
 
@@ -179,6 +182,25 @@ def stage(w, i, side):
 
 
 @lanes
+def term_and_spread(d, mu):
+    """Return -mu + d ln mu less its value at mu = d, and the spread 2 pi d + r of a pixel."""
+    rest = _R0 + _R1 * max(ONE - _THIRD * d, ZERO) - _R2 * max(ONE - _R3 * d, ZERO)
+    return d * log(mu / d) + (d - mu), min(_TWO_PI * d + rest, _WIDEST)
+
+
+@lanes
+def gather(w, k, term, spread):
+    """Add a term to those of spot `k`, and a spread to their product, kept as mantissa and power.
+
+    Of three pixels at a time: as many as cannot overflow.
+    """
+    bits = np.float32(w[PRODUCT + k] * spread).view(np.int32)
+    w[POWER + k] += np.float32((bits >> _SHIFT) - _BIAS)
+    w[PRODUCT + k] = np.int32((bits & _LOW_BITS) | _BITS_OF_ONE).view(np.float32)
+    w[LOGLIK + k] += term
+
+
+@lanes
 def add_shifted_poisson(w, side):
     """Add the log-likelihood of a summed line: d ln mu - mu - ln d! (d need not be an integer).
 
@@ -187,22 +209,18 @@ def add_shifted_poisson(w, side):
     it), drawn by straight lines: good to 0.01 for d < 1 and to 0.0005 above.
     Its logarithms are left to the product of all pixels (`end_shifted_poisson`).
     """
-    for q in range(np.uint64(side * LANES)):
-        d, mu = w[LINE + q], w[LINE_MU + q]
-        rest = _R0 + _R1 * max(ONE - _THIRD * d, ZERO) - _R2 * max(ONE - _R3 * d, ZERO)
-        spread = _TWO_PI * d + rest
-        bits = np.float32(spread).view(np.int32)
-        w[EXPONENT + q] = np.float32((bits >> _SHIFT) - _BIAS)
-        w[MANTISSA + q] = np.int32((bits & _LOW_BITS) | _BITS_OF_ONE).view(np.float32)
-        w[TERM + q] = d * log(mu / d) + (d - mu)
-    for j in range(side):
-        at = np.uint64(j * LANES)
+    for j in range(0, side - 2, 3):
+        d, mu = LINE + np.uint64(j * LANES), LINE_MU + np.uint64(j * LANES)
         for k in range(WIDTH):
-            w[LOGLIK + k] += w[TERM + at + k]
+            t0, s0 = term_and_spread(w[d + k], w[mu + k])
+            t1, s1 = term_and_spread(w[d + ROW + k], w[mu + ROW + k])
+            t2, s2 = term_and_spread(w[d + ROW + ROW + k], w[mu + ROW + ROW + k])
+            gather(w, k, t0 + t1 + t2, s0 * s1 * s2)
+    for j in range(side - side % 3, side):
+        d, mu = LINE + np.uint64(j * LANES), LINE_MU + np.uint64(j * LANES)
         for k in range(WIDTH):
-            w[POWER + k] += w[EXPONENT + at + k]
-        for k in range(WIDTH):
-            w[PRODUCT + k] *= w[MANTISSA + at + k]
+            t0, s0 = term_and_spread(w[d + k], w[mu + k])
+            gather(w, k, t0, s0)
 
 
 @lanes
@@ -212,15 +230,6 @@ def begin_shifted_poisson(w):
         w[LOGLIK + k] = ZERO
         w[POWER + k] = ZERO
         w[PRODUCT + k] = ONE
-
-
-@lanes
-def halve_product(w):
-    """Bring the product of mantissas back below 2: it overflows beyond 127 pixels."""
-    for k in range(WIDTH):
-        bits = np.float32(w[PRODUCT + k]).view(np.int32)
-        w[POWER + k] += np.float32((bits >> _SHIFT) - _BIAS)
-        w[PRODUCT + k] = np.int32((bits & _LOW_BITS) | _BITS_OF_ONE).view(np.float32)
 
 
 @lanes

@@ -16,6 +16,7 @@ from livespt.localize import fit as fitting
 from livespt.localize import fit_rois
 from livespt.localize import lane_fit_kernels as lane_fits
 from livespt.localize import lane_kernels as rows
+from livespt.localize import lane_roi_kernels as rois
 from livespt.localize import lane_row_kernels as lines
 from livespt.localize import lane_solve_kernels as solving
 from livespt.localize.lane_kernels import LANES
@@ -154,6 +155,95 @@ def test_a_parameter_at_its_bound_is_held_only_while_the_gradient_pushes_out():
     assert solving.free(low, low, high, F(1.0)) == 1.0
     assert solving.free(high, low, high, F(1.0)) == 0.0
     assert solving.free(F(0.5), low, high, F(-1.0)) == 1.0
+
+
+@pytest.mark.parametrize("n", [LANES, 5])
+def test_counts_dealt_side_by_side_are_those_dealt_one_by_one(rng, n):
+    side, camera = 7, Scmos(rng.normal(2.2, 0.1, (7, 7)), rng.normal(100, 2, (7, 7)), 1.5)
+    adu = rng.integers(0, 65536, (n, side * side)).astype(np.uint16)
+    taken, maps = rng.permutation(n), fitting._region_maps(camera, n, side)
+    ours, theirs = fitting.make_lanes(), fitting.make_lanes()
+    rois.share_maps(ours, maps[0, 0], maps[2, 0], side, F(0.0))
+    rois.deal_counts(ours, adu, taken)
+    rois.load_counts(ours, side, maps[1, 0], maps[2, 0])
+    for lane in range(LANES):
+        lane_fits.load_region(theirs, adu[taken[min(lane, n - 1)]], *maps[:, 0], F(0.0))
+        lane_fits.deal(theirs, lane, side, 0)
+        lane_fits.deal(theirs, lane, side, 1)
+    pixels = slice(int(rows.PIXELS), int(rows.PIXELS) + 2 * side * side * LANES)
+    np.testing.assert_allclose(ours[pixels], theirs[pixels], rtol=1e-6)
+    of_lane = adu[taken[np.minimum(np.arange(LANES), n - 1)]]
+    np.testing.assert_array_equal(row(ours, rows.LOWEST), of_lane.min(axis=1))
+    np.testing.assert_array_equal(row(ours, rows.HIGHEST), of_lane.max(axis=1))
+
+
+def test_lanes_are_judged_as_fits_are(rng):
+    """Every reason that `judge` knows, and the lanes that have not arrived."""
+    w, theta, *_ = load_of(rng, 9, Ideal())
+    theta[4, 3], theta[4, 4], theta[0, 5], theta[1, 6], theta[2, 7] = 0.4, 3.9, -0.6, 8.6, 1.0
+    variance = np.full(LANES, 4.0)
+    low, high = np.full(LANES, 90.0), np.full(LANES, 900.0)
+    high[8], low[9], low[10], high[10] = 65535.0, 900.0, 65535.0, 65535.0
+    for start, values in (
+        *zip((rows.X, rows.Y, rows.N, rows.B, rows.S), theta, strict=True),
+        (solving.COV[5], variance),
+        (rows.LOWEST, low),
+        (rows.HIGHEST, high),
+        (rows.PIVOT, np.ones(LANES)),
+    ):
+        w[int(start) : int(start) + LANES] = values
+    w[int(rows.DECREMENT) + 11], w[int(rows.FOLLOWED) + 12] = 0.1, 2.0
+    w[int(rows.PIVOT) + 13], w[int(rows.LOGLIK) + 14] = 1e-7, np.nan
+    bounds = fitting.bounds_of(1.3, 9, fix_sigma=False)
+    rois.judge_load(w, 9, lane_fits.limits_of(bounds))
+    covariance = np.zeros((LANES, 5, 5))
+    covariance[:, 2, 2] = variance
+    bad = (high == 65535) | (low == high)
+    single = theta.T.astype(np.float32).astype(np.float64)
+    expected = fitting.judge(single, covariance, np.zeros(LANES, int), bad, bounds, 9)
+    arrived = np.array([lane_fits.arrived(w, lane) for lane in range(LANES)])
+    assert not arrived[11:15].any()
+    assert arrived[:11].all()
+    np.testing.assert_array_equal(row(w, rows.STATE), np.where(arrived, expected.astype(int), -1))
+    assert len(set(expected)) == 5
+
+
+def test_a_result_is_laid_out_as_it_is_written():
+    at = {name: offset for name, (_, offset, *_) in fitting.FIT_DTYPE.fields.items()}
+    numbers = {
+        "x_px": rois.X_AT,
+        "y_px": rois.Y_AT,
+        "photons": rois.N_AT,
+        "bg_photons": rois.B_AT,
+        "sigma_px": rois.S_AT,
+        "covariance": rois.COVARIANCE,
+        "loglik": rois.LOGLIK,
+        "status": rois.STATUS,
+        "sigma_major_px": rois.MAJOR,
+        "sigma_minor_px": rois.MINOR,
+        "angle_rad": rois.ANGLE,
+        "asymmetric": rois.ASYMMETRIC,
+        "log_prior": rois.LOG_PRIOR,
+    }
+    assert at == {name: 8 * int(number) for name, number in numbers.items()}
+    assert at["status"] == rois.STATUS_BYTE
+    assert fitting.FIT_DTYPE.itemsize == 8 * 37
+
+
+@pytest.mark.skipif(PLAIN, reason="a load takes seconds as plain Python")
+def test_few_regions_and_none_are_fitted_as_many_are(rng):
+    camera = Scmos(2.2, 100.0, 1.6)
+    rate = psf.spot_image(4.2, 3.9, 800.0, 1.3, (9, 9)) + 5.0
+    adu = camera.sample(np.broadcast_to(rate, (130, 9, 9)), rng)
+    many = fit_rois(adu, camera, 1.3)
+    for n in (0, 1, 10, 65):
+        few = fit_rois(adu[:n], camera, 1.3)
+        assert len(few) == n
+        for name in ("x_px", "sigma_px", "covariance", "status"):
+            np.testing.assert_allclose(few[name], many[name][:n], rtol=1e-3, atol=1e-3)
+    fixed = fit_rois(adu, camera, 1.3, fix_sigma=True)
+    for name in ("sigma_px", "sigma_major_px", "sigma_minor_px"):
+        assert np.all(fixed[name] == 1.3)
 
 
 def reference(adu, camera, sigma_px, fix_sigma=False):
