@@ -308,8 +308,10 @@ def fit_posteriors(w, waiting, regions, starts, bounds, b0, model, table, out):
         load_block(w.data, regions.data[block], n_pixels, oval.DATA)
         load_block(w.data, regions.var[block], n_pixels, var_row)
         load_block(w.data, regions.extra[block], n_pixels, oval.EXTRA)
-        begin(w, first, min(LANES, n - first), starts, bounds, b0, model)
+        size = min(LANES, n - first)
+        begin(w, first, size, starts, bounds, b0, model)
         coarse_climb(w, model, table)
+        left = size
         for _ in range(COMMON_STEPS):
             left = exact_pass(w, model, table, out)
         if left > 0:

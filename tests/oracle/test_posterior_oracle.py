@@ -335,17 +335,20 @@ def test_the_sums_of_a_lane_are_those_of_its_pixels():
 
 def test_the_shares_of_skewness_are_those_of_diffusion():
     """100 000 free paths; the mean squares scatter by 1 to 2 %."""
-    rng, total = np.random.default_rng(5), np.zeros((2, 4))
+    rng, total, spread = np.random.default_rng(5), np.zeros((2, 4)), []
     for _ in range(20):
         path = np.cumsum(rng.standard_normal((5000, 2, 64)), axis=2)
         path -= path.mean(axis=2, keepdims=True)
         values, axes = np.linalg.eigh(path @ path.transpose(0, 2, 1) / 64)
         u2, u1 = (axes.transpose(0, 2, 1) @ path).transpose(1, 0, 2)
         v2, v1 = values.T
+        spread.append(v1 + v2)
         thirds = (u1**3, u1**2 * u2, u1 * u2**2, u2**3)
         total[0] += [np.sum(t.mean(axis=1) ** 2) for t in thirds]
         total[1] += [np.sum(v) for v in (v1**3, v1**2 * v2, v1 * v2**2, v2**3)]
     np.testing.assert_allclose(spread_kernels.SKEW_SHARES, total[0] / total[1], rtol=0.06)
+    median = np.median(spread) / np.mean(spread)
+    assert pytest.approx(median, abs=0.01) == posterior._MEDIAN_OVER_MEAN
 
 
 @pytest.mark.parametrize("held", [(), (4,), (3, 5)])
