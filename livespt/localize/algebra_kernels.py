@@ -87,7 +87,7 @@ def solve(w):
         d6 = f6 * abs(h66)
         h66 = f6 * h66 + up * d6 + (1.0 - f6)
         sound = h00 > _LEAST * d0
-        e0 = 1.0 / math.sqrt(h00)
+        e0 = 1.0 / math.sqrt(h00 if h00 > _LEAST * d0 else 1.0)
         h10, h20, h30, h40, h50, h60 = h10 * e0, h20 * e0, h30 * e0, h40 * e0, h50 * e0, h60 * e0
         h11 -= h10 * h10
         h21 -= h20 * h10
@@ -111,7 +111,7 @@ def solve(w):
         h65 -= h60 * h50
         h66 -= h60 * h60
         sound = sound & (h11 > _LEAST * d1)
-        e1 = 1.0 / math.sqrt(h11)
+        e1 = 1.0 / math.sqrt(h11 if h11 > _LEAST * d1 else 1.0)
         h21, h31, h41, h51, h61 = h21 * e1, h31 * e1, h41 * e1, h51 * e1, h61 * e1
         h22 -= h21 * h21
         h32 -= h31 * h21
@@ -129,7 +129,7 @@ def solve(w):
         h65 -= h61 * h51
         h66 -= h61 * h61
         sound = sound & (h22 > _LEAST * d2)
-        e2 = 1.0 / math.sqrt(h22)
+        e2 = 1.0 / math.sqrt(h22 if h22 > _LEAST * d2 else 1.0)
         h32, h42, h52, h62 = h32 * e2, h42 * e2, h52 * e2, h62 * e2
         h33 -= h32 * h32
         h43 -= h42 * h32
@@ -142,7 +142,7 @@ def solve(w):
         h65 -= h62 * h52
         h66 -= h62 * h62
         sound = sound & (h33 > _LEAST * d3)
-        e3 = 1.0 / math.sqrt(h33)
+        e3 = 1.0 / math.sqrt(h33 if h33 > _LEAST * d3 else 1.0)
         h43, h53, h63 = h43 * e3, h53 * e3, h63 * e3
         h44 -= h43 * h43
         h54 -= h53 * h43
@@ -151,17 +151,17 @@ def solve(w):
         h65 -= h63 * h53
         h66 -= h63 * h63
         sound = sound & (h44 > _LEAST * d4)
-        e4 = 1.0 / math.sqrt(h44)
+        e4 = 1.0 / math.sqrt(h44 if h44 > _LEAST * d4 else 1.0)
         h54, h64 = h54 * e4, h64 * e4
         h55 -= h54 * h54
         h65 -= h64 * h54
         h66 -= h64 * h64
         sound = sound & (h55 > _LEAST * d5)
-        e5 = 1.0 / math.sqrt(h55)
+        e5 = 1.0 / math.sqrt(h55 if h55 > _LEAST * d5 else 1.0)
         h65 = h65 * e5
         h66 -= h65 * h65
         sound = sound & (h66 > _LEAST * d6)
-        e6 = 1.0 / math.sqrt(h66)
+        e6 = 1.0 / math.sqrt(h66 if h66 > _LEAST * d6 else 1.0)
         z0 = (f0 * w[GRAD[0] + k]) * e0
         z1 = (f1 * w[GRAD[1] + k] - h10 * z0) * e1
         z2 = (f2 * w[GRAD[2] + k] - h20 * z0 - h21 * z1) * e2

@@ -278,6 +278,15 @@ def move(w, l, target, m, n_pixels):
 
 
 @kernel
+def furnish(waiting, w):
+    """Close the second set of lanes, and put spots there lest sums over nothing be taken."""
+    waiting.data[:] = w.data
+    waiting.newton[:] = w.newton
+    waiting.member[:] = -1
+    waiting.newton[OPEN : OPEN + _ALL] = 0.0
+
+
+@kernel
 def gather(w, waiting, model, table, out):
     """Move the open lanes to the second set, which climbs on whenever it is full."""
     m = 0
@@ -300,9 +309,6 @@ def fit_posteriors(w, waiting, regions, starts, bounds, b0, model, table, out):
     """
     n, n_pixels = starts.shape[0], model.side * model.side
     var_row = oval.SEEN if table.per_w > 0.0 else oval.VAR
-    for l in range(LANES):
-        waiting.member[l] = -1
-        waiting.newton[OPEN + l] = 0.0
     for first in range(0, n, LANES):
         block = first // LANES
         load_block(w.data, regions.data[block], n_pixels, oval.DATA)
@@ -310,11 +316,13 @@ def fit_posteriors(w, waiting, regions, starts, bounds, b0, model, table, out):
         load_block(w.data, regions.extra[block], n_pixels, oval.EXTRA)
         size = min(LANES, n - first)
         begin(w, first, size, starts, bounds, b0, model)
+        if first == 0:
+            furnish(waiting, w)
         coarse_climb(w, model, table)
         left = size
         for _ in range(COMMON_STEPS):
             left = exact_pass(w, model, table, out)
         if left > 0:
             gather(w, waiting, model, table, out)
-    while exact_pass(waiting, model, table, out) > 0:
-        pass
+    while waiting.member.max() >= 0:
+        exact_pass(waiting, model, table, out)
