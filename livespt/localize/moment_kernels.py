@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt import camera_kernels as camera
-from livespt.jit import inlined, kernel
+from livespt.jit import kernel
 from livespt.localize.table_kernels import log_share, stretch_count
 
 MEAN, VAR, REST, INFO = 0, 1, 2, 3  # what each node holds
 PER_NODE = 4
-NEAREST = np.float32(0.5)
 NEGLIGIBLE = 1e-13  # terms below this share of the largest are left out
 
 
@@ -113,40 +112,3 @@ def count_position(count, moments):
     """Return where the count lies on the table's first axis, within its ends."""
     z = stretch_count(count, moments.gain, moments.sd, moments.excess)
     return min(max((z - moments.z_min) * moments.per_z, 0.0), moments.n_z - 1.001)
-
-
-@inlined
-def node_below(at_z, at_w, table):
-    """Return where the node below (count, rate) is, the one above it, and the two fractions."""
-    i, j = int(at_z), int(at_w) if at_w > 0.0 else 0  # NaN reads the first node
-    low = np.uint64((i * table.n_w + j) * PER_NODE)
-    high = low + np.uint64(table.n_w * PER_NODE)
-    return low, high, at_z - np.float32(i), at_w - np.float32(j)
-
-
-@inlined
-def between(nodes, low, high, what, u, v):
-    """Return one quantity by bilinear interpolation."""
-    a, b, one = low + np.uint64(what), high + np.uint64(what), np.uint64(PER_NODE)
-    below = nodes[a] + v * (nodes[a + one] - nodes[a])
-    above = nodes[b] + v * (nodes[b + one] - nodes[b])
-    return below + u * (above - below)
-
-
-@inlined
-def mean_and_info(at_z, at_w, table):
-    """Return E[n|c, E] at the nearest count, a tenth of its s.d. away at most, and E I(E)."""
-    i, j = int(at_z + NEAREST), int(at_w) if at_w > 0.0 else 0
-    at, v = np.uint64((i * table.n_w + j) * PER_NODE), at_w - np.float32(j)
-    nodes, info, one = table.nodes, at + np.uint64(INFO), np.uint64(PER_NODE)
-    mean = nodes[at] + v * (nodes[at + one] - nodes[at])
-    return mean, nodes[info] + v * (nodes[info + one] - nodes[info])
-
-
-@inlined
-def mean_var_rest(at_z, at_w, table):
-    """Return mean and variance of n, and the likelihood's rest."""
-    low, high, u, v = node_below(at_z, at_w, table)
-    mean = between(table.nodes, low, high, MEAN, u, v)
-    var = between(table.nodes, low, high, VAR, u, v)
-    return mean, var, between(table.nodes, low, high, REST, u, v)

@@ -1,16 +1,15 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Sums over the pixels of `LANES` regions side by side, for a spot of two widths and an angle.
+"""Spots of two widths and an angle in the pixels of `LANES` regions side by side.
 
 Theory: `livespt.localize.posterior`. All work space is flat float32 in rows of `LANES` numbers, one
 per spot; loops over lanes are innermost and of literal length. They become vector instructions
 only where the compiler knows how far apart any two rows of one array are: hence one array per
-role (`Lanes`), with literal rows in each. Look-ups in the camera's table are scalar, a pixel at a
-time: loads from a table among vector stores would keep the compiler from vectorising.
+role (`Lanes`), with literal rows in each.
 
 Float32 is enough: at 1e5 photons errors are still as reported (tests/statistics).
 
 Symbols: v1, v2 the spot's variances along its own axes; d1, d2 a point's distance from the centre;
-a = 1/(v + POINT_VAR), h = a d; q_kl = G He_k He_l the spot's derivatives in d1, d2, sign apart.
+a = 1/(v + 1/12), h = a d; q_kl = G He_k He_l the spot's derivatives in d1, d2, sign apart.
 """
 
 from __future__ import annotations
@@ -20,18 +19,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import inlined, kernel
-from livespt.localize import moment_kernels as moments
-from livespt.localize.column_kernels import log_poisson, set_all
+from livespt.jit import inlined, lanes
 
 LANES = 16
 MAX_SIDE = 15
 F = np.float32  # a float64 constant would turn all that it touches into float64
-ZERO, ONE, THREE, SIX, HALF, QUARTER = F(0.0), F(1.0), F(3.0), F(6.0), F(0.5), F(0.25)
-# a pixel's square as four points, each spread: the moments agree up to the fifth, nearly the sixth
-POINT_AT = F((1.0 / 240.0) ** 0.25)
-POINT_VAR = F(1.0 / 12.0 - math.sqrt(1.0 / 240.0))
+ZERO, ONE, TWO, THREE, SIX = F(0.0), F(1.0), F(2.0), F(3.0), F(6.0)
+HALF, QUARTER = F(0.5), F(0.25)
+# a square's cumulants: 1/12, -1/120, 1/252; the latter over 4! and 6!
 PIXEL_VAR = F(1.0 / 12.0)
+_FOURTH, _SIXTH = F(-1.0 / 2880.0), F(1.0 / 181440.0)
 MIN_RATE = F(1e-3)
 _PER_TWO_PI = F(0.5 / math.pi)
 _FARTHEST, _MINUS_64TH = F(80.0), F(-1.0 / 64.0)
@@ -41,20 +38,27 @@ _C2, _C3, _C4, _C5, _C6, _C7, _C8 = _SHARES[1:]
 # rows of `spot`
 X, Y, N, B, W1, W2, COS, SIN = range(8)  # w: widths along e1 and e2
 A1, A2, PEAK = range(8, 11)  # as above; 1 / (2 pi sqrt(v1' v2'))
-N_SPOT = 11
+MEND = 11  # (6,) factors of the derivatives that mend a pixel's Gaussian
+N_SPOT = 17
 # rows of `sums`: score, score times q, and weight times products of (q10, q01, q00, 1, q20, q02,
 # q11)
 N_Q, N_K = 15, 28
 SCORE_SUM = 0
 SCORES = 1  # (N_Q,)
 PRODUCTS = SCORES + N_Q  # (N_K,)
-N_SUMS = PRODUCTS + N_K
+SKEWS = PRODUCTS + N_K  # weight times q10, then q01, by the third derivatives
+N_SUMS = SKEWS + 8
+SCORE_ROW, *SCORE_ROWS = (np.uint64(k * LANES) for k in range(PRODUCTS))
+SCORE_ROWS = tuple(SCORE_ROWS)
+PRODUCT_ROWS = tuple(np.uint64((PRODUCTS + k) * LANES) for k in range(N_K))
+SKEW_ROWS = tuple(np.uint64((SKEWS + k) * LANES) for k in range(8))
 # the order of q, in SCORES and in `pixel`
 Q00, Q10, Q01, Q20, Q11, Q02 = range(6)
 Q30, Q21, Q12, Q03, Q40, Q31, Q22, Q13, Q04 = range(6, 15)
 # rows of `pixel`: the q, then
-RATE, SCORE, WEIGHT, PLACE, ROOT = range(N_Q, N_Q + 5)
-N_PIXEL = N_Q + 5
+RATE, SCORE, WEIGHT, ROOT, CELL, PART_Z, PART_W = range(N_Q, N_Q + 7)
+READ = N_Q + 7  # (12,) what the table holds around each place
+N_PIXEL = READ + 12
 # blocks of `data`, MAX_SIDE^2 rows each: data, read variance, light of others, sqrt of electrons
 DATA, VAR, EXTRA, SEEN = range(4)
 BLOCK = MAX_SIDE * MAX_SIDE
@@ -62,13 +66,15 @@ N_DATA = 4 * BLOCK
 
 
 class Lanes(NamedTuple):
-    """Work space of one batch of spots; each but the last a flat float32 array of rows."""
+    """Work space of one batch of spots: flat arrays of rows, float32 where nothing else is said."""
 
     spot: np.ndarray  # (N_SPOT LANES,)
     sums: np.ndarray  # (N_SUMS LANES,)
     pixel: np.ndarray  # (N_PIXEL LANES,) one pixel of each spot
     data: np.ndarray  # (N_DATA LANES,) all pixels of all regions
     loglik: np.ndarray  # (LANES,) float64
+    newton: np.ndarray  # (N_ROWS LANES,) float64, rows of `newton_kernels`
+    member: np.ndarray  # (LANES,) int64, the spot in each lane, -1 for none
 
 
 @inlined
@@ -97,14 +103,24 @@ def exp_minus(y):
     return e * e
 
 
-@inlined
-def shape_spots(spot, spread):
-    """Fill 1/variances and peaks; `spread` is the pixel's share of the variance."""
+@lanes
+def shape_spots(spot):
+    """Fill 1/variances, a pixel's own in them, peaks, and how far a square is from a Gaussian."""
     w1, w2, a1, a2, peak = row(W1), row(W2), row(A1), row(A2), row(PEAK)
-    for l in range(np.uint64(LANES)):
-        spot[a1 + l] = ONE / (spot[w1 + l] * spot[w1 + l] + spread)
-        spot[a2 + l] = ONE / (spot[w2 + l] * spot[w2 + l] + spread)
+    co, si, mend, one = row(COS), row(SIN), row(MEND), np.uint64(LANES)
+    for l in range(one):
+        spot[a1 + l] = ONE / (spot[w1 + l] * spot[w1 + l] + PIXEL_VAR)
+        spot[a2 + l] = ONE / (spot[w2 + l] * spot[w2 + l] + PIXEL_VAR)
         spot[peak + l] = math.sqrt(spot[a1 + l] * spot[a2 + l]) * _PER_TWO_PI
+        # d^4/dx^4 + d^4/dy^4 along the spot's axes, and the same of the sixth order
+        cc, ss, cs = spot[co + l] ** 2, spot[si + l] ** 2, spot[co + l] * spot[si + l]
+        both = cc * ss
+        spot[mend + l] = _FOURTH * (cc * cc + ss * ss)
+        spot[mend + one + l] = _FOURTH * F(12.0) * both
+        spot[mend + one * 2 + l] = _FOURTH * F(4.0) * cs * (ss - cc)
+        spot[mend + one * 3 + l] = _SIXTH * (cc * cc * cc + ss * ss * ss)
+        spot[mend + one * 4 + l] = _SIXTH * F(15.0) * both
+        spot[mend + one * 5 + l] = _SIXTH * SIX * cs * (ss * ss - cc * cc)
 
 
 @inlined
@@ -128,246 +144,59 @@ def coarse_pixel(spot, pixel, at_x, at_y):
         pixel[one * 5 + l] = p2 * h2 - a2 * g
 
 
-@inlined
-def point(d1, d2, a1, a2, peak):
-    """Return the q of one point, up to fourth order."""
-    h1, h2 = a1 * d1, a2 * d2
-    g = peak * exp_minus(HALF * (d1 * h1 + d2 * h2))
-    k1, k2 = h1 * h1, h2 * h2
-    e2, f2 = k1 - a1, k2 - a2
-    b1, b2 = THREE * a1, THREE * a2
-    ge1, ge2, ge3 = g * h1, g * e2, g * h1 * (k1 - b1)
-    gf3 = g * h2 * (k2 - b2)
-    e4 = k1 * (k1 - SIX * a1) + b1 * a1
-    f4 = k2 * (k2 - SIX * a2) + b2 * a2
-    second = (ge2, ge1 * h2, g * f2)
-    third = (ge3, ge2 * h2, ge1 * f2, gf3)
-    fourth = (g * e4, ge3 * h2, ge2 * f2, gf3 * h1, g * f4)
-    return (g, ge1, g * h2, *second, *third, *fourth)
+@lanes
+def hermites(d, a):
+    """Return h and the polynomials He_2 to He_6 of a Gaussian's derivatives along one axis."""
+    h = a * d
+    b, c = a + a, THREE * a
+    e2 = h * h - a
+    e3 = h * e2 - b * h
+    e4 = h * e3 - c * e2
+    e5 = h * e4 - (b + b) * e3
+    return h, e2, e3, e4, e5, h * e5 - (b + c) * e4
 
 
-@inlined
+@lanes
 def exact_pixel(spot, pixel, at_x, at_y):
-    """Fill the q up to fourth order, the pixel's square as four points."""
+    """Fill the q up to fourth order.
+
+    The pixel's square is a Gaussian of its variance, mended by its fourth moment up to second
+    order, and by its sixth in q00.
+    """
     x, y, co, si = row(X), row(Y), row(COS), row(SIN)
     r_a1, r_a2, peak, one = row(A1), row(A2), row(PEAK), np.uint64(LANES)
+    mend = row(MEND)
     for l in range(one):
         dx, dy = at_x - spot[x + l], at_y - spot[y + l]
-        c, s, a1, a2, top = (
-            spot[co + l],
-            spot[si + l],
-            spot[r_a1 + l],
-            spot[r_a2 + l],
-            QUARTER * spot[peak + l],
+        c, s = spot[co + l], spot[si + l]
+        d1, d2, a1, a2 = c * dx + s * dy, c * dy - s * dx, spot[r_a1 + l], spot[r_a2 + l]
+        h1, e2, e3, e4, e5, e6 = hermites(d1, a1)
+        h2, f2, f3, f4, f5, f6 = hermites(d2, a2)
+        g = spot[peak + l] * exp_minus(HALF * (d1 * h1 + d2 * h2))
+        g1, g2, g3, g4, g5 = g * h1, g * e2, g * e3, g * e4, g * e5
+        q60, q51, q42, q33 = g * e6, g5 * h2, g4 * f2, g3 * f3
+        q24, q15, q06 = g2 * f4, g1 * f5, g * f6
+        q41, q32, q23, q14 = g4 * h2, g3 * f2, g2 * f3, g1 * f4
+        q31, q22, q13, q04 = g3 * h2, g2 * f2, g1 * f3, g * f4
+        m0, m1, m2 = spot[mend + l], spot[mend + one + l], spot[mend + one * 2 + l]
+        n0, n1, n2 = (
+            spot[mend + one * 3 + l],
+            spot[mend + one * 4 + l],
+            spot[mend + one * 5 + l],
         )
-        d1, d2 = c * dx + s * dy, c * dy - s * dx
-        # the four points along the spot's axes: +-(u, v) and +-(v, -u)
-        u, v = POINT_AT * (c + s), POINT_AT * (c - s)
-        A = point(d1 - u, d2 - v, a1, a2, top)
-        B_ = point(d1 + u, d2 + v, a1, a2, top)
-        C = point(d1 - v, d2 + u, a1, a2, top)
-        D = point(d1 + v, d2 - u, a1, a2, top)
-        pixel[l] = (A[0] + B_[0]) + (C[0] + D[0])
-        pixel[one + l] = (A[1] + B_[1]) + (C[1] + D[1])
-        pixel[one * 2 + l] = (A[2] + B_[2]) + (C[2] + D[2])
-        pixel[one * 3 + l] = (A[3] + B_[3]) + (C[3] + D[3])
-        pixel[one * 4 + l] = (A[4] + B_[4]) + (C[4] + D[4])
-        pixel[one * 5 + l] = (A[5] + B_[5]) + (C[5] + D[5])
-        pixel[one * 6 + l] = (A[6] + B_[6]) + (C[6] + D[6])
-        pixel[one * 7 + l] = (A[7] + B_[7]) + (C[7] + D[7])
-        pixel[one * 8 + l] = (A[8] + B_[8]) + (C[8] + D[8])
-        pixel[one * 9 + l] = (A[9] + B_[9]) + (C[9] + D[9])
-        pixel[one * 10 + l] = (A[10] + B_[10]) + (C[10] + D[10])
-        pixel[one * 11 + l] = (A[11] + B_[11]) + (C[11] + D[11])
-        pixel[one * 12 + l] = (A[12] + B_[12]) + (C[12] + D[12])
-        pixel[one * 13 + l] = (A[13] + B_[13]) + (C[13] + D[13])
-        pixel[one * 14 + l] = (A[14] + B_[14]) + (C[14] + D[14])
-
-
-@inlined
-def rate_pixel(spot, pixel, data, k):
-    """Fill the rates from q00."""
-    n, b, rate, extra = row(N), row(B), row(RATE), data_row(EXTRA, k)
-    for l in range(np.uint64(LANES)):
-        light = spot[n + l] * pixel[l]
-        pixel[rate + l] = max(spot[b + l] + data[extra + l] + light, MIN_RATE)
-
-
-@inlined
-def score_poisson(pixel, data, k, observed):
-    """Fill scores and weights of shifted Poisson data.
-
-    A weight is the expected information or, where `observed` is 1, the score's negative slope.
-    """
-    rate, score, weight = row(RATE), row(SCORE), row(WEIGHT)
-    at, var = data_row(DATA, k), data_row(VAR, k)
-    for l in range(np.uint64(LANES)):
-        inverse = ONE / (pixel[rate + l] + data[var + l])
-        seen = data[at + l] * inverse - ONE
-        pixel[score + l] = seen
-        pixel[weight + l] = inverse * (ONE + observed * seen)
-
-
-@inlined
-def add_log_poisson(pixel, data, k, loglik):
-    """Add ln q of shifted Poisson data."""
-    rate, at, var = row(RATE), data_row(DATA, k), data_row(VAR, k)
-    for l in range(np.uint64(LANES)):
-        mu = float(pixel[rate + l]) + float(data[var + l])
-        part, factor = log_poisson(float(data[at + l]), mu)
-        loglik[l] += part + 0.5 * math.log(factor)
-
-
-@inlined
-def place_rates(pixel, table):
-    """Fill PLACE with where the rates lie on the table's second axis, ROOT with their roots."""
-    rate, place, root, top = row(RATE), row(PLACE), row(ROOT), F(table.n_w - 1.001)
-    w_min, per_w = F(table.w_min), F(table.per_w)
-    for l in range(np.uint64(LANES)):
-        half = math.sqrt(pixel[rate + l])
-        pixel[root + l] = half
-        at = (math.sqrt(half) - w_min) * per_w
-        pixel[place + l] = min(max(at, ZERO), top)
-
-
-@inlined
-def score_mean(pixel, data, k, table):
-    """Fill scores and expected information from the table."""
-    place_rates(pixel, table)
-    rate, score, weight, at = row(RATE), row(SCORE), row(WEIGHT), data_row(DATA, k)
-    place = row(PLACE)
-    for l in range(np.uint64(LANES)):
-        mean, info = moments.mean_and_info(data[at + l], pixel[place + l], table)
-        pixel[score + l] = mean
-        pixel[weight + l] = info
-    for l in range(np.uint64(LANES)):
-        inverse = ONE / pixel[rate + l]
-        pixel[score + l] = pixel[score + l] * inverse - ONE
-        pixel[weight + l] *= inverse
-
-
-@inlined
-def score_moments(pixel, data, k, table, loglik):
-    """Fill scores and their negative slopes from the table, and add ln q."""
-    place_rates(pixel, table)
-    rate, score, weight, at = row(RATE), row(SCORE), row(WEIGHT), data_row(DATA, k)
-    place, root, seen = row(PLACE), row(ROOT), data_row(SEEN, k)
-    per_excess = F(2.0 / table.excess)
-    for l in range(np.uint64(LANES)):
-        mean, var, rest = moments.mean_var_rest(data[at + l], pixel[place + l], table)
-        pixel[score + l] = mean
-        pixel[weight + l] = var
-        apart = data[seen + l] - pixel[root + l]
-        loglik[l] += rest - per_excess * apart * apart
-    for l in range(np.uint64(LANES)):
-        inverse = ONE / pixel[rate + l]
-        mean = pixel[score + l]
-        pixel[score + l] = mean * inverse - ONE
-        pixel[weight + l] = (mean - pixel[weight + l]) * inverse * inverse
-
-
-@inlined
-def add_pixel(sums, pixel):
-    """Add a pixel to the sums that gradient and information need."""
-    score, weight, one = row(SCORE), row(WEIGHT), np.uint64(LANES)
-    first, total, k0 = row(SCORES), row(SCORE_SUM), row(PRODUCTS)
-    for l in range(one):
-        s, i = pixel[score + l], pixel[weight + l]
-        p, p1, p2 = pixel[l], pixel[one + l], pixel[one * 2 + l]
-        p11, p12, p22 = pixel[one * 3 + l], pixel[one * 4 + l], pixel[one * 5 + l]
-        sums[total + l] += s
-        a = first + l
-        sums[a] += s * p
-        sums[a + one] += s * p1
-        sums[a + one * 2] += s * p2
-        sums[a + one * 3] += s * p11
-        sums[a + one * 4] += s * p12
-        sums[a + one * 5] += s * p22
-        k = k0 + l
-        c = i * p1
-        sums[k] += c * p1
-        c = i * p2
-        sums[k + one] += c * p1
-        sums[k + one * 2] += c * p2
-        c = i * p
-        sums[k + one * 3] += c * p1
-        sums[k + one * 4] += c * p2
-        sums[k + one * 5] += c * p
-        c = i
-        sums[k + one * 6] += c * p1
-        sums[k + one * 7] += c * p2
-        sums[k + one * 8] += c * p
-        sums[k + one * 9] += c
-        c = i * p11
-        sums[k + one * 10] += c * p1
-        sums[k + one * 11] += c * p2
-        sums[k + one * 12] += c * p
-        sums[k + one * 13] += c
-        sums[k + one * 14] += c * p11
-        c = i * p22
-        sums[k + one * 15] += c * p1
-        sums[k + one * 16] += c * p2
-        sums[k + one * 17] += c * p
-        sums[k + one * 18] += c
-        sums[k + one * 19] += c * p11
-        sums[k + one * 20] += c * p22
-        c = i * p12
-        sums[k + one * 21] += c * p1
-        sums[k + one * 22] += c * p2
-        sums[k + one * 23] += c * p
-        sums[k + one * 24] += c
-        sums[k + one * 25] += c * p11
-        sums[k + one * 26] += c * p22
-        sums[k + one * 27] += c * p12
-
-
-@inlined
-def add_high_orders(sums, pixel):
-    """Add the score times the third and fourth derivatives."""
-    score, first, one = row(SCORE), row(SCORES), np.uint64(LANES)
-    for l in range(one):
-        s, a = pixel[score + l], first + l
-        sums[a + one * 6] += s * pixel[one * 6 + l]
-        sums[a + one * 7] += s * pixel[one * 7 + l]
-        sums[a + one * 8] += s * pixel[one * 8 + l]
-        sums[a + one * 9] += s * pixel[one * 9 + l]
-        sums[a + one * 10] += s * pixel[one * 10 + l]
-        sums[a + one * 11] += s * pixel[one * 11 + l]
-        sums[a + one * 12] += s * pixel[one * 12 + l]
-        sums[a + one * 13] += s * pixel[one * 13 + l]
-        sums[a + one * 14] += s * pixel[one * 14 + l]
-
-
-@kernel
-def coarse_sums(w, side, table):
-    """Fill gradient and expected information, each pixel's square as one Gaussian."""
-    spot, sums, pixel, data, _ = w
-    shape_spots(spot, PIXEL_VAR)
-    set_all(sums, ZERO)
-    for k in range(side * side):
-        coarse_pixel(spot, pixel, F(k % side), F(k // side))
-        rate_pixel(spot, pixel, data, k)
-        if table.per_w == 0.0:
-            score_poisson(pixel, data, k, ZERO)
-        else:
-            score_mean(pixel, data, k, table)
-        add_pixel(sums, pixel)
-
-
-@kernel
-def exact_sums(w, side, table):
-    """Fill ln L, its gradient and all that its true Hessian needs."""
-    spot, sums, pixel, data, loglik = w
-    shape_spots(spot, POINT_VAR)
-    set_all(sums, ZERO)
-    set_all(loglik, 0.0)
-    for k in range(side * side):
-        exact_pixel(spot, pixel, F(k % side), F(k // side))
-        rate_pixel(spot, pixel, data, k)
-        if table.per_w == 0.0:
-            score_poisson(pixel, data, k, ONE)
-            add_log_poisson(pixel, data, k, loglik)
-        else:
-            score_moments(pixel, data, k, table, loglik)
-        add_pixel(sums, pixel)
-        add_high_orders(sums, pixel)
+        sixth = n0 * (q60 + q06) + n1 * (q42 + q24) + n2 * (q51 - q15)
+        pixel[l] = g + sixth + m0 * (g4 + q04) + m1 * q22 + m2 * (q31 - q13)
+        pixel[one + l] = g1 + m0 * (g5 + q14) + m1 * q32 + m2 * (q41 - q23)
+        pixel[one * 2 + l] = g * h2 + m0 * (q41 + g * f5) + m1 * q23 + m2 * (q32 - q14)
+        pixel[one * 3 + l] = g2 + m0 * (q60 + q24) + m1 * q42 + m2 * (q51 - q33)
+        pixel[one * 4 + l] = g1 * h2 + m0 * (q51 + q15) + m1 * q33 + m2 * (q42 - q24)
+        pixel[one * 5 + l] = g * f2 + m0 * (q42 + q06) + m1 * q24 + m2 * (q33 - q15)
+        pixel[one * 6 + l] = g3
+        pixel[one * 7 + l] = g2 * h2
+        pixel[one * 8 + l] = g1 * f2
+        pixel[one * 9 + l] = g * f3
+        pixel[one * 10 + l] = g4
+        pixel[one * 11 + l] = q31
+        pixel[one * 12 + l] = q22
+        pixel[one * 13 + l] = q13
+        pixel[one * 14 + l] = q04

@@ -44,10 +44,10 @@ def test_asymmetric_map_fits_per_second():
     starts, bad = np.empty((N, 5)), np.zeros(N, np.bool_)
     table, work = posterior.moments_for(CAMERA), posterior.make_workspace()
     model = posterior.model_of(SIDE, SIGMA0, "asymmetric", "map", False)
-    flat, electrons = adu.reshape(N, -1), np.empty(SIDE * SIDE)
+    flat = adu.reshape(N, -1)
 
     def prepare():
-        prior_kernels.prepare_many(flat, maps, table, SIGMA0, regions, starts, bad, electrons)
+        prior_kernels.prepare_many(flat, maps, table, SIGMA0, regions, starts, bad, work.starts)
 
     def climb():
         return posterior.fit_regions(regions, starts, bounds, np.ones(N), CAMERA, model, work)
