@@ -27,14 +27,13 @@ PLACES = BLOCK * SPOT  # on the table's first axis
 GAINS = PLACES + BLOCK * SPOT  # of one region: 1/gain, then offsets
 OFFSETS = GAINS + MOST
 EDGES = OFFSETS + MOST  # error function at the edges of a neighbour's pixels, x then y
-LOWEST = EDGES + 2 * WIDE + 16  # count of each column
-HIGHEST = LOWEST + WIDE
-SIZE = HIGHEST + WIDE
+SIZE = EDGES + 2 * WIDE + 16
 _W = np.uint64(WIDE)
 _U = tuple(np.uint64(k) for k in range(16))
 _S = tuple(np.uint64(k * SPOT) for k in range(16))
 _F = np.float32
 _SATURATED, _FAR = _F(65535.0), _F(60.0)
+_SATURATED_BITS = _SATURATED.view(np.int32)
 _P = _F(0.3275911 * math.sqrt(0.5))
 _A1, _A2, _A3 = _F(0.254829592), _F(-0.284496736), _F(1.421413741)
 _A4, _A5 = _F(-1.453152027), _F(1.061405429)
@@ -54,20 +53,23 @@ def copy_lines(source, start, width, side, cuts, to):
 
 
 @lanes
-def not_to_be_trusted(cuts, at, side):
-    """Say whether a region's counts hold a saturated one, or are all the same."""
-    lowest, highest, first = np.uint64(LOWEST), np.uint64(HIGHEST), np.uint64(at)
-    for j in range(_W):
-        cuts[lowest + j] = cuts[highest + j] = cuts[first + j]
-    for i in range(1, side):
-        line = np.uint64(at + i * WIDE)
-        for j in range(_W):
-            value, low, high = cuts[line + j], cuts[lowest + j], cuts[highest + j]
-            cuts[lowest + j] = value if value < low else low
-            cuts[highest + j] = value if value > high else high
-    low, high = cuts[lowest], cuts[highest]
-    for j in range(np.uint64(side)):
-        low, high = min(low, cuts[lowest + j]), max(high, cuts[highest + j])
+def not_to_be_trusted(cuts, to, side):
+    """Say whether a region's counts hold a saturated one, or are all the same.
+
+    Nearly always neither is so, and seen at once: nothing saturated even in what was read beside
+    the region, and the first two pixels differ. Positive floats order as their bits do, and
+    integers take their maximum in vector registers.
+    """
+    at, top = np.uint64(to), np.int32(0)
+    for q in range(np.uint64(side * WIDE)):
+        top = max(top, np.float32(cuts[at + q]).view(np.int32))
+    if top < _SATURATED_BITS and cuts[at] != cuts[at + _U[1]]:
+        return False
+    low, high = cuts[at], cuts[at]
+    for i in range(side):
+        line = np.uint64(to + i * WIDE)
+        for j in range(np.uint64(side)):
+            low, high = min(low, cuts[line + j]), max(high, cuts[line + j])
     return high >= _SATURATED or low == high
 
 
