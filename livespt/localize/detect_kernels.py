@@ -1,12 +1,12 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
 """Spots of one frame: its background, then strip by strip the filter and its local maxima.
 
-Theory: `livespt.localize.detection`; the background: `level_kernels`; the filter: `line_kernels`.
+Theory: `livespt.localize.detection`; the background: `level_kernels`; the filter: `line_kernels`;
+a peak against its threshold: `peak_kernels`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from livespt.jit import inlined, kernel
 from livespt.localize import level_kernels as levels
 from livespt.localize import line_kernels as strips
 from livespt.localize.line_kernels import GROUP, INNER, LANES, MARGIN, STRIDE, Layout
+from livespt.localize.peak_kernels import limit_of, strength_of
 
 LEAD = 16  # columns before a strip that are filtered too: a peak needs its neighbours
 
@@ -42,27 +43,6 @@ class Work(NamedTuple):
     picked: np.ndarray  # (capacity, 9): x, y; samples here, left, right, up, down; level, strength
     rows: np.ndarray  # (H + 1,) int64: how many spots lie above a line
     found: np.ndarray  # (capacity, 5): x, y, photons, background, limit exceeded by
-
-
-@inlined
-def limit_of(limits, log_levels, log_vars, level, var_f):
-    """Interpolate the threshold for a background level and a filtered read variance."""
-    log_level = math.log(max(level, 1e-3))
-    at = (log_level - log_levels[0]) / (log_levels[1] - log_levels[0])
-    at = min(max(at, 0.0), log_levels.size - 1.001)
-    i = int(at)
-    u = at - i
-    low = limits[i, 0] * (1.0 - u) + limits[i + 1, 0] * u
-    if log_vars.size == 1:
-        return low
-    log_var = math.log(max(var_f, 1e-12))
-    at = (log_var - log_vars[0]) / (log_vars[1] - log_vars[0])
-    at = min(max(at, 0.0), log_vars.size - 1.001)
-    j = int(at)
-    v = at - j
-    low = limits[i, j] * (1.0 - u) + limits[i + 1, j] * u
-    high = limits[i, j + 1] * (1.0 - u) + limits[i + 1, j + 1] * u
-    return low * (1.0 - v) + high * v
 
 
 @inlined
@@ -273,8 +253,12 @@ def peaks_of_group(g, x0, x1, lines, picked, at, n):
 
 
 @inlined
-def peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n):
-    """Run down a strip and append its peaks to `picked`; return how many there are."""
+def peaks_of_strip(plan, counts, x0, x1, lines, picked, n):
+    """Run down a strip and append its peaks to `picked`; return how many there are.
+
+    Each is weighed at once, while the pixels around it are still near at hand.
+    """
+    at, maps = plan.at, plan.maps
     half, n_groups = at.groups // 2, (at.height + GROUP - 1) // GROUP
     n_box = (2 * LEAD + x1 - x0 + LANES - 1) // LANES * LANES
     tile, floor = -1, -1
@@ -294,7 +278,9 @@ def peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n):
             if ty != floor:
                 fill_floors(lines, at, ty, x0, x1)
                 floor = ty
-            n = peaks_of_group(done - 1, x0, x1, lines, picked, at, n)
+            first, n = n, peaks_of_group(done - 1, x0, x1, lines, picked, at, n)
+            for k in range(first, n):
+                picked[k, 7], picked[k, 8] = strength_of(plan, counts, picked, k, lines)
     return n
 
 
@@ -319,58 +305,15 @@ def write_spot(picked, k, per_photon, found, to):
 
 
 @inlined
-def level_around(counts, maps, x, y, at, lines):
-    """Return the median of sixteen pixels on the border of the filter's box."""
-    box, scratch = at.box, np.uint64(at.sums)
-    for k in range(16):
-        along, across = k % 4 * box // 2 - box, box
-        if k >= 8:
-            along, across = -along, -across
-        dx, dy = (along, -across) if k // 4 % 2 == 0 else (across, along)
-        pixel = min(max(y + dy, 0), at.height - 1) * at.width + min(max(x + dx, 0), at.width - 1)
-        if maps.size == 2:
-            value = np.float32(counts[pixel]) * maps[0] - maps[1]
-        else:
-            value = np.float32(counts[pixel]) * maps[pixel] - maps[counts.size + pixel]
-        place = np.uint64(k)
-        while place > 0 and lines[scratch + place - np.uint64(1)] > value:
-            lines[scratch + place] = lines[scratch + place - np.uint64(1)]
-            place -= np.uint64(1)
-        lines[scratch + place] = value
-    return 0.5 * (lines[scratch + np.uint64(7)] + lines[scratch + np.uint64(8)])
-
-
-@inlined
-def strength_of(plan, counts, picked, k, lines):
-    """Return a peak's background and how far it exceeds its threshold.
-
-    Where the background is rougher than its tiles, what stands around the peak counts instead: the
-    median of 16 pixels has an error of .31 s.d., so three errors above the level it is no chance.
-    """
-    at, x, y = plan.at, int(picked[k, 0]), int(picked[k, 1])
-    level = levels.level_at(lines, at, y, x)
-    var = plan.var_f[y, x] if plan.var_f.size > 1 else plan.var_f[0, 0]
-    limit = limit_of(plan.limits, plan.log_levels, plan.log_vars, level, var)
-    if picked[k, 2] > limit:
-        around = level_around(counts, plan.maps, x, y, at, lines)
-        read_var = plan.tile_var[y * at.n_y // at.height, x * at.n_x // at.width]
-        if around > level + math.sqrt(plan.excess * max(level, 0.0) + read_var):
-            level = around
-            limit = limit_of(plan.limits, plan.log_levels, plan.log_vars, level, var)
-    return level, picked[k, 2] / limit
-
-
-@inlined
-def keep_spots(plan, work, counts, n):
+def keep_spots(plan, work, n):
     """Copy peaks above threshold to `found` in reading order; return how many there are.
 
     Within a line of one strip after another `picked` is in order already: a counting sort by line.
     """
-    at, lines, picked, rows, found = plan.at, work.lines, work.picked, work.rows, work.found
+    at, picked, rows, found = plan.at, work.picked, work.rows, work.found
     for y in range(rows.size):
         rows[y] = 0
     for k in range(n):
-        picked[k, 7], picked[k, 8] = strength_of(plan, counts, picked, k, lines)
         if picked[k, 8] > 1.0:
             rows[int(picked[k, 1]) + 1] += 1
     for y in range(1, rows.size):
@@ -400,5 +343,5 @@ def detect_frame(adu, plan, work):
     n = 0
     for strip in range(n_strips):
         x0, x1 = strip * at.width // n_strips, (strip + 1) * at.width // n_strips
-        n = peaks_of_strip(counts, maps, x0, x1, lines, picked, at, n)
-    return keep_spots(plan, work, counts, n)
+        n = peaks_of_strip(plan, counts, x0, x1, lines, picked, n)
+    return keep_spots(plan, work, n)

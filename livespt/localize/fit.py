@@ -30,7 +30,6 @@ from livespt.localize import lane_roi_kernels as lane_rois
 from livespt.localize import posterior
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
-from livespt.localize.frame_kernels import Space
 from livespt.localize.lane_kernels import LANES
 from livespt.localize.lane_table_kernels import N_ROWS_TABLE, LaneTable
 from livespt.localize.table import PER_Z, lane_table_of, no_lane_table, no_table, table_of
@@ -246,12 +245,6 @@ def make_scratch() -> Scratch:
         np.zeros((5, 5)),
         np.zeros(5, np.uint8),
     )
-
-
-def make_space(side: int, most_spots: int) -> Space:
-    """Return the fits' work space of one thread, for frames of at most `most_spots` detections."""
-    lists = np.zeros((2, most_spots), np.int64)
-    return Space(make_region(side), make_scratch(), np.zeros((3, 5)), make_lanes(), *lists)
 
 
 def judge(

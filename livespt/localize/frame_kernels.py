@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import kernel
+from livespt.jit import inlined, kernel
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as fits
+from livespt.localize import frame_load_kernels as loads
 from livespt.localize import lane_fit_kernels as lane_fits
 from livespt.localize import lane_kernels as lanes
 from livespt.localize.column_kernels import WIDE, B, N, S, X, Y
@@ -27,8 +28,8 @@ class Space(NamedTuple):
     scratch: Scratch
     buffers: np.ndarray  # (3, 5)
     lanes: np.ndarray  # flat float32, see `lane_kernels`
-    waiting: np.ndarray  # (n,) int64: spots to fit in this sweep
-    again: np.ndarray  # (n,) int64: and in the next
+    cuts: np.ndarray  # flat float32, see `frame_load_kernels`
+    lists: np.ndarray  # (4, n) int64: spots of this sweep, of the next, alone; goes of each spot
 
 
 class Fits(NamedTuple):
@@ -103,13 +104,6 @@ def neighbours(found, theta, k, y0, x0, side, reach, scratch, extra):
 
 
 @kernel
-def settled(theta, before, covariance):
-    """Say whether a refit moved its molecule by less than a tenth of a standard deviation."""
-    dx, dy = theta[X] - before[X], theta[Y] - before[Y]
-    return dx * dx < 0.01 * covariance[X, X] and dy * dy < 0.01 * covariance[Y, Y]
-
-
-@kernel
 def begin(found, bounds, side, shape, out):
     """Start every fit from its detection, in a region shifted inside the frame."""
     height, width = shape
@@ -121,38 +115,6 @@ def begin(found, bounds, side, shape, out):
         out.theta[k, S] = found[k, 4]
         out.origin[k, 0] = min(max(round(found[k, 1]) - half, 0), height - side)
         out.origin[k, 1] = min(max(round(found[k, 0]) - half, 0), width - side)
-
-
-@kernel
-def put_in_lane(adu, maps, y0, x0, side, extra, table, w, lane):
-    """Give one region of the frame to a lane; True where it cannot be trusted.
-
-    `maps` are flat float32: 1/gain, offset, variance, of all pixels or of one.
-    """
-    per_gain, offset, var = maps
-    step = np.uint64(0 if per_gain.size == 1 else 1)
-    n, width = np.uint64(side * side), adu.shape[1]
-    common = np.float32(table.common)
-    lowest, highest = 65535, 0
-    q, place = lanes.SINGLE, lanes.PLACE + np.uint64(lane)
-    for i in range(side):
-        line = adu[y0 + i]
-        at = np.uint64((y0 + i) * width + x0) * step
-        for j in range(side):
-            value = line[x0 + j]
-            lowest, highest = min(lowest, int(value)), max(highest, int(value))
-            v = var[at]
-            electrons = (np.float32(value) - offset[at]) * per_gain[at]
-            w[q] = max(electrons + v, lane_fits.LEAST_DATUM)
-            w[q + n] = v - common + np.float32(extra[i * WIDE + j])
-            q += np.uint64(1)
-            at += step
-            if table.size:
-                w[place] = table.place[value]
-                place += np.uint64(lanes.LANES)
-    lane_fits.deal(w, lane, side, 0)
-    lane_fits.deal(w, lane, side, 1)
-    return highest >= 65535 or lowest == highest
 
 
 @kernel
@@ -181,45 +143,113 @@ def fit_alone(adu, found, maps, table, per_z, bounds, side, k, region, scratch, 
     columns.copy(start, out.theta[k])
 
 
-@kernel
-def fill_load(adu, found, maps, table, side, taken, w, region, scratch, buffers, out):
-    """Put the spots `taken` into the lanes, and note which have neighbours."""
-    start = buffers[0]
-    n = taken.size
-    for lane in range(n):
-        k = taken[lane]
-        y0, x0 = out.origin[k, 0], out.origin[k, 1]
-        reach = REACH * found[k, 4]
-        out.crowded[k] = neighbours(found, out.theta, k, y0, x0, side, reach, scratch, region.extra)
-        out.bad[k] = put_in_lane(adu, maps, y0, x0, side, region.extra, table, w, lane)
-        columns.copy(out.theta[k], start)
-        start[X] -= x0
-        start[Y] -= y0
-        at_x, at_y, stray = found[k, 0] - x0, found[k, 1] - y0, STRAY * found[k, 4]
-        lane_fits.start_lane(w, lane, start, at_x - stray, at_x + stray, at_y - stray, at_y + stray)
-    for lane in range(n, lanes.LANES):  # idle lanes repeat the last spot
-        lane_fits.repeat_lane(w, n - 1, lane, side, table)
+@inlined
+def add_neighbours(found, theta, k, y0, x0, side, cuts, to):
+    """As `neighbours`, in float32, to the known rates of a cut region; True if any reaches it."""
+    any_near = False
+    middle_y, middle_x = y0 + 0.5 * (side - 1), x0 + 0.5 * (side - 1)
+    far = 0.5 * side + REACH * found[k, 4]
+    for direction in (-1, 1):
+        other = k + direction
+        while 0 <= other < found.shape[0] and abs(found[other, 1] - middle_y) < far + 1.0:
+            x, y = theta[other, X], theta[other, Y]
+            if abs(x - middle_x) < far and abs(y - middle_y) < far:
+                loads.add_stray(x - x0, y - y0, theta[other, N], theta[other, S], side, cuts, to)
+                any_near = True
+            other += direction
+    return any_near
+
+
+@inlined
+def start_spot(found, k, side, w, lane, out):
+    """Start a lane where its spot stands now; it may not run away from where it was detected."""
+    y0, x0 = out.origin[k, 0], out.origin[k, 1]
+    x, y, stray = found[k, 0] - x0, found[k, 1] - y0, STRAY * found[k, 4]
+    start = (
+        out.theta[k, X] - x0,
+        out.theta[k, Y] - y0,
+        out.theta[k, N],
+        out.theta[k, B],
+        out.theta[k, S],
+    )
+    lane_fits.start_lane(w, lane, start, x - stray, x + stray, y - stray, y + stray)
 
 
 @kernel
-def empty_load(taken, sweep, again, n_again, w, buffers, out):
-    """Take the answers of a load; return how many spots want another sweep."""
-    start, before = buffers[0], buffers[1]
+def fill_load(adu, found, maps, table, side, taken, w, cuts, out):
+    """Put the spots `taken` into the lanes, and note which have neighbours.
+
+    Idle lanes repeat the last spot.
+    """
+    counts, width, n = adu.reshape(-1), adu.shape[1], taken.size
+    common = np.float32(table.common)
+    for first in range(0, lanes.LANES, loads.BLOCK):
+        for slot in range(loads.BLOCK):
+            k, to = taken[min(first + slot, n - 1)], slot * loads.SPOT
+            y0, x0 = out.origin[k, 0], out.origin[k, 1]
+            at = y0 * width + x0
+            out.bad[k] = loads.cut_region(counts, maps, at, width, side, common, cuts, to)
+            if table.size:
+                to_place = to + loads.PLACES
+                loads.cut_places(counts, at, width, side, table.place, cuts, to_place)
+            out.crowded[k] = add_neighbours(found, out.theta, k, y0, x0, side, cuts, to)
+            start_spot(found, k, side, w, first + slot, out)
+        loads.deal_block(w, first, side, table, cuts)
+
+
+@kernel
+def empty_load(taken, w, again, n_again, goes, out):
+    """Take the answers of a load; return how many spots want another go."""
+    theta, covariance = out.theta, out.covariance
     for lane in range(taken.size):
         k = taken[lane]
-        columns.copy(out.theta[k], before)
-        out.loglik[k] = lane_fits.collect(w, lane, start, out.covariance[k])
-        start[X] += out.origin[k, 1]
-        start[Y] += out.origin[k, 0]
-        there = lane_fits.arrived(w, lane)
+        y0, x0 = out.origin[k, 0], out.origin[k, 1]
+        x, y = theta[k, X], theta[k, Y]
+        there, usable = lane_fits.arrived(w, lane), lane_fits.usable(w, lane)
+        start = (theta[k, N], theta[k, B], theta[k, S])
+        out.loglik[k] = lane_fits.collect(w, lane, theta[k], covariance[k])
+        theta[k, X] += x0
+        theta[k, Y] += y0
+        dx, dy = theta[k, X] - x, theta[k, Y] - y
         out.code[k] = fits.CONVERGED if there else fits.FAILED
-        if there or lane_fits.usable(w, lane):
-            columns.copy(start, out.theta[k])
-        moved = sweep == 0 or not settled(start, before, out.covariance[k])
-        if not there or (out.crowded[k] and moved and sweep + 1 < SWEEPS):
+        if not (there or usable):
+            theta[k, X], theta[k, Y] = x, y
+            theta[k, N], theta[k, B], theta[k, S] = start
+        goes[k] += 1
+        at_rest = dx * dx < 0.01 * covariance[k, X, X] and dy * dy < 0.01 * covariance[k, Y, Y]
+        moved = goes[k] == 1 or not at_rest
+        if (not there and goes[k] <= SWEEPS) or (out.crowded[k] and moved and goes[k] < SWEEPS):
             again[n_again] = k
             n_again += 1
     return n_again
+
+
+@inlined
+def has_neighbours(found, k, side):
+    """Say whether a spot has neighbours as detected."""
+    far = 0.5 * side + REACH * found[k, 4] + 1.0
+    for direction in (-1, 1):
+        other = k + direction
+        while 0 <= other < found.shape[0] and abs(found[other, 1] - found[k, 1]) < far:
+            if abs(found[other, 0] - found[k, 0]) < far:
+                return True
+            other += direction
+    return False
+
+
+@kernel
+def sort_spots(found, side, waiting, alone, goes):
+    """List the spots that have neighbours and those that stand alone; return how many have."""
+    n, n_alone = 0, 0
+    for k in range(found.shape[0]):
+        goes[k] = 0
+        if has_neighbours(found, k, side):
+            waiting[n] = k
+            n += 1
+        else:
+            alone[n_alone] = k
+            n_alone += 1
+    return n
 
 
 @kernel
@@ -228,41 +258,31 @@ def fit_frame(adu, found, maps, lane_maps, tables, per_z, bounds, side, work, ou
 
     The first sweep takes neighbours as detected, later ones as fitted: for spots that have any
     and still move, and for spots that have not arrived. What never arrives in the lanes is fitted
-    in float64. `found` (n, 5) holds x, y, N, b and the width to start from; `tables` are the
-    float64 one and the lanes'; `work` is a `Space`.
+    in float64. Spots that stand alone fill up what a sweep leaves of its last load; with a table,
+    where a load must be all of one turn, they join the first. `found` (n, 5) holds x, y, N, b and
+    the width to start from; `tables` are the float64 one and the lanes'; `work` is a `Space`.
     """
     table, lane_table = tables
-    w, waiting, again = work.lanes, work.waiting, work.again
+    w, cuts = work.lanes, work.cuts
+    waiting, again, alone, goes = work.lists[0], work.lists[1], work.lists[2], work.lists[3]
     begin(found, bounds, side, adu.shape, out)
     limits = lane_fits.limits_of(bounds)
-    n = found.shape[0]
-    for k in range(n):
-        waiting[k] = k
-    for sweep in range(SWEEPS + 1):
+    n, turn, placed = sort_spots(found, side, waiting, alone, goes), 0, 0
+    n_alone = found.shape[0] - n
+    while n > 0 or placed < n_alone:
+        room = n_alone if n == 0 or lane_table.size else -n % lanes.LANES
+        while room > 0 and placed < n_alone:
+            waiting[n] = alone[placed]
+            n, placed, room = n + 1, placed + 1, room - 1
         n_again = 0
         for first in range(0, n, lanes.LANES):
             taken = waiting[first : min(first + lanes.LANES, n)]
-            fill_load(
-                adu,
-                found,
-                lane_maps,
-                lane_table,
-                side,
-                taken,
-                w,
-                work.region,
-                work.scratch,
-                work.buffers,
-                out,
-            )
-            lane_fits.fit_load(w, side, limits, lane_table, sweep)
-            n_again = empty_load(taken, sweep, again, n_again, w, work.buffers, out)
-        n = n_again
+            fill_load(adu, found, lane_maps, lane_table, side, taken, w, cuts, out)
+            lane_fits.fit_load(w, side, limits, lane_table, turn)
+            n_again = empty_load(taken, w, again, n_again, goes, out)
+        n, turn = n_again, turn + 1
         columns.copy(again[:n], waiting)
-        if n == 0:
-            break
-    for at in range(n):
-        k = waiting[at]
+    for k in range(found.shape[0]):
         if out.code[k] != fits.CONVERGED:
             fit_alone(
                 adu,
@@ -278,16 +298,3 @@ def fit_frame(adu, found, maps, lane_maps, tables, per_z, bounds, side, work, ou
                 work.buffers,
                 out,
             )
-
-
-@kernel
-def find_repeated(theta, order, nearest, repeated):
-    """Mark the dimmer of two fits nearer than `nearest` in x and y; `order` sorts them by y."""
-    for at in range(order.size):
-        one = order[at]
-        beyond = at + 1
-        while beyond < order.size and theta[order[beyond], Y] - theta[one, Y] < nearest:
-            other = order[beyond]
-            if abs(theta[one, X] - theta[other, X]) < nearest:
-                repeated[one if theta[one, N] < theta[other, N] else other] = True
-            beyond += 1

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from livespt.camera import MAX_ADU, Camera
 from livespt.localize import detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
+from livespt.localize import frame_load_kernels as loads
+from livespt.localize import frame_table_kernels as tables
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import CONVERGED
 from livespt.localize.frame_kernels import Fits
 from livespt.localize.pair import PairFinder
 from livespt.localize.refit import Refit
 from livespt.localize.table import PER_Z
-from livespt.types import SPOT_DTYPE, FitStatus, Frame, Spots
+from livespt.types import SPOT_DTYPE, Frame, Spots
 
-_NUMBERS = (SPOT_DTYPE.names or ())[:12]  # up to loglik; the rest is for guided rows and status
 _REPLACED = ("theta", "covariance", "loglik", "code")  # by the second fit, where there is one
 SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found twice
 
@@ -173,7 +174,7 @@ class Localizer:
         space = getattr(self._local, "space", None)
         if space is None:
             detect = detection.make_work(self.shape, self._sigma_px)
-            fit = fitting.make_space(self.roi_px, detect.found.shape[0])
+            fit = make_space(self.roi_px, detect.found.shape[0])
             space = _Space(detect, fit, posterior.make_workspace())
             self._local.space = space
         return space
@@ -230,39 +231,32 @@ class Localizer:
         local[:, 0] -= fits.origin[:, 1]
         local[:, 1] -= fits.origin[:, 0]
         status = fitting.judge(local, covariance, fits.code, fits.bad, self._bounds, self.roi_px)
-        status[_repeated(theta, status, SAME_SPOT * self._sigma_px)] = FitStatus.OUT_OF_REGION
-        unit = self.pixel_um
-        numbers = np.empty((theta.shape[0], len(_NUMBERS)))
-        numbers[:, :2] = theta[:, :2] * unit
-        numbers[:, 2] = covariance[:, 0, 0] * unit**2
-        numbers[:, 3] = covariance[:, 1, 1] * unit**2
-        numbers[:, 4] = covariance[:, 0, 1] * unit**2
-        numbers[:, 5:8] = theta[:, 2:]
-        numbers[:, 8:11] = np.sqrt(np.maximum(covariance.reshape(-1, 25)[:, 12::6], 0.0))
-        numbers[:, 7] *= unit
-        numbers[:, 10] *= unit
-        numbers[:, 11] = fits.loglik
-        numbers[~np.isfinite(numbers)] = 0.0
-        table = np.zeros(theta.shape[0], SPOT_DTYPE)
-        for column, name in enumerate(_NUMBERS):
-            table[name] = numbers[:, column]
+        n = theta.shape[0]
+        order = np.argsort(theta[:, 1], kind="stable")
+        tables.mark_repeated(theta, order, SAME_SPOT * self._sigma_px, status)
+        table = np.zeros(n, SPOT_DTYPE)
+        steps = (SPOT_DTYPE.itemsize, 8)
+        rows = np.ndarray((n, tables.NUMBERS), np.float64, table, 0, steps)
+        tables.fill_rows(theta, covariance, fits.loglik, self.pixel_um, rows)
         table["status"] = status
         return table
+
+
+def make_space(side: int, most_spots: int) -> frame_kernels.Space:
+    """Return the fits' work space of one thread, for frames of at most `most_spots` detections."""
+    return frame_kernels.Space(
+        fitting.make_region(side),
+        fitting.make_scratch(),
+        np.zeros((3, 5)),
+        fitting.make_lanes(),
+        np.zeros(loads.SIZE, np.float32),
+        np.zeros((4, most_spots), np.int64),
+    )
 
 
 def _same_shape(maps: tuple, shape: tuple[int, int] | None) -> list[NDArray[np.float64]]:
     full = shape or (1, 1)
     return [np.broadcast_to(np.asarray(m, np.float64), full) for m in maps]
-
-
-def _repeated(
-    theta: NDArray[np.float64], status: NDArray[np.uint8], nearest_px: float
-) -> NDArray[np.bool_]:
-    """Say which fits landed on another's spot; of each pair the dimmer one."""
-    repeated = np.zeros(status.size, np.bool_)
-    order = np.argsort(theta[:, 1], kind="stable")
-    frame_kernels.find_repeated(theta, order, nearest_px, repeated)
-    return repeated & (status == FitStatus.OK)
 
 
 def _read_only(adu: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -1,0 +1,54 @@
+# ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
+"""From fits in pixels to the rows that a frame's spots are handed on in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from livespt.jit import kernel
+from livespt.localize.column_kernels import B, N, S, X, Y
+from livespt.types import FitStatus
+
+OK, OUT_OF_REGION = int(FitStatus.OK), int(FitStatus.OUT_OF_REGION)
+NUMBERS = 12  # of a row: from x to loglik
+
+
+@kernel
+def mark_repeated(theta, order, nearest, status):
+    """Take the dimmer of two good fits nearer than `nearest` in x and y for out of its region.
+
+    `order` sorts the fits by y.
+    """
+    for at in range(order.size):
+        one = order[at]
+        beyond = at + 1
+        while beyond < order.size and theta[order[beyond], Y] - theta[one, Y] < nearest:
+            other = order[beyond]
+            if abs(theta[one, X] - theta[other, X]) < nearest:
+                dimmer = one if theta[one, N] < theta[other, N] else other
+                if status[dimmer] == OK:
+                    status[dimmer] = OUT_OF_REGION
+            beyond += 1
+
+
+@kernel
+def fill_rows(theta, covariance, loglik, unit, rows):
+    """Fill the numbers of each row, (n, 12), in the order of `SPOT_DTYPE`; no NaN leaves.
+
+    `unit` is the side of a pixel in the sample.
+    """
+    for k in range(theta.shape[0]):
+        rows[k, 0], rows[k, 1] = theta[k, X] * unit, theta[k, Y] * unit
+        rows[k, 2] = covariance[k, X, X] * unit * unit
+        rows[k, 3] = covariance[k, Y, Y] * unit * unit
+        rows[k, 4] = covariance[k, X, Y] * unit * unit
+        rows[k, 5], rows[k, 6], rows[k, 7] = theta[k, N], theta[k, B], theta[k, S] * unit
+        rows[k, 8] = math.sqrt(max(covariance[k, N, N], 0.0))
+        rows[k, 9] = math.sqrt(max(covariance[k, B, B], 0.0))
+        rows[k, 10] = math.sqrt(max(covariance[k, S, S], 0.0)) * unit
+        rows[k, 11] = loglik[k]
+        for column in range(NUMBERS):
+            if not np.isfinite(rows[k, column]):
+                rows[k, column] = 0.0
