@@ -157,27 +157,6 @@ def start_lane(w, lane, start, low_x, high_x, low_y, high_y):
 
 
 @lanes
-def repeat_lane(w, lane, idle, side, table):
-    """Let an idle lane do what another does: no number runs astray."""
-    a, b = np.uint64(lane), np.uint64(idle)
-    for _ in range(9):  # parameters and bounds
-        w[b] = w[a]
-        a += np.uint64(LANES)
-        b += np.uint64(LANES)
-    a, b = PIXELS + np.uint64(lane), PIXELS + np.uint64(idle)
-    for _ in range(2 * side * side):
-        w[b] = w[a]
-        a += np.uint64(LANES)
-        b += np.uint64(LANES)
-    if table.size:
-        a, b = PLACE + np.uint64(lane), PLACE + np.uint64(idle)
-        for _ in range(side * side):
-            w[b] = w[a]
-            a += np.uint64(LANES)
-            b += np.uint64(LANES)
-
-
-@lanes
 def limits_of(bounds):
     """Return bounds (2, 5) as `take_step` wants them."""
     return (
