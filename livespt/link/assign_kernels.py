@@ -13,7 +13,7 @@ has now cost nothing.
 import math
 
 from livespt.jit import inlined, kernel
-from livespt.link.bank import F8, I8, Bank, Edges, Search, Sheet
+from livespt.link.bank import F8, I8, Edges, Search
 
 
 @inlined
@@ -66,14 +66,15 @@ def hand_over(
 
 
 @kernel
-def choose(bank: Bank, n_live: int, n: int, edges: Edges, sheet: Sheet, search: Search) -> None:
-    """Choose the cheapest set of links: `bank.spot`, `bank.cost` and `sheet.owner`.
+def choose(
+    n_live: int, n: int, edges: Edges, chosen: I8, paid: F8, owner: I8, search: Search
+) -> None:
+    """Choose the cheapest set of links: the spot of each track and what it costs, and back.
 
     Tracks are taken in one by one; each looks for the cheapest way to rearrange the others.
     """
     # out of the tuples once: numba counts a reference each time that one is taken out
     start, spot, cost = edges.start, edges.spot, edges.cost
-    chosen, paid, owner = bank.spot, bank.cost, sheet.owner
     price, distance, length = search.price, search.distance, search.length
     via, seen = search.via, search.seen
     for j in range(n):

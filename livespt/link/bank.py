@@ -92,7 +92,45 @@ class Sheet(NamedTuple):
     start: I8  # first spot of each cell; there are no more cells than spots
     owner: I8  # the track's row in the bank, -1 for none
     p: F8  # probability that the spot continues no track
+    number: I8  # track_id given to each spot, -1 for none
+    p_link: F8  # probability of that choice
     frame: F8  # (11,): see `lay_out`
+
+
+class Past(NamedTuple):
+    """The last few frames and the tracks as they stood after each, in a ring of slots.
+
+    Spots and tracks of slot s begin at ``s * n_spots_most`` and ``s * n_tracks_most``: the banks
+    and sheets that the linker writes are views of these arrays.
+    """
+
+    track_id: I8  # (slots * tracks,)
+    modes: F8
+    life: F8
+    spots: F8  # (slots * spots, 6)
+    number: I8
+    row: I8
+    cell: I8  # (slots * (spots + 1),): first spot of each cell
+    p_link: F8
+    sheet: F8  # (slots, 11): see `lay_out`
+    n: I8  # (slots, 4): tracks, spots, frame, next number after that frame
+    when: F8  # (slots, 4): pieces, s of each, intervals, exposure (see `Elapsed`)
+
+
+class Tails(NamedTuple):
+    """What the spots of the last frames have become so far, cut off where the window begins.
+
+    The first tails are those of the tracks alive then (the heads), the others were born since.
+    """
+
+    spot: I8  # (capacity, frames): place in `Past.spots`, -1 for none
+    first: I8  # first frame of the window with a spot; beyond the last: not to be moved
+    alone: F8  # log-likelihood of the spots after the first, were it a new track
+    owner: I8  # head chosen, -1 for none
+    head: I8  # tail chosen by each head, -1 for none
+    cost: F8
+    fixed: I8  # heads that are not asked: ended, or looked for and found
+    p: F8  # probability that the tail continues no head
 
 
 class Search(NamedTuple):
@@ -108,26 +146,6 @@ class Search(NamedTuple):
     seen: I8  # spots reached
 
 
-def new_bank(capacity: int, n_modes: int) -> Bank:
-    """Return an empty bank for `capacity` tracks."""
-    return Bank(
-        track_id=np.zeros(capacity, np.int64),
-        modes=np.zeros((capacity, n_modes, 6)),
-        before=np.zeros((capacity, n_modes)),
-        life=np.zeros((capacity, 2)),
-        spot=np.full(capacity, -1, np.int64),
-        cost=np.zeros(capacity),
-    )
-
-
-def grown_bank(bank: Bank, capacity: int) -> Bank:
-    """Return a larger bank with the same tracks."""
-    larger = new_bank(capacity, bank.modes.shape[1])
-    for old, new in zip(bank, larger, strict=True):
-        new[: len(old)] = old
-    return larger
-
-
 def new_edges(n_tracks: int, n_edges: int) -> Edges:
     """Return room for `n_edges` possible links of `n_tracks` tracks."""
     return Edges(
@@ -137,18 +155,6 @@ def new_edges(n_tracks: int, n_edges: int) -> Edges:
         ratio=np.zeros(n_edges),
         to_spot=np.zeros(n_edges),
         to_track=np.zeros(n_edges),
-    )
-
-
-def new_sheet(n_spots: int) -> Sheet:
-    """Return room for `n_spots` spots."""
-    return Sheet(
-        spots=np.zeros((n_spots, 6)),
-        row=np.zeros(n_spots, np.int64),
-        start=np.zeros(n_spots + 1, np.int64),
-        owner=np.full(n_spots, -1, np.int64),
-        p=np.zeros(n_spots),
-        frame=np.zeros(11),
     )
 
 
@@ -163,4 +169,18 @@ def new_search(n_spots: int) -> Search:
         length=np.zeros(n_spots),
         via=np.zeros(n_spots, np.int64),
         seen=np.zeros(n_spots, np.int64),
+    )
+
+
+def new_tails(n_tails: int, n_frames: int) -> Tails:
+    """Return room for `n_tails` tails over `n_frames`."""
+    return Tails(
+        spot=np.zeros((n_tails, n_frames), np.int64),
+        first=np.zeros(n_tails, np.int64),
+        alone=np.zeros(n_tails),
+        owner=np.full(n_tails, -1, np.int64),
+        head=np.full(n_tails, -1, np.int64),
+        cost=np.zeros(n_tails),
+        fixed=np.zeros(n_tails, np.int64),
+        p=np.zeros(n_tails),
     )

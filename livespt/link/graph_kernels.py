@@ -251,15 +251,15 @@ def propose(
 
 
 @kernel
-def marginals(n_live: int, n: int, edges: Edges, sheet: Sheet) -> None:
+def marginals(n_live: int, n: int, edges: Edges, p: F8) -> None:
     """Approximate marginals of the association by message passing (Williams & Lau 2014).
 
     With L the likelihood ratio of a link: to_spot = L / (1 + sum of the other L to_track) and
     to_track = 1 / (1 + sum of the other to_spot). Exact where the graph of links is a tree.
-    On return the probability that spot j continues no track is in ``sheet.p[j]``.
+    On return the probability that spot j continues no track is in ``p[j]``.
     """
     start, spot, ratio = edges.start, edges.spot, edges.ratio
-    to_spot, to_track, p = edges.to_spot, edges.to_track, sheet.p
+    to_spot, to_track = edges.to_spot, edges.to_track
     n_edges = start[n_live]
     for e in range(n_edges):
         to_track[e] = 1.0

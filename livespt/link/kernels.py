@@ -26,7 +26,7 @@ def advance(
     table: NDArray[np.void], again: bool, bank: Bank, n_live: int, motion: Motion,
     elapsed: Elapsed, sheet: Sheet, edges: Edges, search: Search, scratch: F8, counts: F8,
     tally: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
-) -> tuple[int, int, int, int]:  # fmt: skip
+) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Take one frame in: carry the tracks to it, choose the links, update, end and begin tracks.
 
     `track_id` and `p_link` are filled in the table's order; `tally` gains the expected number of
@@ -34,21 +34,21 @@ def advance(
 
     Returns
     -------
-    (first bad row or -1, number of links, n_live, n_ended). Where a row is bad nothing
+    (first bad row or -1, number of links, OK rows, n_live, n_ended). Where a row is bad nothing
     was changed; where the links overflow `edges`, enlarge it and call `again`.
     """
     n, bad = load(table, search)
     if bad >= 0:
-        return bad, 0, n_live, 0
+        return bad, 0, n, n_live, 0
     if not again:
         if n > 0:
             lay_out(n, search, sheet)
         predict(bank, n_live, motion, elapsed, scratch)
     n_edges = propose(bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, scratch)
     if n_edges > edges.spot.shape[0]:
-        return -1, n_edges, n_live, 0
-    choose(bank, n_live, n, edges, sheet, search)
-    marginals(n_live, n, edges, sheet)
+        return -1, n_edges, n, n_live, 0
+    choose(n_live, n, edges, bank.spot, bank.cost, sheet.owner, search)
+    marginals(n_live, n, edges, sheet.p)
     for r in range(table.shape[0]):
         track_id[r] = -1
         p_link[r] = 0.0
@@ -56,7 +56,7 @@ def advance(
         bank, n_live, n, motion, elapsed, sheet, edges, scratch, counts, tally, next_id,
         track_id, p_link, ended,
     )  # fmt: skip
-    return -1, n_edges, n_live, n_ended
+    return -1, n_edges, n, n_live, n_ended
 
 
 @kernel
@@ -81,11 +81,13 @@ def settle(
     """
     modes, life, chosen, before = bank.modes, bank.life, bank.spot, bank.before
     spots, row, owner, p_new = sheet.spots, sheet.row, sheet.owner, sheet.p
+    number, p_chosen = sheet.number, sheet.p_link
     start, spot, ratio, to_track = edges.start, edges.spot, edges.ratio, edges.to_track
     D_um2_s, transition, numbers = motion.D_um2_s, motion.transition, bank.track_id
     exposure_s = elapsed.exposure_s
     for j in range(n):
-        p_link[row[j]] = p_new[j]
+        number[j] = -1
+        p_chosen[j] = p_new[j]
         if spots[j, 5] == 0.0:
             tally[0] += p_new[j]
             tally[1] += 1.0
@@ -95,8 +97,8 @@ def settle(
             miss(modes, life, i, D_um2_s, motion.p_detect, exposure_s)
             continue
         p = marginal_of(start, spot, ratio, to_track, i, j)
-        track_id[row[j]] = numbers[i]
-        p_link[row[j]] = p
+        number[j] = numbers[i]
+        p_chosen[j] = p
         for k in range(D_um2_s.shape[0]):
             scratch[k, 0] = modes[i, k, 0]
         condition(modes, i, spots, j, D_um2_s, exposure_s)
@@ -114,21 +116,25 @@ def settle(
             numbers[n_kept] = next_id
             life[n_kept, 0] = motion.p_real
             life[n_kept, 1] = 0.0
-            track_id[row[j]] = next_id
+            number[j] = next_id
             next_id += 1
             n_kept += 1
+    for j in range(n):
+        track_id[row[j]] = number[j]
+        p_link[row[j]] = p_chosen[j]
     return n_kept, n_ended
 
 
-@inlined
+@kernel
 def bury(modes: F8, life: F8, numbers: I8, n_live: int, ended: I8) -> tuple[int, int]:
     """Drop the tracks that hardly exist any more, keeping the order of the rest."""
     n_kept = 0
     n_ended = 0
     for i in range(n_live):
         if life[i, 0] + life[i, 1] < GIVE_UP:
-            ended[n_ended] = numbers[i]
-            n_ended += 1
+            if life[i, 0] >= 0.0:  # one that never was is not told of
+                ended[n_ended] = numbers[i]
+                n_ended += 1
             continue
         if n_kept < i:
             numbers[n_kept] = numbers[i]

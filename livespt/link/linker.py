@@ -41,17 +41,10 @@ import numpy as np
 from numpy.typing import NDArray
 from livespt.config import LinkConfig
 from livespt.link import kernels
-from livespt.link.bank import (
-    Bank,
-    Elapsed,
-    Motion,
-    grown_bank,
-    new_bank,
-    new_edges,
-    new_search,
-    new_sheet,
-)
+from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
+from livespt.link.lag import Lag
 from livespt.link.learn import Learner
+from livespt.link.ring import Ring
 from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Predictions, Spots
 
 #: A long gap is walked in at most so many pieces.
@@ -101,11 +94,12 @@ class Linker:
         self.interval_s = interval_s
         self._learner = Learner(overrides or LinkConfig(), field_um)
         n_modes = len(self._learner.D_um2_s)
-        self._bank = new_bank(64, n_modes)
-        self._edges = new_edges(64, 512)
-        self._sheet, self._search = new_sheet(64), new_search(64)
+        lag = (overrides or LinkConfig()).lag
+        self._ring = Ring(lag + 2 if lag else 1, n_modes)
+        self._lag = Lag(lag, n_modes)
+        self._slot = 0
+        self._edges, self._search = new_edges(64, 512), new_search(64)
         self._scratch = np.zeros((n_modes, 6))
-        self._n_live = 0
         self._next_id = 0
         self._frame = -1
         self._started = False
@@ -115,7 +109,7 @@ class Linker:
     @property
     def n_live(self) -> int:
         """Number of tracks that may still continue."""
-        return self._n_live
+        return int(self._ring.past.n[self._slot, 0])
 
     @property
     def motion(self) -> Motion:
@@ -154,30 +148,39 @@ class Linker:
         table = spots.table
         if not (table.flags.c_contiguous and table.flags.writeable):
             table = table.copy()
-        self._make_room(self._n_live + len(table), 0)
-        n_live, learner = self._n_live, self._learner
+        self._make_room(len(table))
+        n_live, learner, first_id = self.n_live, self._learner, self._next_id
         elapsed = self._elapsed(spots.frame, spots.t_s, spots.exposure_s)
         track_id, p_link = np.empty(len(table), np.int64), np.empty(len(table))
-        ended = np.empty(n_live, np.int64)
+        ended = np.empty(2 * self._ring.n_most, np.int64)
         motion, again = learner.motion(), False
+        slot = self._ring.turn(self._slot)
+        bank, sheet = self._ring.banks[slot], self._ring.sheets[slot]
         while True:
-            bad, n_edges, self._n_live, n_ended = kernels.advance(
-                table, again, self._bank, n_live, motion, elapsed, self._sheet, self._edges,
-                self._search, self._scratch, learner.counts, learner.tally, self._next_id,
-                track_id, p_link, ended,
+            bad, n_edges, n, n_now, n_ended = kernels.advance(
+                table, again, bank, n_live, motion, elapsed, sheet, self._edges, self._search,
+                self._scratch, learner.counts, learner.tally, first_id, track_id, p_link, ended,
             )  # fmt: skip
             if bad >= 0:
                 raise LinkError(_complaint(spots, bad))
             if n_edges <= len(self._edges.spot):
                 break
-            self._make_room(0, 2 * n_edges)
+            self._edges = new_edges(self._ring.n_most, 2 * n_edges)
             again = True
-        self._next_id += self._n_live - (n_live - n_ended)
-        learner.learn(self._sheet.frame[:4].tolist(), n_live > 0)
+        self._next_id += n_now - (n_live - n_ended)
+        self._slot = slot
+        self._ring.note(slot, (n_now, n, spots.frame, self._next_id), elapsed)
+        learner.learn(sheet.frame[:4].tolist(), n_live > 0)
         self._started = True
         self._frame, self._start_s = spots.frame, spots.t_s
         self._end_s = spots.t_s + spots.exposure_s
-        return Links(spots.frame, track_id, p_link, ended[:n_ended])
+        if not self._lag.n_frames:
+            return Links(spots.frame, track_id, p_link, ended[:n_ended])
+        self._next_id, revised, also_ended = self._lag.reconsider(
+            self._ring, slot, motion, first_id, self._next_id, track_id, p_link
+        )
+        ended = np.concatenate([ended[:n_ended], also_ended])
+        return Links(spots.frame, track_id, p_link, ended, revised)
 
     def predict(self, frame: int, t_s: float, exposure_s: float) -> Predictions:
         """Say where each live track expects its molecule in a frame to come; changes nothing.
@@ -193,8 +196,8 @@ class Linker:
         Predictions
             One row per live track, in order of birth.
         """
-        n, motion = self._n_live, self._learner.motion()
-        columns: list[Any] = [column[:n].copy() for column in self._bank]
+        n, motion = self.n_live, self._learner.motion()
+        columns: list[Any] = [column[:n].copy() for column in self._ring.banks[self._slot]]
         bank = Bank(*columns)
         modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
         elapsed = self._elapsed(frame, t_s, exposure_s)
@@ -203,20 +206,19 @@ class Linker:
 
     def flush(self) -> Links:
         """End all tracks; the frame is the last one seen (-1 if none was)."""
-        ended = self._bank.track_id[: self._n_live].copy()
-        self._n_live = 0
+        ended = self._ring.banks[self._slot].track_id[: self.n_live].copy()
+        self._ring.past.n[:, :2] = 0
         return Links(self._frame, np.zeros(0, np.int64), np.zeros(0), ended)
 
     def warm_up(self) -> None:
         """Compile every kernel, on a linker of its own; this one is left as it is."""
-        other = Linker(1.0)
-        other._edges = new_edges(64, 1)  # too small: the second call is compiled, too
+        other = Linker(1.0, overrides=LinkConfig(lag=2))
         table = np.zeros(6, SPOT_DTYPE)
         table["var_x_um2"] = table["var_y_um2"] = 1e-3
         table["x_um"] = np.arange(6) * 0.02
-        for frame in range(3):
+        for frame in range(4):
             other.step(Spots(frame, float(frame), 1.0, 1.0, table))
-        other.predict(3, 3.0, 1.0)
+        other.predict(4, 4.0, 1.0)
 
     def _check(self, spots: Spots) -> None:
         if self._started and spots.frame <= self._frame:
@@ -249,14 +251,15 @@ class Linker:
         n_walk = min(n, MOST_PIECES)
         return Elapsed(n_walk, gap_s / n_walk, min(n, 10_000), exposure_s)
 
-    def _make_room(self, n_tracks: int, n_edges: int) -> None:
-        """Enlarge what is too small for so many tracks and spots, or for so many links."""
-        if n_tracks > len(self._bank.spot):
-            self._bank = grown_bank(self._bank, 2 * n_tracks)
-            self._sheet, self._search = new_sheet(2 * n_tracks), new_search(2 * n_tracks)
-        n_edges = max(n_edges, len(self._edges.spot))
-        if n_tracks >= len(self._edges.start) or n_edges > len(self._edges.spot):
-            self._edges = new_edges(len(self._bank.spot), n_edges)
+    def _make_room(self, n_spots: int) -> None:
+        """Enlarge what is too small for so many spots more."""
+        ring = self._ring
+        # each head may lose its tail, which then becomes a track of its own
+        n_most = 2 * int(ring.past.n[:, 0].max()) + n_spots
+        if n_most > ring.n_most:
+            self._ring = ring.grown(2 * n_most)
+            self._search = new_search(2 * n_most)
+            self._edges = new_edges(2 * n_most, len(self._edges.spot))
 
 
 def _complaint(spots: Spots, row: int) -> str:

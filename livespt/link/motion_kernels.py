@@ -143,8 +143,10 @@ def odds_of(on: float, p_detect: float) -> tuple[float, float]:
 
 
 @inlined
-def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: float) -> None:
+def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: float) -> float:
     """Kalman update of track i's modes with the blurred position of spot j (SCIENCE 7).
+
+    Returns the spot's density under the modes before, times 2 pi (1/um2).
 
     y = x + a + e, x' = x + b over the exposure t: Var a = 2Dt/3, Cov(a, b) = Dt, Var b = 2Dt.
     """
@@ -181,6 +183,7 @@ def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: flo
         modes[i, k, 5] = pyy + t - (gyx * pxy + gyy * cyy)
     for k in range(modes.shape[1]):
         modes[i, k, 0] = max(modes[i, k, 0] / total, LEAST_WEIGHT)
+    return total
 
 
 @inlined

@@ -1,0 +1,86 @@
+"""Second thoughts: identities of the last frames, revised while more is seen (SCIENCE 7)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.link import tail_kernels
+from livespt.link.bank import F8, I8, Motion, new_edges, new_search, new_tails
+from livespt.link.ring import Ring
+from livespt.types import REVISION_DTYPE
+
+
+class Lag:
+    """Judge each frame's links once more, `n_frames` frames later; and the room this takes.
+
+    Parameters
+    ----------
+    n_frames : int
+        0: never.
+    n_modes : int
+    """
+
+    def __init__(self, n_frames: int, n_modes: int) -> None:
+        self.n_frames = n_frames
+        self._seen = 0
+        self._tails = new_tails(64, n_frames + 1)
+        self._edges, self._search = new_edges(64, 512), new_search(64)
+        self._start_of: I8 = np.zeros(0, np.int64)
+        self._modes: F8 = np.zeros((2, n_modes, 6))
+        self._life: F8 = np.zeros((2, 2))
+        self._scratch: F8 = np.zeros((n_modes, 6))
+        self._reach: F8 = np.zeros((n_modes, 2))
+
+    def reconsider(
+        self, ring: Ring, slot: int, motion: Motion, first_id: int, next_id: int, track_id: I8,
+        p_link: F8,
+    ) -> tuple[int, NDArray[np.void], I8]:  # fmt: skip
+        """Judge anew the links into the frame `n_frames` before that of `slot`.
+
+        Parameters
+        ----------
+        first_id, next_id : int
+            The first number of this frame's new tracks, and the next to be given.
+        track_id, p_link : (n,) arrays
+            What is to be told of this frame; changed where another choice was made.
+
+        Returns
+        -------
+        next_id : int
+        revised : (r,) `REVISION_DTYPE`
+        ended : (m,) int64
+        """
+        self._seen += 1
+        n_frames = min(self.n_frames + 1, self._seen - 1)
+        slots: I8 = (slot - np.arange(n_frames, -1, -1)) % ring.n_slots
+        past = ring.past
+        base = int(past.n[slots[0], 3])
+        n_tails = int(past.n[slots[0], 0]) + next_id - base
+        self._make_room(ring, n_tails)
+        n_spots = int(past.n[slots[1:], 1].sum())
+        told: I8 = np.empty((n_spots, 3), np.int64)
+        told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.n_most, np.int64)
+        while True:
+            n_edges, next_id, n_revised, n_ended = tail_kernels.reconsider(
+                past, slots, motion, base, first_id, next_id, self._tails, self._start_of,
+                self._edges, self._search, self._modes, self._life, self._scratch, self._reach,
+                told, told_p, ended, track_id, p_link,
+            )  # fmt: skip
+            if n_edges <= len(self._edges.spot):
+                break
+            self._edges = new_edges(len(self._edges.start) - 1, 2 * n_edges)
+        revised = np.empty(n_revised, REVISION_DTYPE)
+        for name, column in zip(("frame", "row", "track_id"), told[:n_revised].T, strict=True):
+            revised[name] = column
+        revised["p_link"] = told_p[:n_revised]
+        return next_id, revised, ended[:n_ended].copy()
+
+    def _make_room(self, ring: Ring, n_tails: int) -> None:
+        """Enlarge what is too small for so many tails."""
+        if len(self._start_of) != len(ring.past.number):
+            self._start_of = np.full(len(ring.past.number), -1, np.int64)
+        if n_tails > len(self._tails.first):
+            self._tails = new_tails(2 * n_tails, self.n_frames + 1)
+            self._search = new_search(2 * n_tails)
+            self._edges = new_edges(2 * n_tails, len(self._edges.spot))
