@@ -11,20 +11,27 @@ from livespt.link.ring import Ring
 from livespt.types import REVISION_DTYPE
 
 
+#: Most frames that `link.lag` may ask for.
+MOST = 3
+
+
 class Lag:
-    """Judge each frame's links once more, `n_frames` frames later; and the room this takes.
+    """Judge each frame's links anew in each of the next `n_frames`; and the room this takes.
+
+    The youngest links are judged first, so that the tails that decide on an older one hold few
+    mistakes of their own.
 
     Parameters
     ----------
     n_frames : int
-        0: never.
+        0 to `MOST`; 0: never.
     n_modes : int
     """
 
     def __init__(self, n_frames: int, n_modes: int) -> None:
         self.n_frames = n_frames
         self._seen = 0
-        self._tails = new_tails(64, n_frames + 1)
+        self._tails = new_tails(64, MOST + 1)
         self._edges, self._search = new_edges(64, 512), new_search(64)
         self._start_of: I8 = np.zeros(0, np.int64)
         self._modes: F8 = np.zeros((2, n_modes, 6))
@@ -36,7 +43,7 @@ class Lag:
         self, ring: Ring, slot: int, motion: Motion, first_id: int, next_id: int, track_id: I8,
         p_link: F8,
     ) -> tuple[int, NDArray[np.void], I8]:  # fmt: skip
-        """Judge anew the links into the frame `n_frames` before that of `slot`.
+        """Judge the links of the last frames anew, now that the frame of `slot` was seen.
 
         Parameters
         ----------
@@ -52,8 +59,22 @@ class Lag:
         ended : (m,) int64
         """
         self._seen += 1
-        n_frames = min(self.n_frames + 1, self._seen - 1)
-        slots: I8 = (slot - np.arange(n_frames, -1, -1)) % ring.n_slots
+        told: list[NDArray[np.void]] = [np.empty(0, REVISION_DTYPE)]
+        ended: list[I8] = [np.empty(0, np.int64)]
+        for lag in range(1, min(self.n_frames, self._seen - 2) + 1):
+            slots: I8 = (slot - np.arange(lag + 1, -1, -1)) % ring.n_slots
+            next_id, revised, gone = self._judge(
+                ring, slots, motion, first_id, next_id, track_id, p_link
+            )
+            told.append(revised)
+            ended.append(gone)
+        return next_id, np.concatenate(told), np.concatenate(ended)
+
+    def _judge(
+        self, ring: Ring, slots: I8, motion: Motion, first_id: int, next_id: int, track_id: I8,
+        p_link: F8,
+    ) -> tuple[int, NDArray[np.void], I8]:  # fmt: skip
+        """Judge the links into the frame of ``slots[1]``; ``slots[0]`` are the heads'."""
         past = ring.past
         base = int(past.n[slots[0], 3])
         n_tails = int(past.n[slots[0], 0]) + next_id - base
@@ -74,13 +95,13 @@ class Lag:
         for name, column in zip(("frame", "row", "track_id"), told[:n_revised].T, strict=True):
             revised[name] = column
         revised["p_link"] = told_p[:n_revised]
-        return next_id, revised, ended[:n_ended].copy()
+        return next_id, revised, ended[:n_ended]
 
     def _make_room(self, ring: Ring, n_tails: int) -> None:
         """Enlarge what is too small for so many tails."""
         if len(self._start_of) != len(ring.past.number):
             self._start_of = np.full(len(ring.past.number), -1, np.int64)
         if n_tails > len(self._tails.first):
-            self._tails = new_tails(2 * n_tails, self.n_frames + 1)
+            self._tails = new_tails(2 * n_tails, MOST + 1)
             self._search = new_search(2 * n_tails)
             self._edges = new_edges(2 * n_tails, len(self._edges.spot))

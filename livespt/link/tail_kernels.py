@@ -28,6 +28,8 @@ from livespt.link.motion_kernels import (
 
 #: No place in an array, also after an offset was taken off.
 NOWHERE = -1
+#: A link of this probability, or a new track's, is not judged again.
+SURE = 0.999
 #: Takes the place of `on` where a track turned out never to have been.
 NEVER = -1.0
 #: A log-likelihood that cannot be told from impossible.
@@ -93,10 +95,11 @@ def find(numbers: I8, first: int, n: int, number: int) -> int:
 def gather(past: Past, slots: I8, base: int, n_tails: int, tails: Tails) -> None:
     """Cut the tails off, and find the heads that are not to be asked.
 
-    These are the tracks that have ended, whose end is known to all, and those whose tail begins
-    where they were looked for.
+    These are the tracks that have ended, whose end is known to all, those whose tail begins
+    where they were looked for, and those whose link was sure.
     """
     track_id, number, spots, n = past.track_id, past.number, past.spots, past.n
+    p_link = past.p_link
     n_slots = n.shape[0]
     n_tracks, n_spots = track_id.shape[0] // n_slots, number.shape[0] // n_slots
     spot, first, fixed = tails.spot, tails.first, tails.fixed
@@ -122,10 +125,16 @@ def gather(past: Past, slots: I8, base: int, n_tails: int, tails: Tails) -> None
     for h in range(n_heads):
         fixed[h] = 0
         at = find(track_id, now, n[slots[n_frames], 0], track_id[heads + h])
-        guided = first[h] < n_frames and spots[spot[h, first[h]], 5] > 0.0
-        if at < 0 or guided or past.life[heads + h, 0] <= 0.0:
+        settled = at < 0 or past.life[heads + h, 0] <= 0.0
+        if first[h] < n_frames:
+            j = spot[h, first[h]]
+            settled = settled or spots[j, 5] > 0.0 or (first[h] == 0 and p_link[j] > SURE)
+        if settled:
             fixed[h] = 1
             first[h] = n_frames
+    for b in range(n_heads, n_tails):
+        if first[b] < n_frames and p_link[spot[b, first[b]]] > SURE:
+            first[b] = n_frames
 
 
 @kernel
