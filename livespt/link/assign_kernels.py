@@ -53,8 +53,8 @@ def hand_over(
 ) -> None:
     """Give spot j to the track before it on the path, whose own goes to the one before that."""
     while True:
-        i = via[j]
-        old = chosen[i]
+        i = int(via[j])
+        old = int(chosen[i])
         chosen[i] = j
         owner[j] = i
         for e in range(start[i], start[i + 1]):

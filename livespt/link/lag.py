@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.link import tail_kernels
+from livespt.link import revise_kernels
 from livespt.link.bank import F8, I8, Motion, new_edges, new_search, new_tails
 from livespt.link.ring import Ring
 from livespt.types import REVISION_DTYPE
-
 
 #: Most frames that `link.lag` may ask for.
 MOST = 3
@@ -83,7 +82,7 @@ class Lag:
         told: I8 = np.empty((n_spots, 3), np.int64)
         told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.n_most, np.int64)
         while True:
-            n_edges, next_id, n_revised, n_ended = tail_kernels.reconsider(
+            n_edges, next_id, n_revised, n_ended = revise_kernels.reconsider(
                 past, slots, motion, base, first_id, next_id, self._tails, self._start_of,
                 self._edges, self._search, self._modes, self._life, self._scratch, self._reach,
                 told, told_p, ended, track_id, p_link,

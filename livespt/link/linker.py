@@ -38,14 +38,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
 from livespt.config import LinkConfig
 from livespt.link import kernels
 from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
 from livespt.link.lag import Lag
 from livespt.link.learn import Learner
 from livespt.link.ring import Ring
-from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Predictions, Spots
+from livespt.types import SPOT_DTYPE, Links, LivesptError, Predictions, Spots
 
 #: A long gap is walked in at most so many pieces.
 MOST_PIECES = 16

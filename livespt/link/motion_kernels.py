@@ -72,9 +72,7 @@ def spread(modes: F8, i: int, D_um2_s: F8, time_s: float) -> None:
 
 
 @inlined
-def live_on(
-    life: F8, i: int, p_off: float, p_on: float, p_bleach: float, n_steps: int
-) -> None:
+def live_on(life: F8, i: int, p_off: float, p_on: float, p_bleach: float, n_steps: int) -> None:
     """Blink and bleach for `n_steps` frame intervals in which nobody looked."""
     on = life[i, 0]
     off = life[i, 1]
@@ -232,9 +230,7 @@ def foresee(
 
 
 @inlined
-def miss(
-    modes: F8, life: F8, i: int, D_um2_s: F8, p_detect: float, exposure_s: float
-) -> None:
+def miss(modes: F8, life: F8, i: int, D_um2_s: F8, p_detect: float, exposure_s: float) -> None:
     """Track i was looked for and not found: less likely to be on, and blurred by the exposure."""
     spread(modes, i, D_um2_s, exposure_s)
     on = life[i, 0]

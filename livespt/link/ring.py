@@ -51,10 +51,21 @@ class Ring:
         for s in range(n_slots):
             at = slice(s * n_most, (s + 1) * n_most)
             cell = self.past.cell[s * (n_most + 1) : (s + 1) * (n_most + 1)]
-            track_id, modes, life, spots, number, row, *_ = (column[at] for column in self.past[:6])
-            self.banks.append(Bank(track_id, modes, before, life, spot, cost))
+            past = self.past
+            self.banks.append(
+                Bank(past.track_id[at], past.modes[at], before, past.life[at], spot, cost)
+            )
             self.sheets.append(
-                Sheet(spots, row, cell, owner, p, number, self.past.p_link[at], self.past.sheet[s])
+                Sheet(
+                    spots=past.spots[at],
+                    row=past.row[at],
+                    start=cell,
+                    owner=owner,
+                    p=p,
+                    number=past.number[at],
+                    p_link=past.p_link[at],
+                    frame=past.sheet[s],
+                )
             )
 
     def turn(self, slot: int) -> int:

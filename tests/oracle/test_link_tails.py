@@ -15,9 +15,7 @@ SD_UM = 0.03
 
 def a_linker(rng, n=12, n_frames=7):
     """Link a small crowd, some of it missed, some of it strays; return the linker."""
-    linker = Linker(
-        INTERVAL_S, field_um=(4, 4), overrides=LinkConfig(D_um2_s=[D_UM2_S], lag=2)
-    )
+    linker = Linker(INTERVAL_S, field_um=(4, 4), overrides=LinkConfig(D_um2_s=[D_UM2_S], lag=2))
     at = rng.uniform(0, 4, (n, 2))
     for frame in range(n_frames):
         at = at + rng.normal(size=at.shape) * np.sqrt(2 * D_UM2_S * INTERVAL_S)
