@@ -138,8 +138,8 @@ def reach_of(
     ``reach[k] = (far, near)``, squared distances. A link needs sum_k A_k N_k > 1,
     A_k = p_D w_k / (density (1 - p_D)); so some K A_k N_k > 1: beyond `near` none is. Beyond
     `far` mode k adds less than exp(-NOTHING) to that sum. `odds` are the greatest of any
-    row. For a density of width between s0 and s1, N <= exp(-d2 / 2 s1) / (2 pi s0), and for any width at all N <= 1 / (pi e d2):
-    the smaller of the two bounds on d2 holds.
+    row. For a density of width between s0 and s1, N <= exp(-d2 / 2 s1) / (2 pi s0), and for any
+    width at all N <= 1 / (pi e d2): the smaller of the two bounds on d2 holds.
     """
     n_modes = modes.shape[1]
     odds *= n_modes
