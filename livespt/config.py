@@ -106,8 +106,12 @@ class LocalizeConfig(Section, frozen=True):
 
 
 class LinkConfig(Section, frozen=True):
-    """Overrides of what the linker works out for itself; leave all out."""
+    """Overrides of what the linker works out for itself; leave all out.
 
+    `lag` is how many frames later an identity may still be revised.
+    """
+
+    lag: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
     D_um2_s: list[Positive] = []
     p_switch: Probability | None = None
     p_detect: Probability | None = None

@@ -186,12 +186,8 @@ class _WideCompiler(CompilerBase):
 
 #: LLVM holds itself to 256 bits on most processors that have 512, for fear of a slower clock.
 #: Measured there (Emerald Rapids), the lanes' passes are a third faster with all of them.
-_LANES: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract"},
-    "pipeline_class": _WideCompiler,
-}
+_NARROW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_LANES: dict[str, Any] = _NARROW | {"pipeline_class": _WideCompiler}
 
 
 def kernel(function: F) -> F:
@@ -220,6 +216,15 @@ def lanes(function: F) -> F:
     no other liberty is taken with the arithmetic.
     """
     return _cached(function, numba.njit(**_LANES, forceinline=True)(function))
+
+
+def narrow_lanes(function: F) -> F:
+    """Compile like `lanes`, but leave the width of the registers to LLVM.
+
+    For the detector, which loads and stores more than it computes: there the widest registers
+    took a tenth longer.
+    """
+    return _cached(function, numba.njit(**_NARROW, forceinline=True)(function))
 
 
 def kernel_of_lanes(function: F) -> F:

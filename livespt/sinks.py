@@ -99,7 +99,7 @@ class BroadcastSink:
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
         """Send the estimate, and now and then the image."""
         latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s)
-        self.tell(estimate_message(spots, estimates, latency_ms, self._pixel_um))
+        self.tell(estimate_message(spots, estimates, latency_ms, self._pixel_um, links.revised))
         now = time.perf_counter()
         if self._image_every_s and now >= self._next_image_s:
             self._next_image_s = now + self._image_every_s

@@ -133,8 +133,21 @@ class Predictions(NamedTuple):
     blur_um2: NDArray[np.float64]
 
 
+#: One row per spot of an earlier frame that turned out to belong to another track.
+REVISION_DTYPE = np.dtype(
+    [
+        ("frame", "i8"),
+        ("row", "i8"),  # in that frame's `Spots.table`
+        ("track_id", "i8"),
+        ("p_link", "f8"),  # of the new choice
+    ]
+)
+_NOTHING_REVISED: NDArray[np.void] = np.zeros(0, REVISION_DTYPE)
+_NOTHING_REVISED.flags.writeable = False
+
+
 class Links(NamedTuple):
-    """What the linker decided about one frame.
+    """What the linker decided about one frame, and what it changed its mind about.
 
     Attributes
     ----------
@@ -145,12 +158,16 @@ class Links(NamedTuple):
         Probability of the link chosen, against its alternatives; 1 for a birth without rivals.
     ended : (m,) int64
         Tracks given up at this frame; their identities never return.
+    revised : (r,) `REVISION_DTYPE`
+        Spots of earlier frames, up to `link.lag` frames ago, that belong to another track than
+        was said then. Where a spot is named again later, the latest holds.
     """
 
     frame: int
     track_id: NDArray[np.int64]
     p_link: NDArray[np.float64]
     ended: NDArray[np.int64]
+    revised: NDArray[np.void] = _NOTHING_REVISED
 
 
 def track_dtype(n_states: int) -> np.dtype:

@@ -25,6 +25,7 @@ _EMPTY = {
     "spots": streams.SPOTS,
     "links": streams.LINKS,
     "ended": streams.ENDED,
+    "revised": streams.REVISED,
     "frames": streams.FRAMES,
     "events": streams.EVENTS,
     "counters": streams.COUNTERS,
@@ -83,8 +84,16 @@ class Run:
 
     @cached_property
     def links(self) -> NDArray[np.void]:
-        """The track of each fit; row by row beside `spots`."""
+        """The track of each fit as it was first told; row by row beside `spots`.
+
+        `linked` has the tracks as they were revised later.
+        """
         return self.rows("links")
+
+    @cached_property
+    def revised(self) -> NDArray[np.void]:
+        """Fits that were given to another track in a later frame, in order of telling."""
+        return self.rows("revised")
 
     @cached_property
     def ended(self) -> NDArray[np.void]:
@@ -169,7 +178,7 @@ class Run:
         return found
 
     def linked(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """Return `spots` and `links` row by row beside each other, whole frames only.
+        """Return `spots` and `links`, revised, row by row beside each other, whole frames only.
 
         The streams themselves need not be of one length in a damaged folder: where a batch of
         one is lost, its frames are left out of both here.
@@ -182,22 +191,26 @@ class Run:
             _, left, right = np.intersect1d(numbers, found, return_indices=True)
             here[left] = counts[right]
             whole = np.intersect1d(whole, numbers[here == expected])
-        pair = (self.spots, self.links)
-        return tuple(rows[np.isin(rows["frame"], whole)] for rows in pair)  # type: ignore[return-value]
+        spots, links = (rows[np.isin(rows["frame"], whole)] for rows in (self.spots, self.links))
+        return spots, _revise(links, self.revised)
 
     def iter_spots(self) -> Iterator[tuple[Spots, Links]]:
         """Yield each frame as the linker and the filter had it, for exact replays.
 
         Ends with the last frame of which every row can be read.
         """
-        spots, links, ended = (_Cursor(self, name) for name in ("spots", "links", "ended"))
+        names = ("spots", "links", "ended", "revised")
+        spots, links, ended, revised = (_Cursor(self, name) for name in names)
         for batch in self.tables("frames"):
             for row in batch:
                 frame, n = int(row["frame"]), int(row["n_spots"])
                 found, linked = spots.take(frame), links.take(frame)
                 if len(found) != n or len(linked) != n:
                     return
-                yield _spots(row, found), _links(frame, linked, ended.take(frame))
+                yield (
+                    _spots(row, found),
+                    _links(frame, linked, ended.take(frame), revised.take(frame)),
+                )
 
 
 class _Cursor:
@@ -244,9 +257,25 @@ def _spots(row: np.void, found: NDArray[np.void]) -> Spots:
     return Spots(int(row["frame"]), float(row["t_s"]), exposure_s, excitation, table)
 
 
-def _links(frame: int, linked: NDArray[np.void], ended: NDArray[np.void]) -> Links:
+def _links(
+    frame: int, linked: NDArray[np.void], ended: NDArray[np.void], revised: NDArray[np.void]
+) -> Links:
     track_id, p_link = linked["track_id"].copy(), linked["p_link"].copy()
-    return Links(frame, track_id, p_link, ended["track_id"].copy())
+    return Links(frame, track_id, p_link, ended["track_id"].copy(), streams.revisions_of(revised))
+
+
+def _revise(links: NDArray[np.void], revised: NDArray[np.void]) -> NDArray[np.void]:
+    """Return `links` with the later word on each fit; of several the last one holds."""
+    first = np.searchsorted(links["frame"], revised["of_frame"])
+    at = first + revised["row"]
+    known = at < len(links)
+    known[known] = links["frame"][at[known]] == revised["of_frame"][known]
+    at, revised = at[known], revised[known]
+    links = links.copy()
+    _, last = np.unique(at[::-1], return_index=True)
+    for name in ("track_id", "p_link"):
+        links[name][at[::-1][last]] = revised[name][::-1][last]
+    return links
 
 
 def _problems(path: Path, scan: Scan, number: int, *, live: bool) -> list[str]:

@@ -6,6 +6,7 @@ stream      one row per
 spots       fitted spot, accepted or not, in the order of `Spots.table`
 links       the same spot: its track
 ended       track given up
+revised     spot of an earlier frame that was given to another track
 estimates   track seen in a frame
 models      frame: the pooled answer
 frames      frame, also one without spots; written after all of the above
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from livespt.journal.columns import from_columns
 from livespt.journal.folder import JournalError
 from livespt.types import (
+    REVISION_DTYPE,
     SPOT_DTYPE,
     Estimates,
     Event,
@@ -46,6 +48,10 @@ def _with_moment(dtype: np.dtype) -> np.dtype:
 SPOTS = _with_moment(SPOT_DTYPE)
 LINKS = np.dtype([("frame", "i8"), ("track_id", "i8"), ("p_link", "f8")])
 ENDED = np.dtype([("frame", "i8"), ("track_id", "i8")])
+#: `frame` is when it was told, (`of_frame`, `row`) the spot.
+REVISED = np.dtype(
+    [("frame", "i8"), ("of_frame", "i8"), ("row", "i8"), ("track_id", "i8"), ("p_link", "f8")]
+)
 FRAMES = np.dtype(
     [
         *_MOMENT,
@@ -61,7 +67,17 @@ EVENTS = np.dtype(
 COUNTERS = np.dtype([("t_s", "f8"), ("name", "O"), ("value", "f8")])
 
 #: In the order in which they are written: a frame's own row comes after all that belongs to it.
-NAMES = ("spots", "links", "ended", "estimates", "models", "frames", "events", "counters")
+NAMES = (
+    "spots",
+    "links",
+    "ended",
+    "revised",
+    "estimates",
+    "models",
+    "frames",
+    "events",
+    "counters",
+)
 
 
 @functools.lru_cache(maxsize=16)
@@ -116,10 +132,26 @@ def frame_rows(
         "spots": _moved(spots.table, SPOTS, moment),
         "links": from_columns(LINKS, n, link_columns),
         "ended": from_columns(ENDED, len(links.ended), ended),
+        "revised": _revised(spots.frame, links.revised),
         "estimates": _moved(estimates.table, estimates_dtype(len(model.D_um2_s)), moment),
         "models": model_row(model, moment),
         "frames": from_columns(FRAMES, 1, frame),
     }
+
+
+def _revised(frame: int, table: NDArray[np.void]) -> NDArray[np.void]:
+    columns = {"of_frame": table["frame"], "frame": frame}
+    columns |= {name: table[name] for name in ("row", "track_id", "p_link")}
+    return from_columns(REVISED, len(table), columns)
+
+
+def revisions_of(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Turn rows of the stream `revised` back into `Links.revised`."""
+    table = np.empty(len(rows), REVISION_DTYPE)
+    table["frame"] = rows["of_frame"]
+    for name in ("row", "track_id", "p_link"):
+        table[name] = rows[name]
+    return table
 
 
 def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> NDArray[np.void]:

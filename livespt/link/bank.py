@@ -63,14 +63,14 @@ class Elapsed(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """Live tracks in order of birth; the first `n_live` rows are in use."""
+    """Live tracks in order of their numbers; the first `n_live` rows are in use."""
 
     track_id: I8
-    n_spots: I8
     modes: F8  # (capacity, K, 6)
     before: F8  # (capacity, K): mode probabilities before the last switching step
     life: F8  # (capacity, 2)
     spot: I8  # (capacity,): spot chosen in this frame, -1 for none
+    cost: F8  # (capacity,): of the link to that spot
 
 
 class Edges(NamedTuple):
@@ -85,49 +85,65 @@ class Edges(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """The spots of one frame in the order of a grid, and scratch over them."""
+    """The spots of one frame in the order of a grid."""
 
     spots: F8  # (capacity, 6): x, y, vxx, vxy, vyy, density of false guided spots or 0
-    row: I8  # where each spot stood in the table of OK rows
-    cell: I8
+    row: I8  # where each spot stood in the table
     start: I8  # first spot of each cell; there are no more cells than spots
-    owner: I8  # track fixed so far, -1 for none
-    column: I8  # column in the contest, -1 for none
-    cheapest: F8
-    next: F8
-    p: F8
+    owner: I8  # the track's row in the bank, -1 for none
+    p: F8  # probability that the spot continues no track
+    number: I8  # track_id given to each spot, -1 for none
+    p_link: F8  # probability of that choice
     frame: F8  # (11,): see `lay_out`
-    reach: F8  # (4,): window of one track
 
 
-class Contest(NamedTuple):
-    """The sparse assignment problem of the tracks that compete, in CSR form."""
+class Past(NamedTuple):
+    """The last few frames and the tracks as they stood after each, in a ring of slots.
 
+    Spots and tracks of slot s begin at ``s * n_spots_most`` and ``s * n_tracks_most``: the banks
+    and sheets that the linker writes are views of these arrays.
+    """
+
+    track_id: I8  # (slots * tracks,)
+    modes: F8
+    life: F8
+    spots: F8  # (slots * spots, 6)
+    number: I8
     row: I8
-    start: I8
-    column: I8
-    weight: F8
-    spot: I8
+    cell: I8  # (slots * (spots + 1),): first spot of each cell
+    p_link: F8
+    sheet: F8  # (slots, 11): see `lay_out`
+    n: I8  # (slots, 4): tracks, spots, frame, next number after that frame
+    when: F8  # (slots, 4): pieces, s of each, intervals, exposure (see `Elapsed`)
 
 
-def new_bank(capacity: int, n_modes: int) -> Bank:
-    """Return an empty bank for `capacity` tracks."""
-    return Bank(
-        track_id=np.zeros(capacity, np.int64),
-        n_spots=np.zeros(capacity, np.int64),
-        modes=np.zeros((capacity, n_modes, 6)),
-        before=np.zeros((capacity, n_modes)),
-        life=np.zeros((capacity, 2)),
-        spot=np.full(capacity, -1, np.int64),
-    )
+class Tails(NamedTuple):
+    """What the spots of the last frames have become so far, cut off where the window begins.
+
+    The first tails are those of the tracks alive then (the heads), the others were born since.
+    """
+
+    spot: I8  # (capacity, frames): place in `Past.spots`, -1 for none
+    first: I8  # first frame of the window with a spot; beyond the last: not to be moved
+    alone: F8  # log-likelihood of the spots after the first, were it a new track
+    owner: I8  # head chosen, -1 for none
+    head: I8  # tail chosen by each head, -1 for none
+    cost: F8
+    fixed: I8  # heads that are not asked: ended, or looked for and found
+    p: F8  # probability that the tail continues no head
 
 
-def grown_bank(bank: Bank, capacity: int) -> Bank:
-    """Return a larger bank with the same tracks."""
-    larger = new_bank(capacity, bank.modes.shape[1])
-    for old, new in zip(bank, larger, strict=True):
-        new[: len(old)] = old
-    return larger
+class Search(NamedTuple):
+    """Scratch over the spots of a frame, for laying them out and for the assignment."""
+
+    raw: F8  # (6, capacity): the rows that are OK, as they came
+    row: I8  # where they stood
+    cell: I8
+    price: F8  # dual variable of each spot, at most 0
+    distance: F8  # of the shortest path to each spot; infinite where it was not reached
+    length: F8  # the same of the spots that are done, in their order
+    via: I8  # the track before the spot on that path
+    seen: I8  # spots reached
 
 
 def new_edges(n_tracks: int, n_edges: int) -> Edges:
@@ -142,29 +158,29 @@ def new_edges(n_tracks: int, n_edges: int) -> Edges:
     )
 
 
-def new_sheet(n_spots: int) -> Sheet:
-    """Return room for `n_spots` spots."""
-    return Sheet(
-        spots=np.zeros((n_spots, 6)),
+def new_search(n_spots: int) -> Search:
+    """Return scratch for `n_spots` spots."""
+    return Search(
+        raw=np.zeros((6, n_spots)),
         row=np.zeros(n_spots, np.int64),
         cell=np.zeros(n_spots, np.int64),
-        start=np.zeros(n_spots + 1, np.int64),
-        owner=np.zeros(n_spots, np.int64),
-        column=np.zeros(n_spots, np.int64),
-        cheapest=np.zeros(n_spots),
-        next=np.zeros(n_spots),
-        p=np.zeros(n_spots),
-        frame=np.zeros(11),
-        reach=np.zeros(4),
+        price=np.zeros(n_spots),
+        distance=np.full(n_spots, np.inf),
+        length=np.zeros(n_spots),
+        via=np.zeros(n_spots, np.int64),
+        seen=np.zeros(n_spots, np.int64),
     )
 
 
-def new_contest(n_tracks: int, n_edges: int) -> Contest:
-    """Return room for the largest contest: every track, every link, one dummy each."""
-    return Contest(
-        row=np.zeros(n_tracks, np.int64),
-        start=np.zeros(n_tracks + 1, np.int64),
-        column=np.zeros(n_edges + n_tracks, np.int64),
-        weight=np.zeros(n_edges + n_tracks),
-        spot=np.zeros(n_edges, np.int64),
+def new_tails(n_tails: int, n_frames: int) -> Tails:
+    """Return room for `n_tails` tails over `n_frames`."""
+    return Tails(
+        spot=np.zeros((n_tails, n_frames), np.int64),
+        first=np.zeros(n_tails, np.int64),
+        alone=np.zeros(n_tails),
+        owner=np.full(n_tails, -1, np.int64),
+        head=np.full(n_tails, -1, np.int64),
+        cost=np.zeros(n_tails),
+        fixed=np.zeros(n_tails, np.int64),
+        p=np.zeros(n_tails),
     )

@@ -1,14 +1,17 @@
-"""The linker's frame in two calls: `front` up to the contested links, `back` once all is chosen."""
+"""The linker's frame in one call, `advance`, and a look ahead for the guide."""
 
-from livespt.jit import kernel
-from livespt.link.bank import F8, I8, Bank, Contest, Edges, Elapsed, Motion, Sheet
-from livespt.link.graph_kernels import choose, first_bad, lay_out, marginal_of, marginals, propose
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.jit import inlined, kernel
+from livespt.link.assign_kernels import choose
+from livespt.link.bank import F8, I8, Bank, Edges, Elapsed, Motion, Search, Sheet
+from livespt.link.graph_kernels import lay_out, load, marginal_of, marginals, propose
 from livespt.link.motion_kernels import (
     bear,
     believe,
-    cost_of,
+    condition,
     count_switches,
-    follow,
     foresee,
     miss,
     predict,
@@ -19,27 +22,41 @@ GIVE_UP = 0.05
 
 
 @kernel
-def front(
-    raw: F8, n: int, bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, sheet: Sheet,
-    edges: Edges, contest: Contest, scratch: F8,
+def advance(
+    table: NDArray[np.void], again: bool, bank: Bank, n_live: int, motion: Motion,
+    elapsed: Elapsed, sheet: Sheet, edges: Edges, search: Search, scratch: F8, counts: F8,
+    tally: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
-    """Check and lay out the spots, carry the tracks here, list the links, fix the certain ones.
+    """Take one frame in: carry the tracks to it, choose the links, update, end and begin tracks.
+
+    `track_id` and `p_link` are filled in the table's order; `tally` gains the expected number of
+    spots that continue no track and the number of spots, `counts` the expected switches.
 
     Returns
     -------
-    (first bad row or -1, number of links, rows, columns, entries of the contest). Where a row is
-    bad nothing was changed; where the links overflow `edges`, enlarge it and call `assign`.
+    (first bad row or -1, number of links, OK rows, n_live, n_ended). Where a row is bad nothing
+    was changed; where the links overflow `edges`, enlarge it and call `again`.
     """
-    bad = first_bad(raw, n)
+    n, bad = load(table, search)
     if bad >= 0:
-        return bad, 0, 0, 0, 0
-    if n > 0:
-        lay_out(raw, n, sheet)
-    predict(bank, n_live, motion, elapsed, scratch)
-    n_edges, rows, columns, entries = assign(
-        bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, contest
-    )
-    return bad, n_edges, rows, columns, entries
+        return bad, 0, n, n_live, 0
+    if not again:
+        if n > 0:
+            lay_out(n, search, sheet)
+        predict(bank, n_live, motion, elapsed, scratch)
+    n_edges = propose(bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, scratch)
+    if n_edges > edges.spot.shape[0]:
+        return -1, n_edges, n, n_live, 0
+    choose(n_live, n, edges, bank.spot, bank.cost, sheet.owner, search)
+    marginals(n_live, n, edges, sheet.p)
+    for r in range(table.shape[0]):
+        track_id[r] = -1
+        p_link[r] = 0.0
+    n_live, n_ended = settle(
+        bank, n_live, n, motion, elapsed, sheet, edges, scratch, counts, tally, next_id,
+        track_id, p_link, ended,
+    )  # fmt: skip
+    return -1, n_edges, n, n_live, n_ended
 
 
 @kernel
@@ -52,86 +69,79 @@ def look_ahead(
     foresee(bank, n_live, motion, elapsed.exposure_s, modes, p_on, blur)
 
 
-@kernel
-def assign(
-    bank: Bank, n_live: int, n: int, motion: Motion, exposure_s: float, sheet: Sheet,
-    edges: Edges, contest: Contest,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """List the links and fix the certain ones, if there is room."""
-    n_edges = propose(bank, n_live, n, motion, exposure_s, sheet, edges)
-    if n_edges > edges.spot.shape[0]:
-        return n_edges, 0, 0, 0
-    rows, columns, entries = choose(bank, n_live, n, edges, sheet, contest)
-    return n_edges, rows, columns, entries
-
-
-@kernel
-def back(
+@inlined
+def settle(
     bank: Bank, n_live: int, n: int, motion: Motion, elapsed: Elapsed, sheet: Sheet, edges: Edges,
     scratch: F8, counts: F8, tally: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int]:  # fmt: skip
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
-    `track_id` and `p_link` are filled in the rows' order; `tally` gains the expected number of
-    spots that continue no track, `counts` the expected switches. A guided row is no witness of
-    either, begins no track, and leaves some doubt whether the molecule shines.
-
-    Returns
-    -------
-    (n_live, n_ended)
+    A guided row is no witness of switches or of new spots, begins no track, and leaves some
+    doubt whether the molecule shines. Returns (n_live, n_ended).
     """
-    marginals(n_live, n, edges, sheet)
+    modes, life, chosen, before = bank.modes, bank.life, bank.spot, bank.before
+    spots, row, owner, p_new = sheet.spots, sheet.row, sheet.owner, sheet.p
+    number, p_chosen = sheet.number, sheet.p_link
+    start, spot, ratio, to_track = edges.start, edges.spot, edges.ratio, edges.to_track
+    D_um2_s, transition, numbers = motion.D_um2_s, motion.transition, bank.track_id
+    exposure_s = elapsed.exposure_s
     for j in range(n):
-        track_id[sheet.row[j]] = -1
-        p_link[sheet.row[j]] = sheet.p[j]
-        if sheet.spots[j, 5] == 0.0:
-            tally[0] += sheet.p[j]
+        number[j] = -1
+        p_chosen[j] = p_new[j]
+        if spots[j, 5] == 0.0:
+            tally[0] += p_new[j]
+            tally[1] += 1.0
     for i in range(n_live):
-        j = bank.spot[i]
+        j = chosen[i]
         if j < 0:
-            miss(bank, i, motion, elapsed.exposure_s)
+            miss(modes, life, i, D_um2_s, motion.p_detect, exposure_s)
             continue
-        p = marginal_of(edges, i, j)
-        track_id[sheet.row[j]] = bank.track_id[i]
-        p_link[sheet.row[j]] = p
-        if sheet.spots[j, 5] > 0.0:
-            p_seen = bank.life[i, 0] * motion.p_detect
-            cost = cost_of(bank.modes, i, p_seen, sheet.spots, j, motion, elapsed.exposure_s)
-            believe(bank, i, cost)
-            on, off = bank.life[i, 0], bank.life[i, 1]
-            follow(bank, i, sheet.spots, j, motion, elapsed, scratch)
-            bank.life[i, 0], bank.life[i, 1] = on, off
+        p = marginal_of(start, spot, ratio, to_track, i, j)
+        number[j] = numbers[i]
+        p_chosen[j] = p
+        for k in range(D_um2_s.shape[0]):
+            scratch[k, 0] = modes[i, k, 0]
+        condition(modes, i, spots, j, D_um2_s, exposure_s)
+        if spots[j, 5] > 0.0:
+            believe(life, i, bank.cost[i])
             continue
-        follow(bank, i, sheet.spots, j, motion, elapsed, scratch)
+        life[i, 0] = 1.0
+        life[i, 1] = 0.0
         if elapsed.n_walk == 1:
-            count_switches(bank, i, scratch, motion.transition, p, counts)
-    n_kept, n_ended = bury(bank, n_live, ended)
+            count_switches(modes, before, i, scratch, transition, p, counts)
+    n_kept, n_ended = bury(modes, life, numbers, n_live, ended)
     for j in range(n):
-        if track_id[sheet.row[j]] < 0 and sheet.spots[j, 5] == 0.0:
-            bear(bank, n_kept, sheet.spots, j, next_id, motion, elapsed.exposure_s)
-            track_id[sheet.row[j]] = next_id
+        if owner[j] < 0 and spots[j, 5] == 0.0:
+            bear(modes, n_kept, spots, j, D_um2_s, motion.occupancy, exposure_s)
+            numbers[n_kept] = next_id
+            life[n_kept, 0] = motion.p_real
+            life[n_kept, 1] = 0.0
+            number[j] = next_id
             next_id += 1
             n_kept += 1
+    for j in range(n):
+        track_id[row[j]] = number[j]
+        p_link[row[j]] = p_chosen[j]
     return n_kept, n_ended
 
 
 @kernel
-def bury(bank: Bank, n_live: int, ended: I8) -> tuple[int, int]:
+def bury(modes: F8, life: F8, numbers: I8, n_live: int, ended: I8) -> tuple[int, int]:
     """Drop the tracks that hardly exist any more, keeping the order of the rest."""
     n_kept = 0
     n_ended = 0
     for i in range(n_live):
-        if bank.life[i, 0] + bank.life[i, 1] < GIVE_UP:
-            ended[n_ended] = bank.track_id[i]
-            n_ended += 1
+        if life[i, 0] + life[i, 1] < GIVE_UP:
+            if life[i, 0] >= 0.0:  # one that never was is not told of
+                ended[n_ended] = numbers[i]
+                n_ended += 1
             continue
         if n_kept < i:
-            bank.track_id[n_kept] = bank.track_id[i]
-            bank.n_spots[n_kept] = bank.n_spots[i]
-            bank.life[n_kept, 0] = bank.life[i, 0]
-            bank.life[n_kept, 1] = bank.life[i, 1]
-            for k in range(bank.modes.shape[1]):
+            numbers[n_kept] = numbers[i]
+            life[n_kept, 0] = life[i, 0]
+            life[n_kept, 1] = life[i, 1]
+            for k in range(modes.shape[1]):
                 for f in range(6):
-                    bank.modes[n_kept, k, f] = bank.modes[i, k, f]
+                    modes[n_kept, k, f] = modes[i, k, f]
         n_kept += 1
     return n_kept, n_ended

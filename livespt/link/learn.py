@@ -67,25 +67,25 @@ class Learner:
         self._p_bleach = overrides.p_bleach or P_BLEACH
         self._field_um = field_um
         self._corners_um = (math.inf, math.inf, -math.inf, -math.inf)
-        #: Filled by the kernel: expected switches, expected new spots.
+        #: Filled by the kernel: expected switches; expected new spots, and spots.
         self.counts: F8 = np.zeros((n_modes, n_modes))
-        self.tally: F8 = np.zeros(1)
+        self.tally: F8 = np.zeros(2)
         self._n_new, self._n_new_frames = 0.0, 0.0
         self._n_spots, self._n_frames = 0.0, 0.0
         self._n_steps, self._seen = 0.0, 0
         self._refresh()
 
-    def learn(self, n_spots: int, corners_um: Sequence[float], had_tracks: bool) -> None:
+    def learn(self, corners_um: Sequence[float], had_tracks: bool) -> None:
         """Take in the counts of the frame just settled, and forget a little.
 
         Parameters
         ----------
-        n_spots : int
         corners_um : (x0, y0, x1, y1)
             Extent of this frame's spots; not used where there is none.
         had_tracks : bool
             Without tracks, a frame tells nothing of new spots: all of its spots are new.
         """
+        new, n_spots = self.tally.tolist()
         keep = 1.0 - FORGET_DENSITY[0]
         self._n_spots = keep * self._n_spots + n_spots
         self._n_frames = keep * self._n_frames + 1.0
@@ -94,7 +94,6 @@ class Learner:
             a0, b0, a1, b1 = self._corners_um
             self._corners_um = (min(a0, x0), min(b0, y0), max(a1, x1), max(b1, y1))
         if had_tracks:
-            new = float(self.tally[0])
             most, least = FORGET_DENSITY
             keep = 1.0 - min(max(new / MEMORY_NEW, least), most)
             self._n_new = keep * self._n_new + new

@@ -38,31 +38,18 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from livespt.config import LinkConfig
 from livespt.link import kernels
-from livespt.link.bank import (
-    Bank,
-    Elapsed,
-    Motion,
-    grown_bank,
-    new_bank,
-    new_contest,
-    new_edges,
-    new_sheet,
-)
+from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
+from livespt.link.lag import Lag
 from livespt.link.learn import Learner
-from livespt.types import SPOT_DTYPE, FitStatus, Links, LivesptError, Predictions, Spots
+from livespt.link.ring import Ring
+from livespt.types import SPOT_DTYPE, Links, LivesptError, Predictions, Spots
 
 #: A long gap is walked in at most so many pieces.
 MOST_PIECES = 16
-#: Largest contest (tracks times spots) that goes to the dense solver.
-DENSE_UP_TO = 4096
-#: What is read of a spot, in the order of the kernels.
+#: What is read of a spot.
 FIELDS = ("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2", "false_um2")
 
 
@@ -107,13 +94,12 @@ class Linker:
         self.interval_s = interval_s
         self._learner = Learner(overrides or LinkConfig(), field_um)
         n_modes = len(self._learner.D_um2_s)
-        self._bank = new_bank(64, n_modes)
-        self._edges = new_edges(64, 512)
-        self._contest = new_contest(64, 512)
-        self._sheet = new_sheet(64)
-        self._raw = np.zeros((len(FIELDS), 64))
+        lag = (overrides or LinkConfig()).lag
+        self._ring = Ring(lag + 2 if lag else 1, n_modes)
+        self._lag = Lag(lag, n_modes)
+        self._slot = 0
+        self._edges, self._search = new_edges(64, 512), new_search(64)
         self._scratch = np.zeros((n_modes, 6))
-        self._n_live = 0
         self._next_id = 0
         self._frame = -1
         self._started = False
@@ -123,7 +109,7 @@ class Linker:
     @property
     def n_live(self) -> int:
         """Number of tracks that may still continue."""
-        return self._n_live
+        return int(self._ring.past.n[self._slot, 0])
 
     @property
     def motion(self) -> Motion:
@@ -159,28 +145,42 @@ class Linker:
         Gate and cost are one number, the likelihood ratio against a new spot (SCIENCE 7).
         """
         self._check(spots)
-        rows = self._load(spots.table)
-        n, n_live, learner = len(rows), self._n_live, self._learner
-        if n_live + n > len(self._bank.spot):
-            self._make_room(2 * (n_live + n), len(self._edges.spot))
+        table = spots.table
+        if not (table.flags.c_contiguous and table.flags.writeable):
+            table = table.copy()
+        self._make_room(len(table))
+        n_live, learner, first_id = self.n_live, self._learner, self._next_id
         elapsed = self._elapsed(spots.frame, spots.t_s, spots.exposure_s)
-        motion = learner.motion()
-        self._associate(spots, rows, motion, elapsed)
-        found, p_found = np.empty(n, np.int64), np.empty(n)
-        ended = np.empty(n_live, np.int64)
-        self._n_live, n_ended = kernels.back(
-            self._bank, n_live, n, motion, elapsed, self._sheet, self._edges, self._scratch,
-            learner.counts, learner.tally, self._next_id, found, p_found, ended,
-        )  # fmt: skip
-        self._next_id += self._n_live - (n_live - n_ended)
-        n_blind = n - np.count_nonzero(spots.table["guided"][rows]) if n else 0
-        learner.learn(int(n_blind), self._sheet.frame[:4].tolist(), n_live > 0)
+        track_id, p_link = np.empty(len(table), np.int64), np.empty(len(table))
+        ended = np.empty(2 * self._ring.n_most, np.int64)
+        motion, again = learner.motion(), False
+        slot = self._ring.turn(self._slot)
+        bank, sheet = self._ring.banks[slot], self._ring.sheets[slot]
+        while True:
+            bad, n_edges, n, n_now, n_ended = kernels.advance(
+                table, again, bank, n_live, motion, elapsed, sheet, self._edges, self._search,
+                self._scratch, learner.counts, learner.tally, first_id, track_id, p_link, ended,
+            )  # fmt: skip
+            if bad >= 0:
+                raise LinkError(_complaint(spots, bad))
+            if n_edges <= len(self._edges.spot):
+                break
+            self._edges = new_edges(self._ring.n_most, 2 * n_edges)
+            again = True
+        self._next_id += n_now - (n_live - n_ended)
+        self._slot = slot
+        self._ring.note(slot, (n_now, n, spots.frame, self._next_id), elapsed)
+        learner.learn(sheet.frame[:4].tolist(), n_live > 0)
         self._started = True
         self._frame, self._start_s = spots.frame, spots.t_s
         self._end_s = spots.t_s + spots.exposure_s
-        if n < len(spots.table):
-            found, p_found = self._spread(len(spots.table), rows, found, p_found)
-        return Links(spots.frame, found, p_found, ended[:n_ended].copy())
+        if not self._lag.n_frames:
+            return Links(spots.frame, track_id, p_link, ended[:n_ended])
+        self._next_id, revised, also_ended = self._lag.reconsider(
+            self._ring, slot, motion, first_id, self._next_id, track_id, p_link
+        )
+        ended = np.concatenate([ended[:n_ended], also_ended])
+        return Links(spots.frame, track_id, p_link, ended, revised)
 
     def predict(self, frame: int, t_s: float, exposure_s: float) -> Predictions:
         """Say where each live track expects its molecule in a frame to come; changes nothing.
@@ -196,8 +196,8 @@ class Linker:
         Predictions
             One row per live track, in order of birth.
         """
-        n, motion = self._n_live, self._learner.motion()
-        columns: list[Any] = [column[:n].copy() for column in self._bank]
+        n, motion = self.n_live, self._learner.motion()
+        columns: list[Any] = [column[:n].copy() for column in self._ring.banks[self._slot]]
         bank = Bank(*columns)
         modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
         elapsed = self._elapsed(frame, t_s, exposure_s)
@@ -206,20 +206,19 @@ class Linker:
 
     def flush(self) -> Links:
         """End all tracks; the frame is the last one seen (-1 if none was)."""
-        ended = self._bank.track_id[: self._n_live].copy()
-        self._n_live = 0
+        ended = self._ring.banks[self._slot].track_id[: self.n_live].copy()
+        self._ring.past.n[:, :2] = 0
         return Links(self._frame, np.zeros(0, np.int64), np.zeros(0), ended)
 
     def warm_up(self) -> None:
         """Compile every kernel, on a linker of its own; this one is left as it is."""
-        other = Linker(1.0)
-        other._edges = new_edges(64, 1)  # too small: the second call is compiled, too
+        other = Linker(1.0, overrides=LinkConfig(lag=2))
         table = np.zeros(6, SPOT_DTYPE)
         table["var_x_um2"] = table["var_y_um2"] = 1e-3
         table["x_um"] = np.arange(6) * 0.02
-        for frame in range(3):
+        for frame in range(4):
             other.step(Spots(frame, float(frame), 1.0, 1.0, table))
-        other.predict(3, 3.0, 1.0)
+        other.predict(4, 4.0, 1.0)
 
     def _check(self, spots: Spots) -> None:
         if self._started and spots.frame <= self._frame:
@@ -238,26 +237,6 @@ class Linker:
                 f"frame {spots.frame}: exposure_s is {spots.exposure_s}, expected a time >= 0"
             )
 
-    def _load(self, table: NDArray[np.void]) -> NDArray[np.intp]:
-        """Copy the OK rows into `raw`; return which they are."""
-        rows = np.flatnonzero(table["status"] == FitStatus.OK)
-        n = len(rows)
-        if n > self._raw.shape[1]:
-            self._raw = np.zeros((len(FIELDS), 2 * n))
-            self._sheet = new_sheet(2 * n)
-        for into, name in zip(self._raw, FIELDS, strict=True):
-            into[:n] = table[name] if n == len(table) else table[name][rows]
-        return rows
-
-    @staticmethod
-    def _spread(
-        n: int, rows: NDArray[np.intp], found: NDArray[np.int64], p_found: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Fill in the rows that belong to no track."""
-        track_id, p_link = np.full(n, -1, np.int64), np.zeros(n)
-        track_id[rows], p_link[rows] = found, p_found
-        return track_id, p_link
-
     def _elapsed(self, frame: int, t_s: float, exposure_s: float) -> Elapsed:
         """Work out what passed since the last frame; a clock that stood still is not believed."""
         if not self._started:
@@ -272,50 +251,15 @@ class Linker:
         n_walk = min(n, MOST_PIECES)
         return Elapsed(n_walk, gap_s / n_walk, min(n, 10_000), exposure_s)
 
-    def _associate(
-        self, spots: Spots, rows: NDArray[np.intp], motion: Motion, elapsed: Elapsed
-    ) -> None:
-        """Carry the tracks to this frame and choose the cheapest set of links."""
-        bank, sheet, n_live, n = self._bank, self._sheet, self._n_live, len(rows)
-        bad, n_edges, *contested = kernels.front(
-            self._raw, n, bank, n_live, motion, elapsed, sheet, self._edges, self._contest,
-            self._scratch,
-        )  # fmt: skip
-        if bad >= 0:
-            raise LinkError(_complaint(spots, int(rows[bad])))
-        if n_edges > len(self._edges.spot):
-            self._make_room(len(bank.spot), 2 * n_edges)
-            _, *contested = kernels.assign(
-                bank, n_live, n, motion, elapsed.exposure_s, sheet, self._edges, self._contest
-            )
-        if contested[0]:
-            self._solve(*contested)
-
-    def _solve(self, n_rows: int, n_columns: int, n_entries: int) -> None:
-        """Assign the tracks that compete; one that gets its dummy column, or no link, misses.
-
-        Both solvers are scipy's: the dense one starts sooner, the sparse one scales.
-        """
-        contest = self._contest
-        start, n_spots = contest.start[: n_rows + 1], n_columns - n_rows
-        column, weight = contest.column[:n_entries], contest.weight[:n_entries]
-        if n_rows * n_spots <= DENSE_UP_TO:
-            cost = np.zeros((n_rows, n_columns))
-            cost[np.repeat(np.arange(n_rows), np.diff(start)), column] = weight - weight[-1]
-            row, chosen = linear_sum_assignment(cost[:, :n_spots])
-            linked = cost[row, chosen] < 0.0
-        else:
-            graph = csr_array((weight, column, start), shape=(n_rows, n_columns))
-            row, chosen = min_weight_full_bipartite_matching(graph)
-            linked = chosen < n_spots
-        self._bank.spot[contest.row[row[linked]]] = contest.spot[chosen[linked]]
-
-    def _make_room(self, n_tracks: int, n_edges: int) -> None:
-        """Enlarge what is too small for so many tracks and possible links."""
-        if n_tracks > len(self._bank.spot):
-            self._bank = grown_bank(self._bank, n_tracks)
-        self._edges = new_edges(n_tracks, n_edges)
-        self._contest = new_contest(n_tracks, n_edges)
+    def _make_room(self, n_spots: int) -> None:
+        """Enlarge what is too small for so many spots more."""
+        ring = self._ring
+        # each head may lose its tail, which then becomes a track of its own
+        n_most = 2 * int(ring.past.n[:, 0].max()) + n_spots
+        if n_most > ring.n_most:
+            self._ring = ring.grown(2 * n_most)
+            self._search = new_search(2 * n_most)
+            self._edges = new_edges(2 * n_most, len(self._edges.spot))
 
 
 def _complaint(spots: Spots, row: int) -> str:

@@ -7,19 +7,17 @@ row, 0 for one that was found blind.
 
 import math
 
-from livespt.jit import kernel
+from livespt.jit import inlined, kernel
 from livespt.link.bank import F8, Bank, Elapsed, Motion
 
 TWO_PI = 2.0 * math.pi
-#: Squared distance, in variances, beyond which a mode cannot matter: exp(-FAR / 2) = 4e-18.
-FAR = 80.0
 #: No mode dies for good.
 LEAST_WEIGHT = 1e-12
 #: No track is sure to shine before it was seen.
 MOST_ON = 1.0 - 1e-6
 
 
-@kernel
+@inlined
 def switch(modes: F8, i: int, transition: F8, scratch: F8) -> None:
     """One switching step of track i: moment-matched mixing of its modes (SCIENCE 7).
 
@@ -64,7 +62,7 @@ def switch(modes: F8, i: int, transition: F8, scratch: F8) -> None:
         modes[i, k, 5] = yy * scale - y * y
 
 
-@kernel
+@inlined
 def spread(modes: F8, i: int, D_um2_s: F8, time_s: float) -> None:
     """Let track i diffuse unseen for `time_s`: P + 2 D t."""
     for k in range(modes.shape[1]):
@@ -73,15 +71,15 @@ def spread(modes: F8, i: int, D_um2_s: F8, time_s: float) -> None:
         modes[i, k, 5] += more
 
 
-@kernel
-def live_on(life: F8, i: int, motion: Motion, n_steps: int) -> None:
+@inlined
+def live_on(life: F8, i: int, p_off: float, p_on: float, p_bleach: float, n_steps: int) -> None:
     """Blink and bleach for `n_steps` frame intervals in which nobody looked."""
     on = life[i, 0]
     off = life[i, 1]
-    stay = 1.0 - motion.p_bleach
+    stay = 1.0 - p_bleach
     for _ in range(n_steps):
-        lit = stay * (on * (1.0 - motion.p_off) + off * motion.p_on)
-        off = stay * (off * (1.0 - motion.p_on) + on * motion.p_off)
+        lit = stay * (on * (1.0 - p_off) + off * p_on)
+        off = stay * (off * (1.0 - p_on) + on * p_off)
         on = lit
     life[i, 0] = on
     life[i, 1] = off
@@ -90,51 +88,63 @@ def live_on(life: F8, i: int, motion: Motion, n_steps: int) -> None:
 @kernel
 def predict(bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, scratch: F8) -> None:
     """Carry all tracks to the start of this exposure, one switching step a piece."""
-    n_modes = motion.D_um2_s.shape[0]
+    # out of the tuples once: numba counts a reference each time that one is taken out
+    modes, before, life = bank.modes, bank.before, bank.life
+    D_um2_s, transition = motion.D_um2_s, motion.transition
+    p_off, p_on, p_bleach = motion.p_off, motion.p_on, motion.p_bleach
+    n_modes = D_um2_s.shape[0]
     for i in range(n_live):
         for k in range(n_modes):
-            bank.before[i, k] = bank.modes[i, k, 0]
+            before[i, k] = modes[i, k, 0]
         for _ in range(elapsed.n_walk):
             if n_modes > 1:
-                switch(bank.modes, i, motion.transition, scratch)
-            spread(bank.modes, i, motion.D_um2_s, elapsed.piece_s)
-        live_on(bank.life, i, motion, elapsed.n_life)
+                switch(modes, i, transition, scratch)
+            spread(modes, i, D_um2_s, elapsed.piece_s)
+        live_on(life, i, p_off, p_on, p_bleach, elapsed.n_life)
 
 
-@kernel
-def cost_of(
-    modes: F8, i: int, p_seen: float, spots: F8, j: int, motion: Motion, exposure_s: float
-) -> float:
-    """-ln of the likelihood ratio: spot j continues track i, against a miss and a new spot.
+@inlined
+def ratio_of(
+    modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: float, odds: float,
+    odds_lit: float, far: F8,
+) -> float:  # fmt: skip
+    """Likelihood ratio: spot j continues track i, against a miss and a new spot.
 
-    For a guided row: the molecule is there, against a dark one and a false spot.
+    `odds` are p_seen / ((1 - p_seen) density) of a blind row. For a guided row: the molecule is
+    there, against a dark one and a false spot; `odds_lit` are p_on / (1 - p_on). Mode k is left
+    out at squared distances beyond ``far[k, 0]``, where it cannot matter.
     """
-    density = motion.density_um2
-    if spots[j, 5] > 0.0:
-        density = spots[j, 5]
-        p_seen = min(p_seen / motion.p_detect, MOST_ON)
     total = 0.0
     for k in range(modes.shape[1]):
-        blur = 2.0 * motion.D_um2_s[k] * exposure_s / 3.0
+        dx = spots[j, 0] - modes[i, k, 1]
+        dy = spots[j, 1] - modes[i, k, 2]
+        if dx * dx + dy * dy > far[k, 0]:
+            continue
+        blur = 2.0 * D_um2_s[k] * exposure_s / 3.0
         a = modes[i, k, 3] + blur + spots[j, 2]
         b = modes[i, k, 4] + spots[j, 3]
         c = modes[i, k, 5] + blur + spots[j, 4]
-        dx = spots[j, 0] - modes[i, k, 1]
-        dy = spots[j, 1] - modes[i, k, 2]
-        det = a * c - b * b
-        square = c * dx * dx - 2.0 * b * dx * dy + a * dy * dy
-        if square < FAR * det:
-            root = 1.0 / math.sqrt(det)
-            total += modes[i, k, 0] * math.exp(-0.5 * square * root * root) * root
-    ratio = p_seen * total / ((1.0 - p_seen) * density * TWO_PI)
-    if ratio <= 0.0:
-        return math.inf
-    return -math.log(ratio)
+        inverse = 1.0 / (a * c - b * b)
+        square = (c * dx * dx - 2.0 * b * dx * dy + a * dy * dy) * inverse
+        total += modes[i, k, 0] * math.exp(-0.5 * square) * math.sqrt(inverse)
+    if spots[j, 5] > 0.0:
+        odds = odds_lit / spots[j, 5]
+    return odds * total / TWO_PI
 
 
-@kernel
-def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: float) -> None:
+@inlined
+def odds_of(on: float, p_detect: float) -> tuple[float, float]:
+    """Return the odds that a molecule is seen blind, and that it shines."""
+    p_seen = on * p_detect
+    lit = min(on, MOST_ON)
+    return p_seen / (1.0 - p_seen), lit / (1.0 - lit)
+
+
+@inlined
+def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: float) -> float:
     """Kalman update of track i's modes with the blurred position of spot j (SCIENCE 7).
+
+    Returns the spot's density under the modes before, times 2 pi (1/um2).
 
     y = x + a + e, x' = x + b over the exposure t: Var a = 2Dt/3, Cov(a, b) = Dt, Var b = 2Dt.
     """
@@ -171,11 +181,12 @@ def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: flo
         modes[i, k, 5] = pyy + t - (gyx * pxy + gyy * cyy)
     for k in range(modes.shape[1]):
         modes[i, k, 0] = max(modes[i, k, 0] / total, LEAST_WEIGHT)
+    return total
 
 
-@kernel
+@inlined
 def count_switches(
-    bank: Bank, i: int, predicted: F8, transition: F8, p_link: float, counts: F8
+    modes: F8, before: F8, i: int, predicted: F8, transition: F8, p_link: float, counts: F8
 ) -> None:
     """Add the expected switches of track i's last step to `counts`, weighted by its link.
 
@@ -183,34 +194,21 @@ def count_switches(
     """
     n_modes = transition.shape[0]
     for k in range(n_modes):
-        share = p_link * bank.modes[i, k, 0] / predicted[k, 0]
+        share = p_link * modes[i, k, 0] / predicted[k, 0]
         for j in range(n_modes):
-            counts[j, k] += share * bank.before[i, j] * transition[j, k]
+            counts[j, k] += share * before[i, j] * transition[j, k]
 
 
-@kernel
-def follow(
-    bank: Bank, i: int, spots: F8, j: int, motion: Motion, elapsed: Elapsed, scratch: F8
-) -> None:
-    """Update track i with spot j; `scratch` keeps the predicted mode probabilities."""
-    for k in range(motion.D_um2_s.shape[0]):
-        scratch[k, 0] = bank.modes[i, k, 0]
-    condition(bank.modes, i, spots, j, motion.D_um2_s, elapsed.exposure_s)
-    bank.life[i, 0] = 1.0
-    bank.life[i, 1] = 0.0
-    bank.n_spots[i] += 1
-
-
-@kernel
-def believe(bank: Bank, i: int, cost: float) -> None:
+@inlined
+def believe(life: F8, i: int, cost: float) -> None:
     """Track i was found where it was looked for: it shines with the odds of that link, no more.
 
     `cost` is that of the link: exp(-cost) are the odds.
     """
     dark = 1.0 / (1.0 + math.exp(min(-cost, 700.0)))
-    rest = max(1.0 - bank.life[i, 0], 1e-12)
-    bank.life[i, 1] *= dark / rest
-    bank.life[i, 0] = 1.0 - dark
+    rest = max(1.0 - life[i, 0], 1e-12)
+    life[i, 1] *= dark / rest
+    life[i, 0] = 1.0 - dark
 
 
 @kernel
@@ -231,30 +229,26 @@ def foresee(
         blur[i] = math.exp(ln_D) * exposure_s / 3.0
 
 
-@kernel
-def miss(bank: Bank, i: int, motion: Motion, exposure_s: float) -> None:
+@inlined
+def miss(modes: F8, life: F8, i: int, D_um2_s: F8, p_detect: float, exposure_s: float) -> None:
     """Track i was looked for and not found: less likely to be on, and blurred by the exposure."""
-    spread(bank.modes, i, motion.D_um2_s, exposure_s)
-    on = bank.life[i, 0]
-    unseen = 1.0 - on * motion.p_detect
-    bank.life[i, 0] = on * (1.0 - motion.p_detect) / unseen
-    bank.life[i, 1] = bank.life[i, 1] / unseen
+    spread(modes, i, D_um2_s, exposure_s)
+    on = life[i, 0]
+    unseen = 1.0 - on * p_detect
+    life[i, 0] = on * (1.0 - p_detect) / unseen
+    life[i, 1] = life[i, 1] / unseen
 
 
-@kernel
+@inlined
 def bear(
-    bank: Bank, i: int, spots: F8, j: int, track_id: int, motion: Motion, exposure_s: float
+    modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, occupancy: F8, exposure_s: float
 ) -> None:
     """Begin track i at spot j; given the blurred mean, the exposure's end has variance 2Dt/3."""
-    for k in range(motion.D_um2_s.shape[0]):
-        more = 2.0 * motion.D_um2_s[k] * exposure_s / 3.0
-        bank.modes[i, k, 0] = motion.occupancy[k]
-        bank.modes[i, k, 1] = spots[j, 0]
-        bank.modes[i, k, 2] = spots[j, 1]
-        bank.modes[i, k, 3] = spots[j, 2] + more
-        bank.modes[i, k, 4] = spots[j, 3]
-        bank.modes[i, k, 5] = spots[j, 4] + more
-    bank.track_id[i] = track_id
-    bank.n_spots[i] = 1
-    bank.life[i, 0] = motion.p_real
-    bank.life[i, 1] = 0.0
+    for k in range(D_um2_s.shape[0]):
+        more = 2.0 * D_um2_s[k] * exposure_s / 3.0
+        modes[i, k, 0] = occupancy[k]
+        modes[i, k, 1] = spots[j, 0]
+        modes[i, k, 2] = spots[j, 1]
+        modes[i, k, 3] = spots[j, 2] + more
+        modes[i, k, 4] = spots[j, 3]
+        modes[i, k, 5] = spots[j, 4] + more

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from livespt.jit import lanes
+from livespt.jit import narrow_lanes
 from livespt.localize import line_kernels as strips
 from livespt.localize.line_kernels import GROUP, MARGIN, STRIDE
 
@@ -24,19 +24,19 @@ _S1, _S2, _S3, _S4 = (np.uint64(k * STRIDE) for k in range(1, 5))
 _NONE, _ONE, _NO_LIMIT = np.float32(0.0), np.float32(1.0), np.float32(3e38)
 
 
-@lanes
+@narrow_lanes
 def edge(tile, n_tiles, length):
     """Return the first pixel of a tile along one axis."""
     return tile * length // n_tiles
 
 
-@lanes
+@narrow_lanes
 def bright(level, read_var, excess):
     """Return the count, in electrons, that tells a spot from background of a level."""
     return level + CLIP_SDS * np.float32(math.sqrt(excess * max(level, _NONE) + read_var)) + CLIP_E
 
 
-@lanes
+@narrow_lanes
 def load_lines(counts, maps, y, step, x, n, lines, at, to, limit):
     """Load four lines from pixel (y, x) on, and their clipped sum."""
     start = y * at.width + x
@@ -49,7 +49,7 @@ def load_lines(counts, maps, y, step, x, n, lines, at, to, limit):
     strips.sum_clipped(n, lines, to, limit)
 
 
-@lanes
+@narrow_lanes
 def sum_unclipped(lines, light, limit, sums, n):
     """Sum four lines down the columns where they lie below the limit, and count those."""
     for x in range(np.uint64(n)):
@@ -64,7 +64,7 @@ def sum_unclipped(lines, light, limit, sums, n):
         lines[sums + _S1 + x] = upper + lower
 
 
-@lanes
+@narrow_lanes
 def sum_along(lines, start, n):
     """Return the sum of a stretch, as eight sums that the processor adds at the same time."""
     a, b, c, d, e, f, g, h = _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE
@@ -85,7 +85,7 @@ def sum_along(lines, start, n):
     return ((a + b) + (c + d)) + ((e + f) + (g + h))
 
 
-@lanes
+@narrow_lanes
 def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at):
     """Fill `raw` of some tiles side by side from four lines."""
     x0 = edge(first, at.n_x, at.width)
@@ -109,7 +109,7 @@ def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, li
             strips.fill(lines, at.limit + a, b - a, bright(level, tile_var[ty, tx], excess))
 
 
-@lanes
+@narrow_lanes
 def tile_levels(counts, maps, tile_var, excess, lines, at):
     """Fill the background of all tiles, `raw`."""
     for ty in range(at.n_y):
@@ -121,7 +121,7 @@ def tile_levels(counts, maps, tile_var, excess, lines, at):
             levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at)
 
 
-@lanes
+@narrow_lanes
 def around(tile, n_tiles):
     """Return the first of the tiles to average, along one axis, and the one after the last.
 
@@ -132,7 +132,7 @@ def around(tile, n_tiles):
     return tile, tile + 1
 
 
-@lanes
+@narrow_lanes
 def smooth_levels(lines, at):
     """Average each tile with its neighbours (weights 1, 2, 1)."""
     for y in range(at.n_y):
@@ -148,7 +148,7 @@ def smooth_levels(lines, at):
             lines[at.levels + y * at.n_x + x] = total / weight
 
 
-@lanes
+@narrow_lanes
 def place(pixel, n_tiles, length):
     """Return the tile whose middle comes before a pixel, the next, and the way between them.
 
@@ -160,7 +160,7 @@ def place(pixel, n_tiles, length):
     return tile, min(tile + 1, n_tiles - 1), at - tile
 
 
-@lanes
+@narrow_lanes
 def between(one, other, share):
     """Return the level `share` of the way; drawn on, at least half of the lower of the two.
 
@@ -170,7 +170,7 @@ def between(one, other, share):
     return max(one * (1.0 - share) + other * share, lower - 0.5 * abs(lower))
 
 
-@lanes
+@narrow_lanes
 def level_at(lines, at, y, x):
     """Interpolate the tiles' levels between their middles."""
     j, jj, a = place(y, at.n_y, at.height)
@@ -180,7 +180,7 @@ def level_at(lines, at, y, x):
     return between(left, between(lines[upper + ii], lines[lower + ii], a), b)
 
 
-@lanes
+@narrow_lanes
 def edge_line(lines, at, y, to):
     """Fill the levels along line `y` of the frame, from `MARGIN` before its first pixel on."""
     j, jj, a = place(y, at.n_y, at.height)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import lanes
+from livespt.jit import narrow_lanes
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)
@@ -106,25 +106,25 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
     )
 
 
-@lanes
+@narrow_lanes
 def light_at(g, at):
     """Return where the light of group `g` lies."""
     return np.uint64((g + 4 * at.ring) % at.ring * BLOCK)
 
 
-@lanes
+@narrow_lanes
 def out_at(g, at):
     """Return where the output of group `g` lies."""
     return np.uint64(at.out + (g + OUTS) % OUTS * BLOCK)
 
 
-@lanes
+@narrow_lanes
 def box_at(g, at):
     """Return where the box sums about the middle of group `g` lie."""
     return np.uint64(at.boxes + (g + BOXES) % BOXES * STRIDE)
 
 
-@lanes
+@narrow_lanes
 def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
     """Load four lines, `step` apart, of a camera without maps, and their clipped sum."""
     a, b = np.uint64(start), np.uint64(start + step)
@@ -144,7 +144,7 @@ def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
         lines[to + _S4 + x] = upper + lower
 
 
-@lanes
+@narrow_lanes
 def load_line(counts, maps, start, n, lines, to):
     """Load one line of a camera with maps: all scales, then all offsets."""
     first, other = np.uint64(start), np.uint64(start + counts.size)
@@ -152,7 +152,7 @@ def load_line(counts, maps, start, n, lines, to):
         lines[to + x] = np.float32(counts[first + x]) * maps[first + x] - maps[other + x]
 
 
-@lanes
+@narrow_lanes
 def sum_clipped(n, lines, to, limit):
     """Sum four loaded lines, each clipped."""
     for x in range(np.uint64(n)):
@@ -164,7 +164,7 @@ def sum_clipped(n, lines, to, limit):
         lines[to + _S4 + x] = upper + lower
 
 
-@lanes
+@narrow_lanes
 def fill(lines, start, n, value):
     """Set a stretch of the buffer."""
     start = np.uint64(start)
@@ -172,7 +172,7 @@ def fill(lines, start, n, value):
         lines[start + x] = value
 
 
-@lanes
+@narrow_lanes
 def average_down(lines, at, g, start, n):
     """Fill `tall`: the taps down the columns of the four lines of group `g`."""
     tall = np.uint64(at.tall + start)
@@ -199,7 +199,7 @@ def average_down(lines, at, g, start, n):
                 lines[to + x] += w * (lines[above + x] + lines[below + x])
 
 
-@lanes
+@narrow_lanes
 def box_line(lines, at, g, start, n):
     """Fill the box line of group `g`: sums of four, put side by side, and one element set right.
 
@@ -246,7 +246,7 @@ def box_line(lines, at, g, start, n):
             lines[to + x] += scale * lines[window + x]
 
 
-@lanes
+@narrow_lanes
 def average_pair(lines, tall, out, here, side, n, shares, taps):
     """Fill two lines of output: the taps along `tall`, less the interpolated box sums."""
     (w1, w2, w3), (first, second) = taps, shares
@@ -269,7 +269,7 @@ def average_pair(lines, tall, out, here, side, n, shares, taps):
         ) - (box + second * slope)
 
 
-@lanes
+@narrow_lanes
 def average_along(lines, at, g, start, n):
     """Fill the output of group `g`: the taps along `tall`, less the box, and the greatest line."""
     first = np.uint64(start)

@@ -62,7 +62,11 @@ _ARRAYS = (
 
 
 def estimate_message(
-    spots: Spots, estimates: Estimates, latency_ms: float, pixel_um: float
+    spots: Spots,
+    estimates: Estimates,
+    latency_ms: float,
+    pixel_um: float,
+    revised: NDArray[np.void] | None = None,
 ) -> EstimateMessage:
     """Summarise one frame: the model, its tracks, and the medians over its accepted spots.
 
@@ -76,6 +80,8 @@ def estimate_message(
         From the frame's arrival to now.
     pixel_um : float
         Pixel size, because the background of a spot is per pixel.
+    revised : (r,) `REVISION_DTYPE`, optional
+        `Links.revised` of the frame; left out of the message where it has no row.
 
     Raises
     ------
@@ -100,6 +106,7 @@ def estimate_message(
         sbr=_median(ratio),
         latency_ms=float(latency_ms),
         n_guided=int(np.count_nonzero(accepted["guided"])),
+        revised=Table.of(revised) if revised is not None and len(revised) else None,
     )
 
 

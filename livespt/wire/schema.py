@@ -115,6 +115,7 @@ class EstimateMessage(Message, frozen=True, tag="estimate"):
     sbr: float  # median of photons / (background under the spot, 4 pi sigma^2 b)
     latency_ms: float  # frame received -> this message
     n_guided: int = 0  # of these fits, those found because a track predicted them
+    revised: Table | None = None  # REVISION_DTYPE: spots of earlier frames, tracks anew
 
 
 class StatusMessage(Message, frozen=True, tag="status"):

@@ -52,6 +52,7 @@ class Ledger:
 
     peer_name: str
     rows: list[Row] = field(default_factory=list)
+    name: str = "localize"  # of the files
 
     def add(self, row: Row) -> Row:
         """Note one row and say it."""
@@ -83,11 +84,11 @@ class Ledger:
         root = Path(__file__).parents[2]
         folder = Path(os.environ.get("LIVESPT_BENCH_DIR", root / "bench"))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "localize.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
         rows = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in self.rows]
         whole = {"machine": machine(), "peer": self.peer_name, "rows": rows}
-        (folder / "localize.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        return folder / "localize.md"
+        (folder / f"{self.name}.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        return folder / f"{self.name}.md"
 
 
 def short(value: float) -> str:

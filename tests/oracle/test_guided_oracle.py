@@ -216,10 +216,13 @@ def test_a_guided_link_has_the_odds_of_bayes_rule(rng):
     )
     spot[5] = density / evidence
     on, off = bank.life[0]
-    p_seen = on * motion.p_detect
-    cost = track.cost_of(bank.modes, 0, p_seen, sheet.spots, 0, motion, EXPOSURE_S)
+    _, lit = track.odds_of(on, motion.p_detect)
+    far = np.full((3, 2), np.inf)
+    ratio = track.ratio_of(
+        bank.modes, 0, sheet.spots, 0, motion.D_um2_s, EXPOSURE_S, np.nan, lit, far
+    )
     odds = evidence * on / (1 - on)
-    assert np.exp(-cost) == pytest.approx(odds, rel=1e-9)
-    track.believe(bank, 0, cost)
+    assert ratio == pytest.approx(odds, rel=1e-9)
+    track.believe(bank.life, 0, -np.log(ratio))
     want = np.array([evidence * on, off, 1 - on - off])
     np.testing.assert_allclose(bank.life[0], (want / want.sum())[:2], rtol=1e-9)

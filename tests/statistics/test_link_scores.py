@@ -36,14 +36,27 @@ def a_scene(n, seed):
 
 
 def link(scene, **options):
-    """Return the tracks of each frame's spots, and the times per frame in ms."""
+    """Return the tracks of each frame's spots, revised, and the times per frame in ms."""
     linker = Linker(scene_of.INTERVAL_S, **options)
     ids, times = [], []
     for spots in scene.spots:
         begin = time.perf_counter()
-        ids.append(linker.step(spots).track_id)
+        links = linker.step(spots)
         times.append(1e3 * (time.perf_counter() - begin))
+        ids.append(links.track_id)
+        for frame, row, track, _ in links.revised.tolist():
+            ids[frame][row] = track
     return ids, np.array(times)
+
+
+def wrong_links(scene, ids):
+    """Return how many pairs of a spot and the next of its track are of two molecules."""
+    last, wrong = {}, 0
+    for owner, tracks in zip(scene.owner, ids, strict=True):
+        for track, who in zip(tracks.tolist(), owner.tolist(), strict=True):
+            wrong += track in last and (last[track] != who or who < 0)
+            last[track] = who
+    return wrong
 
 
 @cache
@@ -58,6 +71,51 @@ def scores(n, known):
 @pytest.mark.parametrize("n", SCENES)
 def test_tracks_of_unknown_molecules_reach_the_aim(n):
     assert scores(n, known=False)[1] >= SCENES[n][1]
+
+
+#: Floor of JSC and aim in ms a frame at lag 2; limit of wrong links beside those at lag 0.
+LAGGED = {50: (0.885, 0.2, 0.95), 200: (0.79, 1.0, 0.92), 1000: (0.57, 5.0, 0.92)}
+
+
+@pytest.mark.parametrize("n", SCENES)
+def test_two_frames_later_the_tracks_are_better(n):
+    """Measured: wrong links .75 / .82 / .85 of those at lag 0, JSC .94 / .88 / .63.
+
+    JSC of a few long tracks hangs on single links; it may fall by chance where there are 50.
+    """
+    floor, aim_ms, share = LAGGED[n]
+    jsc, wrong = {}, {}
+    for lag in (0, 2):
+        field = (scene_of.FIELD_UM,) * 2
+        scenes = [a_scene(n, seed) for seed in SCENES[n][0]]
+        runs = [link(s, field_um=field, overrides=LinkConfig(lag=lag)) for s in scenes]
+        jsc[lag] = np.mean([scene_of.isbi(s, r[0])[1] for s, r in zip(scenes, runs, strict=True)])
+        wrong[lag] = sum(wrong_links(s, r[0]) for s, r in zip(scenes, runs, strict=True))
+    assert jsc[2] >= floor
+    assert jsc[2] > jsc[0] - (0.005 if n == 50 else 0.0)
+    assert wrong[2] < share * wrong[0]
+    assert np.percentile(runs[0][1], 25) < 10 * aim_ms
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("factor", [3.0, 1 / 3])
+@pytest.mark.parametrize("n", SCENES)
+def test_photophysics_wrong_three_times_and_unknown_D_still_reach_the_aim(n, factor, lag):
+    """Within .02 of the aim; from the assumed rates JSC falls by up to .05 (three times too fast).
+
+    Wrong beside the truth: off, back, bleached, and missed while on.
+    """
+    rates = LinkConfig(
+        p_off=scene_of.P_OFF * factor,
+        p_on=min(scene_of.P_ON * factor, 0.99),
+        p_bleach=scene_of.P_BLEACH * factor,
+        p_detect=1 - scene_of.P_MISSED * factor,
+        lag=lag,
+    )
+    scene = a_scene(n, SCENES[n][0][0])
+    ids, _ = link(scene, field_um=(scene_of.FIELD_UM,) * 2, overrides=rates)
+    aim = LAGGED[n][0] if lag else SCENES[n][1]
+    assert scene_of.isbi(scene, ids)[1] >= aim - 0.02
 
 
 @pytest.mark.parametrize("n", SCENES)

@@ -266,6 +266,7 @@ def test_run_folder_md_has_every_stream_with_its_columns():
         "spots": streams.SPOTS,
         "links": streams.LINKS,
         "ended": streams.ENDED,
+        "revised": streams.REVISED,
         "estimates": streams.estimates_dtype(2),
         "models": streams.models_dtype(2, 3),
         "frames": streams.FRAMES,

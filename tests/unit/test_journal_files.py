@@ -31,7 +31,7 @@ from livespt.journal import (
 )
 from livespt.journal import write as journal_write
 from livespt.journal.columns import batch_of, rows_of, schema_of
-from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Spots, track_dtype
+from livespt.types import REVISION_DTYPE, SPOT_DTYPE, Estimates, Event, Links, Spots, track_dtype
 
 
 def frames_of(n, seed=1, n_spots=lambda i: i % 7):
@@ -307,7 +307,7 @@ def test_no_run_folder_is_named(tmp_path):
     with pytest.raises(JournalError, match="not written by livespt"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": "livespt-journal", "version": 99}')
-    with pytest.raises(JournalError, match="journal version 99, this livespt reads 2"):
+    with pytest.raises(JournalError, match="journal version 99, this livespt reads 3"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text("{torn")
     with pytest.raises(JournalError, match="not valid JSON"):
@@ -359,3 +359,31 @@ def test_frames_of_any_arrival_come_back_in_step(tmp_path):
         assert isinstance(frame[2], Estimates)
         assert same(spots, frame[0])
         assert same(links, frame[1])
+
+
+def test_a_run_shows_the_tracks_as_they_were_revised_and_replays_them_as_they_were_told(tmp_path):
+    rng = np.random.default_rng(4)
+    frames = []
+    for i in range(4):
+        spots, links, estimates = a_frame(rng, i, 3)
+        revised = np.zeros(0, REVISION_DTYPE)
+        if i == 2:  # the last word on (1, 2) comes in frame 3
+            revised = np.array([(0, 1, 70, 0.6), (1, 2, 71, 0.7)], REVISION_DTYPE)
+        elif i == 3:
+            revised = np.array([(1, 2, 72, 0.8), (2, 0, 70, 0.9), (9, 0, 5, 0.5)], REVISION_DTYPE)
+        frames.append((spots, links._replace(revised=revised), estimates))
+    with Journal(tmp_path, "", INFO) as journal:
+        for frame in frames:
+            journal.append(*frame)
+    run = read_run(journal.folder)
+    assert run.problems() == []
+    first = np.concatenate([links.track_id for _, links, _ in frames])
+    np.testing.assert_array_equal(run.links["track_id"], first)
+    spots, links = run.linked()
+    want = first.copy()
+    want[[1, 5, 6]] = 70, 72, 70
+    np.testing.assert_array_equal(links["track_id"], want)
+    np.testing.assert_array_equal(links["p_link"][[1, 5, 6]], [0.6, 0.8, 0.9])
+    assert len(run.revised) == 5
+    for (_, found), (_, told, _) in zip(run.iter_spots(), frames, strict=True):
+        assert same(found, told)

@@ -220,6 +220,69 @@ def test_an_unusable_time_exposure_table_interval_or_field_is_refused():
         Linker(1.0, field_um=(10.0, -1.0))
 
 
+def test_a_wrong_choice_is_revised_when_the_next_frames_show_it():
+    """A slow and a fast molecule come back from the dark, each as far from either's last place.
+
+    Who is who shows only as one of them stays and the other leaps on. Whichever way it turns out,
+    the frame of their return looks the same: one of the two cases needs a revision.
+    """
+    leaps = np.array([(0.0, 0.0), (0.3, -0.3), (0.0, -0.5), (0.4, -0.2)])
+    fast = (10.5, 10) + leaps[[1, 0, 1, 2, 0, 3, 1, 0]] * (1, 0.5)
+    n_told = 0
+    for slow_is in (1, -1):
+        linker = Linker(
+            INTERVAL_S, field_um=(40, 40), overrides=LinkConfig(
+                D_um2_s=[0.05, 3.0], p_switch=0.001, lag=2
+            )
+        )  # fmt: skip
+        for frame, at in enumerate(fast):
+            slow_id, fast_id = linker.step(spots_of(frame, [(10, 10), at])).track_id
+        final = {}
+        for k, leap in enumerate(leaps[[0, 1, 2, 3, 1]]):
+            frame = 15 + k
+            back = np.array([(10.25, 10 + 0.25 * slow_is), (10.25, 10 - 0.25 * slow_is)])
+            back[1] += leap * (1, slow_is)
+            order = np.lexsort(back.T) if k == 0 else [0, 1]
+            links = linker.step(spots_of(frame, back[order]))
+            final[frame] = np.empty(2, int)
+            final[frame][:] = links.track_id
+            for of_frame, row, track, p in links.revised.tolist():
+                final[of_frame][row] = track
+                assert p > 0.5
+            n_told += len(links.revised)
+            if k == 0:
+                rows = np.argsort(order)
+        assert final[15][rows].tolist() == [slow_id, fast_id]
+        assert [final[f].tolist() for f in range(16, 20)] == [[slow_id, fast_id]] * 4
+    assert n_told >= 2
+
+
+def test_without_a_lag_nothing_is_revised_and_nobody_can_write_there():
+    links = Linker(INTERVAL_S).step(spots_of(0, [(1, 1)]))
+    assert len(links.revised) == 0
+    assert not links.revised.flags.writeable
+
+
+def test_the_order_of_the_rows_does_not_matter_for_revisions_either():
+    rng = np.random.default_rng(3)
+    runs = []
+    for shuffled in (False, True):
+        linker = Linker(INTERVAL_S, field_um=(8, 8), overrides=LinkConfig(lag=3))
+        final = {}
+        for frame, points in enumerate(crowd(120, 25, field_um=8.0)):
+            order = rng.permutation(120) if shuffled else np.arange(120)
+            spots = spots_of(frame, points)
+            links = linker.step(spots._replace(table=spots.table[order]))
+            final[frame] = np.empty(120, int), order
+            final[frame][0][order] = links.track_id
+            for of_frame, row, track, _ in links.revised.tolist():
+                ids, rows = final[of_frame]
+                ids[rows[row]] = track
+        runs.append(np.array([ids for ids, _ in final.values()]))
+        assert len(links.revised) > 0
+    np.testing.assert_array_equal(*runs)
+
+
 def test_a_fixed_bank_and_fixed_rates_are_kept():
     overrides = LinkConfig(D_um2_s=[1.0, 0.05], p_switch=0.02, p_detect=0.9, p_bleach=0.03)
     linker = Linker(INTERVAL_S, overrides=overrides)
@@ -252,10 +315,11 @@ frames = st.lists(st.tuples(st.integers(1, 40), st.lists(spot, max_size=12)), ma
 
 
 @settings(max_examples=60, deadline=None)
-@given(frames, st.booleans())
-def test_every_spot_gets_one_track_no_track_two_spots_and_the_ended_stay_ended(frames, known):
-    linker = Linker(INTERVAL_S, overrides=LinkConfig(D_um2_s=[0.5]) if known else None)
-    frame, dead, seen = -1, set(), set()
+@given(frames, st.booleans(), st.integers(0, 3))
+def test_every_spot_gets_one_track_no_track_two_spots_and_the_ended_stay_ended(frames, known, lag):
+    d_um2_s = [0.5] if known else []
+    linker = Linker(INTERVAL_S, overrides=LinkConfig(D_um2_s=d_um2_s, lag=lag))
+    frame, dead, seen, told = -1, set(), set(), {}
     for step, points in frames:
         frame += step
         table = table_of([p[:2] for p in points])
@@ -268,11 +332,24 @@ def test_every_spot_gets_one_track_no_track_two_spots_and_the_ended_stay_ended(f
         assert len(set(ids)) == len(ids)
         assert (links.track_id[~ok] == -1).all()
         assert ((links.p_link >= 0) & (links.p_link <= 1)).all()
+        told[frame] = links.track_id.copy()
+        for of_frame, row, track, p in links.revised.tolist():
+            assert of_frame < frame
+            assert sorted(told).index(frame) - sorted(told).index(of_frame) <= lag
+            assert told[of_frame][row] >= 0
+            assert 0 <= p <= 1
+            told[of_frame][row] = track
+            seen.add(track)
+        for found in told.values():
+            tracks = found[found >= 0].tolist()
+            assert len(set(tracks)) == len(tracks)
         ended = links.ended.tolist()
+        assert len(set(ended)) == len(ended)
         assert not dead & set(ids)
         assert not set(ended) & set(ids)
         assert set(ended) <= seen - dead
         dead |= set(ended)
         seen |= set(ids)
+        assert not dead & set(ids)
         assert linker.n_live == len(seen) - len(dead)
     assert set(linker.flush().ended.tolist()) == seen - dead

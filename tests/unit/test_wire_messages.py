@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Model, Spots, track_dtype
+from livespt.types import (
+    REVISION_DTYPE,
+    SPOT_DTYPE,
+    Estimates,
+    Event,
+    FitStatus,
+    Model,
+    Spots,
+    track_dtype,
+)
 from livespt.wire import (
     WireError,
     estimate_message,
@@ -130,6 +139,19 @@ def test_whatever_the_fits_hold_no_nan_reaches_the_wire(values, status):
     got = msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=AnyMessage)
     for name in ("median_sd_um", "median_photons", "median_bg_photons", "sbr", "latency_ms"):
         assert math.isfinite(getattr(got, name)), name
+
+
+def test_revisions_travel_where_there_are_any():
+    revised = np.array([(3, 1, 7, 0.9), (4, 0, 8, 0.8)], REVISION_DTYPE)
+    for table in (revised, revised[:0]):
+        sent = estimate_message(
+            spots_of(np.zeros(0, SPOT_DTYPE)), estimates_of(2), 1.0, PIXEL_UM, table
+        )
+        got = msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=AnyMessage)
+        if len(table):
+            np.testing.assert_array_equal(got.revised.array(), table)
+        else:
+            assert got.revised is None
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
