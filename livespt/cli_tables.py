@@ -24,6 +24,7 @@ def link(
     states: int = 2,
     field_um: Annotated[tuple[float, float] | None, Parameter(negative="")] = None,
     pixel_um: float | None = None,
+    lag: int = 2,
     json: Json = False,
 ) -> int:
     """Link a table of localizations to tracks, and infer how they move.
@@ -45,13 +46,15 @@ def link(
         Height and width of the field of view, from the origin.
     pixel_um
         Pixel size, for tables in pixels that do not tell it.
+    lag
+        For so many frames an identity may be revised, 0 to 3.
     """
     from livespt.linking import LinkOptions, check_options, check_out, link_table, write_linked
     from livespt.progress import FrameBar
     from livespt.spot_tables import read_spot_table
 
     exposure_s = (frame_ms if exposure_ms is None else exposure_ms) / 1000.0
-    options = LinkOptions(frame_ms / 1000.0, exposure_s, states, field_um)
+    options = LinkOptions(frame_ms / 1000.0, exposure_s, states, field_um, lag)
     check_options(options)
     check_out(out)
     spots = read_spot_table(table, pixel_um)

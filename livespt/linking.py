@@ -1,12 +1,14 @@
 """`livespt link`: a table of localizations in, tracks and motion out, in one pass as if live.
 
-The linker and the live filter see one frame after the other, as they would at the microscope; the
-final pass smooths the tracks. Frames without a row are frames in which nothing was found.
+The linker and the live filter see one frame after the other, as they would at the microscope, the
+filter `lag` frames later than the linker: so it takes identities that are settled. The final pass
+smooths the tracks. Frames without a row are frames in which nothing was found.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +23,13 @@ from livespt.link import Linker
 from livespt.offline import TRACK_ROW_DTYPE
 from livespt.results import model_json
 from livespt.spot_tables import SpotTable, SpotTableError
-from livespt.types import Estimates, FitStatus, Spots
+from livespt.types import Estimates, FitStatus, Links, Spots
 
 #: Called with (frames done, frames in all, name of the table).
 Progress = Callable[[int, int, str], None]
 _TELL_EVERY = 64
+#: Frames for which identities may be revised: wrong links fall most with the first two.
+LAG = 2
 
 
 class LinkOptions(NamedTuple):
@@ -38,12 +42,15 @@ class LinkOptions(NamedTuple):
     n_states : int
     field_um : (height, width) or None
         Field of view, from the origin.
+    lag : int
+        For so many frames an identity may be revised.
     """
 
     interval_s: float
     exposure_s: float
     n_states: int
     field_um: tuple[float, float] | None = None
+    lag: int = LAG
 
 
 class Linked(NamedTuple):
@@ -56,6 +63,14 @@ class Linked(NamedTuple):
 class _FrameRows(NamedTuple):
     frame: int
     t_s: float
+    rows: NDArray[np.intp]
+
+
+class _Waiting(NamedTuple):
+    """A linked frame whose identities may still change; `links` is revised in place."""
+
+    spots: Spots
+    links: Links
     rows: NDArray[np.intp]
 
 
@@ -117,6 +132,8 @@ def check_options(options: LinkOptions) -> None:
             f"--exposure-ms: {1e3 * options.exposure_s:g}; expected 0 to the frame time, "
             f"{1e3 * options.interval_s:g}"
         )
+    if not 0 <= options.lag <= 3:
+        raise SpotTableError(f"--lag: {options.lag}; expected 0 to 3")
     if not 1 <= options.n_states <= 4:
         raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4")
 
@@ -148,35 +165,58 @@ def _times_of_frames(table: SpotTable, interval_s: float) -> NDArray[np.float64]
 
 
 def _stream(table: SpotTable, options: LinkOptions, progress: Progress) -> _Streamed:
-    linker = Linker(options.interval_s, field_um=options.field_um, overrides=LinkConfig())
-    online = OnlineFilter(
-        options.n_states,
-        options.interval_s,
-        field_um=options.field_um,
-        config=InferConfig(n_states=options.n_states),
-    )
-    for stage in (linker, online):
-        stage.warm_up()
-    warm_up_smoother(options.n_states, options.interval_s)
+    linker, online = _stages(options)
     n = len(table.frame)
     times_s = _times_of_frames(table, options.interval_s)
     track_id, p_link = np.full(n, -1, np.int64), np.zeros(n)
-    times_ms: list[tuple[float, float]] = []
+    link_ms, infer_ms = np.zeros(times_s.size), np.zeros(times_s.size)
+    waiting: deque[_Waiting] = deque()
     last: Estimates | None = None
-    for frame, t_s, rows in _frames(table, times_s):
+
+    def settle(n_left: int) -> None:
+        nonlocal last
+        while len(waiting) > n_left:
+            spots, links, rows = waiting.popleft()
+            began_s = time.perf_counter()
+            last = online.step(spots, links)
+            infer_ms[spots.frame - table.frame.min()] = 1e3 * (time.perf_counter() - began_s)
+            track_id[rows], p_link[rows] = links.track_id, links.p_link
+
+    for i, (frame, t_s, rows) in enumerate(_frames(table, times_s)):
         spots = Spots(frame, t_s, options.exposure_s, 1.0, table.spots[rows])
         began_s = time.perf_counter()
         links = linker.step(spots)
-        linked_s = time.perf_counter()
-        last = online.step(spots, links)
-        times_ms.append((1e3 * (linked_s - began_s), 1e3 * (time.perf_counter() - linked_s)))
-        track_id[rows], p_link[rows] = links.track_id, links.p_link
-        if len(times_ms) % _TELL_EVERY == 0:
-            progress(len(times_ms), times_s.size, table.path.name)
+        link_ms[i] = 1e3 * (time.perf_counter() - began_s)
+        waiting.append(_Waiting(spots, links, rows))
+        _revise(waiting, links)
+        settle(options.lag)
+        if i % _TELL_EVERY == 0:
+            progress(i, times_s.size, table.path.name)
+    settle(0)
     progress(times_s.size, times_s.size, table.path.name)
     assert last is not None
-    spent_ms = np.array(times_ms)
-    return _Streamed(times_s, track_id, p_link, last, spent_ms[:, 0], spent_ms[:, 1])
+    return _Streamed(times_s, track_id, p_link, last, link_ms, infer_ms)
+
+
+def _stages(options: LinkOptions) -> tuple[Linker, OnlineFilter]:
+    """Return both stages with all kernels compiled."""
+    field_um = options.field_um
+    linker = Linker(options.interval_s, field_um=field_um, overrides=LinkConfig(lag=options.lag))
+    config = InferConfig(n_states=options.n_states)
+    online = OnlineFilter(options.n_states, options.interval_s, field_um=field_um, config=config)
+    linker.warm_up()
+    online.warm_up()
+    warm_up_smoother(options.n_states, options.interval_s)
+    return linker, online
+
+
+def _revise(waiting: deque[_Waiting], links: Links) -> None:
+    """Change the identities of waiting frames to what the linker now says."""
+    first = waiting[0].spots.frame
+    for change in links.revised:
+        told = waiting[change["frame"] - first].links
+        told.track_id[change["row"]] = change["track_id"]
+        told.p_link[change["row"]] = change["p_link"]
 
 
 def _order_of(table: SpotTable, streamed: _Streamed) -> NDArray[np.intp]:
