@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from livespt.infer import layout as at
 from livespt.infer.arrays import (
     LNW,
     MX,
@@ -24,9 +27,19 @@ from livespt.infer.arrays import (
     Seen,
     Step,
 )
-from livespt.infer.batchkernels import add_outer, counts, restart_output, take_spot
+from livespt.infer.batchkernels import (
+    add_outer,
+    clear_outer,
+    counts,
+    restart_output,
+    take_outer,
+    take_spot,
+)
 from livespt.infer.stepkernels import start
-from livespt.jit import inlined, kernel
+from livespt.jit import inlined, kernel, lanes
+
+
+_1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))
 
 
 @kernel
@@ -34,64 +47,61 @@ def step_bank(
     bank: Bank, seen: Seen, motion: Motion, interval: float, work: Scratch, step: Step
 ) -> int:
     """Take the spots of one frame into their tracks; return how many steps counted."""
-    counted = 0
+    counted, w = 0, work.w
     step.score[:] = 0.0
-    step.information[:] = 0.0
+    clear_outer(w)
+    n_states = step.p_state.shape[1]
     for i in range(seen.slot.shape[0]):
         slot = int(seen.slot[i])
         if bank.n_spots[slot] == 0:
             start(bank.F[slot], seen.spot[i], seen.exposure_s, motion)
-            restart_output(seen.spot[i], motion, work)
+            restart_output(bank.F[slot], seen.spot[i], motion, work)
         else:
             times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
             weight = seen.weight[i] * counts(bank.F[slot], times[0], seen.field)
-            taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
-            if taken and weight > 0.0:
-                counted += 1
+            taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work, True)
+            counted += 1 if taken and weight > 0.0 else 0
             for q in range(step.score.shape[0]):
-                step.score[q] += weight * work.score[q]
-            add_outer(step.information, work.score, weight)
+                step.score[q] += weight * w[at.SCORE + np.uint64(q)]
+            add_outer(step.information.shape[0], weight, w)
         remember(bank, slot, seen, work)
-        refine(bank.F[slot], work, step.position[i])
-        for k in range(step.p_state.shape[1]):
-            step.p_state[i, k] = math.exp(bank.F[slot, k, LNW, 0])
+        refine(n_states, w, step.position[i])
+        for k in range(n_states):
+            step.p_state[i, k] = w[at.SHARE + np.uint64(k)]
+    take_outer(w, step.information)
     return counted
 
 
 @inlined
 def remember(bank: Bank, slot: int, seen: Seen, work: Scratch) -> None:
     """Note this spot in the track's history, with p(state before | state now)."""
-    n_states = work.back.shape[0]
-    at = bank.n_spots[slot] % bank.past_frame.shape[1]
-    bank.past_frame[slot, at] = seen.frame
+    n_states = work.product.shape[0]
+    age = bank.n_spots[slot] % bank.past_frame.shape[1]
+    bank.past_frame[slot, age] = seen.frame
     for i in range(n_states):
         for k in range(n_states):
-            bank.past_back[slot, at, i, k] = work.product[i, k]
+            bank.past_back[slot, age, i, k] = work.product[i, k]
     bank.t_s[slot] = seen.t_s
     bank.exposure_s[slot] = seen.exposure_s
     bank.n_spots[slot] += 1
     bank.n_kept[slot] = min(bank.n_kept[slot] + 1, bank.past_frame.shape[1])
 
 
-@inlined
-def refine(F: Array, work: Scratch, out: Array) -> None:
-    """Write the mean over the exposure and its covariance, merged over all branches."""
-    n_states = work.back.shape[0]
-    out[:] = 0.0
+@lanes
+def refine(n_states: int, w: Array, out: Array) -> None:
+    """Write the mean over the exposure and its covariance, merged over all states."""
+    mx, my, pxx, pxy, pyy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(n_states):
-        share = math.exp(F[k, LNW, 0])
-        for j in range(n_states):
-            p = share * work.back[j, k]
-            out[MX] += p * work.refined[j, k, MX]
-            out[MY] += p * work.refined[j, k, MY]
+        p, fr = w[at.SHARE + np.uint64(k)], at.MEAN + np.uint64(k)
+        mx += p * w[fr]
+        my += p * w[fr + _1]
     for k in range(n_states):
-        share = math.exp(F[k, LNW, 0])
-        for j in range(n_states):
-            p = share * work.back[j, k]
-            x, y = work.refined[j, k, MX] - out[MX], work.refined[j, k, MY] - out[MY]
-            out[PXX] += p * (work.refined[j, k, PXX] + x * x)
-            out[PXY] += p * (work.refined[j, k, PXY] + x * y)
-            out[PYY] += p * (work.refined[j, k, PYY] + y * y)
+        p, fr = w[at.SHARE + np.uint64(k)], at.MEAN + np.uint64(k)
+        x, y = w[fr] - mx, w[fr + _1] - my
+        pxx += p * (w[fr + _2] + x * x)
+        pxy += p * (w[fr + _3] + x * y)
+        pyy += p * (w[fr + _4] + y * y)
+    out[MX], out[MY], out[PXX], out[PXY], out[PYY] = mx, my, pxx, pxy, pyy
 
 
 @inlined
@@ -107,8 +117,8 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
         p[0, k] = math.exp(bank.F[slot, k, LNW, 0])
     target = 0
     for age in range(bank.n_kept[slot]):
-        at = (bank.n_spots[slot] - 1 - age) % depth
-        frame = bank.past_frame[slot, at]
+        row = (bank.n_spots[slot] - 1 - age) % depth
+        frame = bank.past_frame[slot, row]
         while target < frames.shape[0] and frames[target] > frame:
             target += 1
         if target == frames.shape[0]:
@@ -120,7 +130,7 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
         for j in range(n_states):
             p[1, j] = 0.0
             for k in range(n_states):
-                p[1, j] += bank.past_back[slot, at, j, k] * p[0, k]
+                p[1, j] += bank.past_back[slot, row, j, k] * p[0, k]
         p[0] = p[1]
 
 

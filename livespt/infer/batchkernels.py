@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 
-from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY, Array, Motion, Scratch, Tracks
-from livespt.infer.stepkernels import advance, n_steps, start
-from livespt.jit import inlined, kernel
+import numpy as np
 
+from livespt.infer import layout as at
+from livespt.infer.arrays import LNW, MX, MY, Array, Motion, Scratch, Tracks
+from livespt.infer.stepkernels import advance, n_steps, start
+from livespt.jit import inlined, kernel, lanes
+
+_1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))
 #: Squared Mahalanobis distance beyond which a link is taken for false (p = 3e-7 if true).
 FALSE_LINK = 30.0
 #: A step that begins nearer to the border of the field than so many s.d. of the fastest state's
@@ -21,7 +25,7 @@ BORDER_STEPS = 3.0
 MOST_BORDER = 0.15
 
 
-@inlined
+@lanes
 def take_spot(
     F: Array,
     spot: Array,
@@ -29,6 +33,7 @@ def take_spot(
     motion: Motion,
     interval: float,
     work: Scratch,
+    refine: bool,
 ) -> bool:
     """Take the next spot of a track into F; `times` is (elapsed, te before, te now).
 
@@ -36,14 +41,16 @@ def take_spot(
     starts anew there, the derivatives are void and the log-likelihood is that of a spot just at
     the bound (so that no parameters can gain by calling spots false).
     """
-    nearest = advance(F, spot, times, n_steps(times[0], interval), motion, work)
+    nearest = advance(F, spot, times, n_steps(times[0], interval), motion, work, refine)
     if nearest < FALSE_LINK:
         return True
     start(F, spot, times[2], motion)
-    restart_output(spot, motion, work)
-    at_bound = work.score[0] + 0.5 * (nearest - FALSE_LINK)
-    work.score[:] = 0.0
-    work.score[0] = at_bound
+    restart_output(F, spot, motion, work)
+    w = work.w
+    at_bound = w[at.SCORE] + 0.5 * (nearest - FALSE_LINK)
+    for q in range(at.MOST):
+        w[at.SCORE + np.uint64(q)] = 0.0
+    w[at.SCORE] = at_bound
     return False
 
 
@@ -53,6 +60,8 @@ def counts(F: Array, elapsed: float, field: Array) -> float:
 
     The choice rests on where the step begins, never on where it leads: it biases nothing.
     """
+    if math.isinf(field[2] - field[0]):
+        return 1.0
     n_states = F.shape[0]
     x, y = 0.0, 0.0
     for k in range(n_states):
@@ -68,28 +77,46 @@ def counts(F: Array, elapsed: float, field: Array) -> float:
     return 1.0
 
 
-@inlined
-def restart_output(spot: Array, motion: Motion, work: Scratch) -> None:
+@lanes
+def restart_output(F: Array, spot: Array, motion: Motion, work: Scratch) -> None:
     """Make `work` say what a first spot says: the exposure mean is the spot itself."""
-    n_states = work.back.shape[0]
-    for j in range(n_states):
-        for k in range(n_states):
-            work.refined[j, k, MX], work.refined[j, k, MY] = spot[0], spot[1]
-            work.refined[j, k, PXX] = motion.c2 * spot[2]
-            work.refined[j, k, PYY] = motion.c2 * spot[3]
-            work.refined[j, k, PXY] = motion.c2 * spot[4]
-            work.back[j, k] = 1.0 if j == k else 0.0
+    w, n_states = work.w, F.shape[0]
+    for k in range(n_states):
+        to = at.MEAN + np.uint64(k)
+        w[at.SHARE + np.uint64(k)] = math.exp(F[k, LNW, 0])
+        w[to], w[to + _1] = spot[0], spot[1]
+        w[to + _2], w[to + _4] = motion.c2 * spot[2], motion.c2 * spot[3]
+        w[to + _3] = motion.c2 * spot[4]
+        for j in range(n_states):
             work.product[j, k] = 1.0 if j == k else 0.0
 
 
-@inlined
-def add_outer(information: Array, score: Array, weight: float) -> None:
-    """Add weight s s' to the upper triangle of `information` (score[0] is not part of s)."""
+@lanes
+def clear_outer(w: Array) -> None:
+    """Begin the sum of outer products."""
+    for i in range(np.uint64(at.MOST * at.MOST)):
+        w[at.OUTER + i] = 0.0
+
+
+@lanes
+def add_outer(n_parameters: int, weight: float, w: Array) -> None:
+    """Add weight s s' to the sum of outer products, s the score in w."""
+    n = np.uint64(1 + n_parameters)
+    for a in range(np.uint64(1), n):
+        scaled = weight * w[at.SCORE + a]
+        row = at.OUTER + at.DUALS * a
+        for b in range(at.DUALS):
+            w[row + b] += scaled * w[at.SCORE + b]
+
+
+@lanes
+def take_outer(w: Array, information: Array) -> None:
+    """Write the sum of outer products (upper triangle)."""
     q = information.shape[0]
     for a in range(q):
-        scaled = weight * score[1 + a]
-        for b in range(a, q):
-            information[a, b] += scaled * score[1 + b]
+        for b in range(q):
+            at_ab = np.uint64(at.MOST * (a + 1) + b + 1)
+            information[a, b] = w[at.OUTER + at_ab] if b >= a else 0.0
 
 
 @kernel
@@ -106,18 +133,20 @@ def run_tracks(
 
     Parameters
     ----------
-    F : (n_tracks, K, 6, 1 + q)
-        Left as each track's filter at its last spot.
+    F : (n_tracks or 1, K, 6, duals)
+        Left as each track's filter at its last spot, where there is room for all.
     sums : (n_tracks, 1 + q)
         Log-likelihood and score of each track.
     information : (q, q)
         Sum of s s' over steps (upper triangle).
     """
     sums[:] = 0.0
-    information[:] = 0.0
-    counted = 0
-    for i in range(tracks.first.shape[0] - 1):
-        low, high = int(tracks.first[i]), int(tracks.first[i + 1])
+    counted, last = 0, F.shape[0] - 1
+    w = work.w
+    clear_outer(w)
+    for track in range(tracks.first.shape[0] - 1):
+        low, high = int(tracks.first[track]), int(tracks.first[track + 1])
+        i = min(track, last)
         start(F[i], tracks.spot[low], tracks.exposure_s[low], motion)
         for n in range(low + 1, high):
             times = (
@@ -126,9 +155,12 @@ def run_tracks(
                 tracks.exposure_s[n],
             )
             weight = tracks.weight[n] * counts(F[i], times[0], tracks.field)
-            if take_spot(F[i], tracks.spot[n], times, motion, interval, work) and weight > 0.0:
+            taken = take_spot(F[i], tracks.spot[n], times, motion, interval, work, False)
+            if taken and weight > 0.0:
                 counted += 1
             for q in range(sums.shape[1]):
-                sums[i, q] += weight * work.score[q]
-            add_outer(information, work.score, weight)
+                sums[track, q] += weight * w[at.SCORE + np.uint64(q)]
+            if sums.shape[1] > 1:
+                add_outer(information.shape[0], weight, w)
+    take_outer(w, information)
     return sums[:, 0].sum(), counted

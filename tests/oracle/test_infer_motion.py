@@ -8,11 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.infer.arrays import Smoothed, Tracks, n_parameters, rows, scratch, states_of
+from livespt.infer import layout
+from livespt.infer.arrays import Smoothed, Tracks, rows, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
 from livespt.infer.motion import motion, pack, permutation_of, rates
 from livespt.infer.smoothkernels import count_rows, smooth_tracks
-from livespt.infer.stepkernels import branch_observed, diffuse, start
+from livespt.infer.stepkernels import (
+    diffuse,
+    first_dark,
+    load_states,
+    n_steps,
+    observe,
+    pass_unseen,
+    start,
+)
 
 _spec = importlib.util.spec_from_file_location(
     "naive_motion", Path(__file__).with_name("naive_motion.py")
@@ -21,6 +30,7 @@ naive = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(naive)
 
 INTERVAL_S = 0.02
+DS = np.array([0.05, 0.6, 3.0, 9.0])
 
 
 def a_track(n, seed, *, te_s=0.012, jitter_s=0.0, missing=(), D=0.3):
@@ -50,10 +60,10 @@ def as_tracks(*tracks):
 
 def run(theta, tracks, *, derivatives=True, interval_s=INTERVAL_S):
     k = states_of(len(theta))
-    n_duals = 1 + n_parameters(k) if derivatives else 1
+    n_duals, q = (layout.n_duals(k), len(theta)) if derivatives else (1, 0)
     n = len(tracks.first) - 1
-    F, sums = np.empty((n, k, 6, n_duals)), np.empty((n, n_duals))
-    info = np.empty((n_duals - 1,) * 2)
+    F, sums = np.empty((n, k, 6, n_duals)), np.empty((n, 1 + q))
+    info = np.empty((q, q))
     at = motion(theta, k, derivatives=derivatives)
     loglik, _ = run_tracks(tracks, at, interval_s, F, sums, info, scratch(k, n_duals))
     return loglik, sums[:, 1:].sum(axis=0), F, info
@@ -92,7 +102,7 @@ def matrices(position):
 
 
 def a_theta(k, c=1.2):
-    return pack(np.array([0.05, 0.6, 3.0])[:k], switching(k), c)
+    return pack(DS[:k], switching(k), c)
 
 
 @pytest.mark.parametrize("te_s", [0.02, 0.007, 1e-6])
@@ -122,33 +132,62 @@ def test_one_state_with_gaps_jitter_and_correlated_errors_is_the_dense_gaussian(
     np.testing.assert_allclose(matrices(out.position), blocks, atol=1e-13)
 
 
-def test_branches_without_merging_are_exact():
-    """Followed one by one, the branches sum to the likelihood of all state sequences."""
-    track, k = a_track(5, 3), 2
-    theta = a_theta(k)
-    at = motion(theta, k, derivatives=False)
+def without_merging(theta, track, k):
+    """Follow every state sequence by the filter's own steps, none merged; return ln of the sum."""
+    at, w = motion(theta, k, derivatives=False), scratch(k, 1).w
     spots = as_tracks(track).spot
-    work = scratch(k, 1)
     F = np.empty((k, 6, 1))
     start(F, spots[0], track.te_s[0], at)
-    # a bank of single-state hypotheses: (log weight, state, mean and covariance)
-    alive = [(F[j, 5, 0], j, F[j, :5, 0].copy()) for j in range(k)]
+    alive = [(F[j, 5, 0], j, F[j, :5, 0].copy()) for j in range(k)]  # log weight, state, m and P
     for n in range(1, len(spots)):
-        grown = []
-        for weight, j, gauss in alive:
-            F[:] = 0.0
-            F[:, 2], F[:, 4] = 1.0, 1.0
-            F[j, :5, 0] = gauss
-            diffuse(F, INTERVAL_S - track.te_s[n - 1], at)
-            branch_observed(F, spots[n], track.te_s[n], at, work)
-            grown += [
-                (weight + work.weight[j, m, 0], m, work.branch[j, m, :, 0].copy()) for m in range(k)
-            ]
-        alive = grown
-    total = np.logaddexp.reduce([a[0] for a in alive])
-    T = switching(k)
-    exact = naive.enumerate_states(track, np.exp(theta[:k]), T, stationary(T), 1.2, INTERVAL_S)
-    assert total == pytest.approx(exact.loglik, abs=1e-9)
+        elapsed = track.t_s[n] - track.t_s[n - 1]
+        steps = n_steps(elapsed, INTERVAL_S)
+        dark = first_dark(elapsed, track.te_s[n - 1], steps)
+        for i in range(steps):
+            grown = []
+            for weight, j, gauss in alive:
+                F[:] = 0.0
+                F[:, 2], F[:, 4] = 1.0, 1.0
+                F[j, :5, 0] = gauss
+                diffuse(F, dark, at)
+                load_states(F, w)
+                for m in range(k):
+                    if i < steps - 1:
+                        pass_unseen(w)
+                    else:
+                        observe(w, spots[n], 2 * at.D[m] * track.te_s[n], at.c2)
+                    ln_p = weight + at.ln_T[j, m, 0] + ln_weight(w, j)
+                    grown.append((ln_p, m, branch(w, j)))
+            alive, dark = grown, elapsed / steps
+    return np.logaddexp.reduce([a[0] for a in alive])
+
+
+def ln_weight(w, j):
+    return w[int(layout.LN_WEIGHT) + j] + np.log(w[int(layout.ROOT) + j])
+
+
+def branch(w, j):
+    return w[int(layout.BRANCH) + j :][: 5 * layout.STATES : layout.STATES].copy()
+
+
+@pytest.mark.parametrize("k, n", [(2, 5), (2, 8), (3, 5), (4, 4)])
+def test_branches_without_merging_are_exact(k, n):
+    """Followed one by one, the branches sum to the likelihood of all state sequences."""
+    track, T = a_track(n, 3 + k), switching(k)
+    total = without_merging(a_theta(k), track, k)
+    exact = naive.loglik_of_states(track, DS[:k], T, stationary(T), 1.2, INTERVAL_S)
+    assert total == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize("missing", [(1, 2), (2, 4)])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.004])
+def test_branches_are_exact_through_gaps_and_uneven_times(missing, jitter_s):
+    """Dropped frames switch and diffuse unseen; every interval has the length the clock says."""
+    track, T = a_track(6, 31, missing=missing, jitter_s=jitter_s), switching(2)
+    track = track._replace(te_s=np.linspace(0.004, 0.015, 6))
+    total = without_merging(a_theta(2), track, 2)
+    exact = naive.loglik_of_states(track, DS[:2], T, stationary(T), 1.2, INTERVAL_S)
+    assert total == pytest.approx(exact, abs=1e-9)
 
 
 @pytest.mark.parametrize("n, tolerance", [(2, 1e-9), (3, 0.02), (6, 0.05)])
@@ -202,7 +241,7 @@ def test_smoother_is_close_to_enumeration(missing):
     assert worst_z < 0.3
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_score_is_the_derivative_of_the_likelihood(k):
     """Gaps, jitter and unequal errors included: the tangents go through start, gap and merge."""
     tracks = as_tracks(*(a_track(7, s, jitter_s=0.002, missing=(3, 4)) for s in range(3)))
