@@ -69,13 +69,10 @@ class Motion(NamedTuple):
     c2: float
 
 
-class Scratch(NamedTuple):
-    """Workspace of one step: caller-owned, overwritten by every call."""
-
-    w: Array  # (layout.SIZE,) the rows of `layout`
-    product: Array  # (K, K) p(state at the spot before | state at this one)
-    row: Array  # (K,)
-    spare: Array  # (K, 6, duals)
+#: States and length of a dual.
+Size: TypeAlias = tuple[int, int]
+#: Seconds since the last spot; exposures of that one and of this.
+Times: TypeAlias = tuple[float, float, float]
 
 
 class Tracks(NamedTuple):
@@ -97,10 +94,9 @@ def states_of(n_parameters: int) -> int:
     return round((math.sqrt(4 * n_parameters - 3) - 1) / 2)
 
 
-def scratch(n_states: int, n_duals: int) -> Scratch:
-    """Allocate the workspace for duals of length `n_duals`."""
-    k = n_states
-    return Scratch(np.zeros(SIZE), np.zeros((k, k)), np.zeros(k), np.zeros((k, 6, n_duals)))
+def scratch() -> Array:
+    """Allocate the rows of a step (`layout`): caller-owned, overwritten by every step."""
+    return np.zeros(SIZE)
 
 
 class Bank(NamedTuple):
@@ -172,6 +168,7 @@ class Rows(NamedTuple):
     spot: Ints  # (rows,)
     dark: Array  # (rows,)
     state: Array  # (rows, K, 6) filter after each row
+    filter: Array  # (K, 6) filter
     smooth: Array  # (K, 6) smoothed state; the last column is a probability
     begin: Array  # (3,)
     end: Array  # (5,)
@@ -201,6 +198,7 @@ def rows(n: int, n_states: int) -> Rows:
         spot=np.zeros(n, np.int64),
         dark=np.zeros(n),
         state=np.zeros((n, k, 6)),
+        filter=np.zeros((k, 6)),
         smooth=np.zeros((k, 6)),
         begin=np.zeros(3),
         end=np.zeros(5),

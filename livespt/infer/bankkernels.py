@@ -23,7 +23,6 @@ from livespt.infer.arrays import (
     Bank,
     Ints,
     Motion,
-    Scratch,
     Seen,
     Step,
 )
@@ -35,64 +34,68 @@ from livespt.infer.batchkernels import (
     take_outer,
     take_spot,
 )
-from livespt.infer.stepkernels import start
+from livespt.infer.stepkernels import load_spot, prepare, start
 from livespt.jit import inlined, kernel, lanes
-
 
 _1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))
 
 
 @kernel
 def step_bank(
-    bank: Bank, seen: Seen, motion: Motion, interval: float, work: Scratch, step: Step
+    bank: Bank, seen: Seen, motion: Motion, interval: float, w: Array, step: Step
 ) -> int:
     """Take the spots of one frame into their tracks; return how many steps counted."""
-    counted, w = 0, work.w
     step.score[:] = 0.0
+    prepare(motion, w)
     clear_outer(w)
-    n_states = step.p_state.shape[1]
+    spot, field, n_spots, t_s = seen.spot, seen.field, bank.n_spots, bank.t_s
+    size = (motion.ln_T.shape[0], motion.ln_T.shape[2])
+    F, length = bank.F.reshape(bank.F.size), 6 * size[0] * size[1]
+    counted = 0
     for i in range(seen.slot.shape[0]):
         slot = int(seen.slot[i])
-        if bank.n_spots[slot] == 0:
-            start(bank.F[slot], seen.spot[i], seen.exposure_s, motion)
-            restart_output(bank.F[slot], seen.spot[i], motion, work)
+        base = np.uint64(slot * length)
+        load_spot(spot, i, w)
+        if n_spots[slot] == 0:
+            start(F, base, seen.exposure_s, motion, w)
+            restart_output(F, base, size, w)
         else:
-            times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
-            weight = seen.weight[i] * counts(bank.F[slot], times[0], seen.field)
-            taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work, True)
-            counted += 1 if taken and weight > 0.0 else 0
+            times = (seen.t_s - t_s[slot], bank.exposure_s[slot], seen.exposure_s)
+            weight = seen.weight[i] * counts(F, base, size, times[0], field)
+            if take_spot(F, base, times, motion, interval, w, True) and weight > 0.0:
+                counted += 1
             for q in range(step.score.shape[0]):
                 step.score[q] += weight * w[at.SCORE + np.uint64(q)]
             add_outer(step.information.shape[0], weight, w)
-        remember(bank, slot, seen, work)
-        refine(n_states, w, step.position[i])
-        for k in range(n_states):
-            step.p_state[i, k] = w[at.SHARE + np.uint64(k)]
+        remember(bank, slot, seen, w)
+        refine(step, i, w)
     take_outer(w, step.information)
     return counted
 
 
 @inlined
-def remember(bank: Bank, slot: int, seen: Seen, work: Scratch) -> None:
+def remember(bank: Bank, slot: int, seen: Seen, w: Array) -> None:
     """Note this spot in the track's history, with p(state before | state now)."""
-    n_states = work.product.shape[0]
-    age = bank.n_spots[slot] % bank.past_frame.shape[1]
+    _, depth, n_states, _ = bank.past_back.shape
+    age = bank.n_spots[slot] % depth
     bank.past_frame[slot, age] = seen.frame
     for i in range(n_states):
         for k in range(n_states):
-            bank.past_back[slot, age, i, k] = work.product[i, k]
+            bank.past_back[slot, age, i, k] = w[at.PRODUCT + np.uint64(at.STATES * i + k)]
     bank.t_s[slot] = seen.t_s
     bank.exposure_s[slot] = seen.exposure_s
     bank.n_spots[slot] += 1
-    bank.n_kept[slot] = min(bank.n_kept[slot] + 1, bank.past_frame.shape[1])
+    bank.n_kept[slot] = min(bank.n_kept[slot] + 1, depth)
 
 
 @lanes
-def refine(n_states: int, w: Array, out: Array) -> None:
-    """Write the mean over the exposure and its covariance, merged over all states."""
+def refine(step: Step, i: int, w: Array) -> None:
+    """Write the states' shares; the mean over the exposure and its covariance, merged over all."""
+    n_states, out = step.p_state.shape[1], step.position
     mx, my, pxx, pxy, pyy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(n_states):
         p, fr = w[at.SHARE + np.uint64(k)], at.MEAN + np.uint64(k)
+        step.p_state[i, k] = p
         mx += p * w[fr]
         my += p * w[fr + _1]
     for k in range(n_states):
@@ -101,7 +104,8 @@ def refine(n_states: int, w: Array, out: Array) -> None:
         pxx += p * (w[fr + _2] + x * x)
         pxy += p * (w[fr + _3] + x * y)
         pyy += p * (w[fr + _4] + y * y)
-    out[MX], out[MY], out[PXX], out[PXY], out[PYY] = mx, my, pxx, pxy, pyy
+    out[i, MX], out[i, MY] = mx, my
+    out[i, PXX], out[i, PXY], out[i, PYY] = pxx, pxy, pyy
 
 
 @inlined

@@ -46,9 +46,8 @@ def evaluate(
     q, width, n_tracks = theta.size, n_duals(n_states), tracks.first.size - 1
     filters = np.empty((n_tracks if keep else 1, n_states, 6, width))
     sums, half = np.empty((n_tracks, 1 + q)), np.empty((q, q))
-    work = scratch(n_states, width)
     loglik, n_steps = run_tracks(
-        tracks, motion(theta, n_states), interval_s, filters, sums, half, work
+        tracks, motion(theta, n_states), interval_s, filters, sums, half, scratch()
     )
     objective = loglik - 0.5 * float(prior.precision @ (theta - prior.mean) ** 2)
     information = half + np.triu(half, 1).T

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Most states: lanes of a row. Duals are padded to whole blocks; the longest.
-STATES, BLOCK, MOST = 4, 8, 24
-LANES, DUALS = np.uint64(STATES), np.uint64(MOST)
+#: Most states: lanes of a row. Duals are padded to whole blocks, two at most.
+STATES, BLOCK, MOST = 4, 16, 32
+LANES, DUALS, WIDTH = np.uint64(STATES), np.uint64(BLOCK), np.uint64(MOST)
+HALF = np.uint64(BLOCK // 2)  # loops of 8 are unrolled and then packed; longer ones often are not
 
 
 def rows(start: int, n: int, width: int) -> tuple[np.uint64, int]:
@@ -22,13 +23,21 @@ def rows(start: int, n: int, width: int) -> tuple[np.uint64, int]:
     return np.uint64(start), start + n * width
 
 
+#: The spot: x, y, var_x, var_y, cov_xy; then c^2. D by state.
+SPOT, _at = rows(0, 1, 8)
+D, _at = rows(_at, 1, STATES)
+#: ln T_jk for k = 0, then for k = 1 ...; T_jm for j = 0, then for j = 1 ...
+LN_T, _at = rows(_at, STATES, STATES)
+T, _at = rows(_at, STATES, STATES)
 #: Before the step: one row for each of `arrays.MX` ... `arrays.LNW`.
-BEFORE, _at = rows(0, 6, STATES)
+BEFORE, _at = rows(_at, 6, STATES)
 #: After it, lane k for state k; and the share of each state.
 AFTER, _at = rows(_at, 6, STATES)
 SHARE, _at = rows(_at, 1, STATES)
-#: p(j | k) for k = 0, then for k = 1 ...; the mean over the exposure and its covariance, by k.
+#: p(j | k) for k = 0, then for k = 1 ...; the same over all intervals since the last spot (and
+#: a spare row); the mean over the exposure and its covariance, by k.
 BACK, _at = rows(_at, STATES, STATES)
+PRODUCT, _at = rows(_at, STATES + 1, STATES)
 MEAN, _at = rows(_at, 5, STATES)
 #: The column: ln w + ln T + ln N but for the root of 1 / det S; that root; r S^-1 r; p(j | k).
 LN_WEIGHT, _at = rows(_at, 1, STATES)
@@ -56,9 +65,11 @@ OFF, _at = rows(_at, 5, STATES)
 REFINED, _at = rows(_at, 5, STATES)
 #: Terms of a sum over j: what ln D_k, then what ln c does in this step itself.
 TERMS, _at = rows(_at, 12, STATES)
-#: Derivatives of all states before the step, then of one state after it, row by row.
-TANGENT, _at = rows(_at, 6 * STATES, MOST)
-CARRIED, _at = rows(_at, 6, MOST)
+#: Derivatives of all states before the step, one block and then the other; of one state after it.
+TANGENT, _at = rows(_at, 2 * 6 * STATES, BLOCK)
+CARRIED, _at = rows(_at, 2 * 6, BLOCK)
+#: Derivatives of the weights after it, without the norm: one block and then the other.
+WEIGHTS, _at = rows(_at, 2 * STATES, BLOCK)
 #: Score of the step (its log-likelihood in front) and the sum of the scores' outer products.
 SCORE, _at = rows(_at, 1, MOST)
 OUTER, SIZE = rows(_at, MOST, MOST)

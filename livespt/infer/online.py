@@ -71,7 +71,7 @@ class OnlineFilter:
         self._learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
         self._n_duals = n_duals(n_states)
         self._bank = bank(64, n_states, self._n_duals, int(self._lags[-1]) + 1)
-        self._work = scratch(n_states, self._n_duals)
+        self._work = scratch()
         self._slots: dict[int, int] = {}
         self._free = list(range(63, -1, -1))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it

@@ -30,7 +30,6 @@ from livespt.infer.arrays import (
     Array,
     Motion,
     Rows,
-    Scratch,
     Smoothed,
     Tracks,
 )
@@ -38,10 +37,12 @@ from livespt.infer.batchkernels import FALSE_LINK
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
+    load_spot,
     load_states,
     n_steps,
     observe,
     pass_unseen,
+    prepare,
     refine_branches,
     share_column,
     start,
@@ -85,31 +86,30 @@ def lay_rows(tracks: Tracks, low: int, high: int, interval: float, rows: Rows) -
 
 
 @kernel
-def filter_rows(
-    tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, F: Array, work: Scratch
-) -> None:
+def filter_rows(tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, w: Array) -> None:
     """Filter a track; keep the state after each row. A false link becomes a FIRST row."""
-    n_states = F.shape[0]
+    n_states, base = rows.filter.shape[0], np.uint64(0)
+    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
     for row in range(n_rows):
         n, nearest = int(rows.spot[row]), 0.0
+        load_spot(tracks.spot, n, w)
         if row > 0:
-            diffuse(F, rows.dark[row], motion)
+            diffuse(F, base, size, rows.dark[row], w)
             if rows.kind[row] == UNSEEN:
-                step_unseen(F, motion, work.w)
+                step_unseen(F, base, size, w)
             else:
-                te = tracks.exposure_s[n]
-                nearest = step_seen(F, tracks.spot[n], te, motion, work.w, False)
+                nearest = step_seen(F, base, size, tracks.exposure_s[n], w, False)
         if row == 0 or nearest >= FALSE_LINK:
             rows.kind[row] = FIRST
-            start(F, tracks.spot[n], tracks.exposure_s[n], motion)
+            start(F, base, tracks.exposure_s[n], motion, w)
         for k in range(n_states):
             for i in range(6):
-                rows.state[row, k, i] = F[k, i, 0]
+                rows.state[row, k, i] = rows.filter[k, i]
 
 
 @kernel
 def smooth_tracks(
-    tracks: Tracks, motion: Motion, interval: float, rows: Rows, work: Scratch, out: Smoothed
+    tracks: Tracks, motion: Motion, interval: float, rows: Rows, w: Array, out: Smoothed
 ) -> None:
     """Smooth all tracks.
 
@@ -120,10 +120,11 @@ def smooth_tracks(
     out : Smoothed
         `position` (n, 5): mean over the exposure and covariance; `p_state` (n, K).
     """
-    F, back = work.spare, rows.smooth
+    back = rows.smooth
+    prepare(motion, w)
     for i in range(tracks.first.shape[0] - 1):
         n_rows = lay_rows(tracks, tracks.first[i], tracks.first[i + 1], interval, rows)
-        filter_rows(tracks, n_rows, motion, rows, F, work)
+        filter_rows(tracks, n_rows, motion, rows, w)
         row = n_rows - 1
         take_filtered(rows, row, back)
         while row >= 0:
@@ -133,12 +134,8 @@ def smooth_tracks(
                 if row > 0:
                     take_filtered(rows, row - 1, back)
             else:
-                for k in range(back.shape[0]):
-                    for m in range(6):
-                        F[k, m, 0] = rows.state[row - 1, k, m]
-                diffuse(F, rows.dark[row], motion)
-                form_branches(F, rows, row, tracks, motion, work.w)
-                step_back(tracks, rows, row, motion, work, out)
+                form_branches(rows, row, tracks, motion, w)
+                step_back(tracks, rows, row, motion, out)
             row -= 1
 
 
@@ -160,20 +157,24 @@ def write_p_state(rows: Rows, row: int, back: Array, out: Smoothed) -> None:
 
 
 @kernel
-def form_branches(
-    F: Array, rows: Rows, row: int, tracks: Tracks, motion: Motion, w: Array
-) -> None:
+def form_branches(rows: Rows, row: int, tracks: Tracks, motion: Motion, w: Array) -> None:
     """Form the branches of a row again: their Gaussians, p(j | k) and exposure means."""
-    n_states, n = F.shape[0], int(rows.spot[row])
-    load_states(F, w)
+    n_states, n, base = rows.filter.shape[0], int(rows.spot[row]), np.uint64(0)
     for k in range(n_states):
-        h = 2.0 * motion.D[k] * tracks.exposure_s[n]
+        for i in range(6):
+            rows.filter[k, i] = rows.state[row - 1, k, i]
+    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
+    load_spot(tracks.spot, n, w)
+    diffuse(F, base, size, rows.dark[row], w)
+    load_states(F, base, size, w)
+    for k in range(n_states):
         if rows.kind[row] == SEEN:
-            observe(w, tracks.spot[n], h, motion.c2)
-            refine_branches(w, tracks.spot[n], h, motion.c2)
+            h = 2.0 * motion.D[k] * tracks.exposure_s[n]
+            observe(w, h)
+            refine_branches(w, h)
         else:
             pass_unseen(w)
-        share_column(w, k, motion.ln_T)
+        share_column(w, k, n_states)
         for j in range(n_states):
             rows.share[j, k] = w[at.P + np.uint64(j)]
             for i in range(5):
@@ -246,7 +247,7 @@ def condition(
 
 @kernel
 def step_back(
-    tracks: Tracks, rows: Rows, row: int, motion: Motion, work: Scratch, out: Smoothed
+    tracks: Tracks, rows: Rows, row: int, motion: Motion, out: Smoothed
 ) -> None:
     """Smooth the one before `row` (into rows.smooth) and the exposure mean of `row`."""
     n_states = rows.share.shape[0]

@@ -19,7 +19,8 @@ exactly). The dark rest of a frame adds 2 D dark. Branch (j -> k):
 merged over j with the between-component variance. The rows of `layout` hold all numbers of a step;
 `tangentkernels` carries the derivatives through the same step.
 
-Symbols: F filter array (K, 6, duals), see `arrays`; w the rows.
+Symbols: F the filters of all tracks, flat, one of them (K, 6, duals) from `base` on; w the rows. No
+function here slices an array: counting references to the slice costs more than the step (measured).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import math
 import numpy as np
 
 from livespt.infer import layout as at
-from livespt.infer.arrays import LNW, MX, MY, PXX, PXY, PYY, Array, Motion, Scratch
+from livespt.infer.arrays import LNW, PXX, PXY, PYY, Array, Motion, Size, Times
 from livespt.infer.layout import LANES
 from livespt.infer.tangentkernels import (
     carry_column,
@@ -45,50 +46,93 @@ MAX_STEPS = 100
 #: A clock's jitter may make the dark time slightly negative; below -te/4 P could lose its sign.
 MIN_DARK = -0.2
 _1, _2, _3, _4, _5 = (np.uint64(at.STATES * i) for i in range(1, 6))
+#: Log weight of a lane without a state.
+NEVER = -1e300
+_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 6.93145751953125e-1, 1.42860682030941723212e-6
+_TO_BITS = 6755399441055744.0  # 1.5 * 2^52: the sum's last bits are the integer
 _THIRD = 1.0 / 3.0
 _TWELFTH = 1.0 / 12.0
 
 
-@inlined
-def start(F: Array, spot: Array, te: float, motion: Motion) -> None:
-    """Begin a track at its first spot under a flat prior: m = x, P = c^2 V + 2 D te / 3."""
-    n_states, _, n_duals = F.shape
-    F[:] = 0.0
+@lanes
+def prepare(motion: Motion, w: Array) -> None:
+    """Lay out the parameters for the steps to come: once for each setting."""
+    n_states = motion.D.shape[0]
+    w[at.SPOT + np.uint64(5)] = motion.c2
     for k in range(n_states):
-        blur = 2.0 * motion.D[k] * te / 3.0
-        F[k, MX, 0] = spot[0]
-        F[k, MY, 0] = spot[1]
-        F[k, PXX, 0] = motion.c2 * spot[2] + blur
-        F[k, PYY, 0] = motion.c2 * spot[3] + blur
-        F[k, PXY, 0] = motion.c2 * spot[4]
-        for q in range(n_duals):
-            F[k, LNW, q] = motion.ln_begin[k, q]
-        if n_duals > 1:
-            start_tangents(F, k, blur, motion.c2, spot)
-
-
-@inlined
-def diffuse(F: Array, dark: float, motion: Motion) -> None:
-    """Let each state diffuse unseen for `dark` seconds."""
-    n_states, _, n_duals = F.shape
-    for k in range(n_states):
-        grown = 2.0 * motion.D[k] * dark
-        F[k, PXX, 0] += grown
-        F[k, PYY, 0] += grown
-        if n_duals > 1:
-            F[k, PXX, 1 + k] += grown
-            F[k, PYY, 1 + k] += grown
+        w[at.D + np.uint64(k)] = motion.D[k]
+        for j in range(n_states):
+            w[at.LN_T + np.uint64(at.STATES * k + j)] = motion.ln_T[j, k, 0]
+            w[at.T + np.uint64(at.STATES * j + k)] = math.exp(motion.ln_T[j, k, 0])
 
 
 @lanes
-def load_states(F: Array, w: Array) -> None:
-    """Give each state its lane; idle lanes repeat state 0, and never weigh anything."""
-    n_states = F.shape[0]
-    for i in range(6):
-        for j in range(at.STATES):
-            w[at.BEFORE + np.uint64(at.STATES * i + j)] = F[j if j < n_states else 0, i, 0]
-    for j in range(LANES):
-        w[at.P + j] = 0.0
+def load_spot(spots: Array, n: int, w: Array) -> None:
+    """Lay out one spot."""
+    for i in range(5):
+        w[at.SPOT + np.uint64(i)] = spots[n, i]
+
+
+@lanes
+def start(F: Array, base: np.uint64, te: float, motion: Motion, w: Array) -> None:
+    """Begin a track at its first spot under a flat prior: m = x, P = c^2 V + 2 D te / 3."""
+    n_states, _, n_duals = motion.ln_T.shape
+    width = np.uint64(n_duals)
+    for i in range(np.uint64(6 * n_states) * width):
+        F[base + i] = 0.0
+    for k in range(n_states):
+        blur = 2.0 * motion.D[k] * te / 3.0
+        fr = base + np.uint64(6 * k) * width
+        F[fr], F[fr + width] = w[at.SPOT], w[at.SPOT + np.uint64(1)]
+        F[fr + np.uint64(PXX) * width] = motion.c2 * w[at.SPOT + np.uint64(2)] + blur
+        F[fr + np.uint64(PYY) * width] = motion.c2 * w[at.SPOT + np.uint64(3)] + blur
+        F[fr + np.uint64(PXY) * width] = motion.c2 * w[at.SPOT + np.uint64(4)]
+        for q in range(n_duals):
+            F[fr + np.uint64(LNW) * width + np.uint64(q)] = motion.ln_begin[k, q]
+        if n_duals > 1:
+            start_tangents(F, fr, k, n_states, blur, w)
+
+
+@lanes
+def diffuse(F: Array, base: np.uint64, size: Size, dark: float, w: Array) -> None:
+    """Let each state diffuse unseen for `dark` seconds."""
+    n_states, n_duals = size
+    width = np.uint64(n_duals)
+    for k in range(n_states):
+        grown = 2.0 * w[at.D + np.uint64(k)] * dark
+        xx = base + np.uint64(6 * k + PXX) * width
+        yy = base + np.uint64(6 * k + PYY) * width
+        F[xx] += grown
+        F[yy] += grown
+        if n_duals > 1:
+            F[xx + np.uint64(1 + k)] += grown
+            F[yy + np.uint64(1 + k)] += grown
+
+
+@lanes
+def exp(x: float) -> float:
+    """Return e^x for x <= 0, or 0 below e^-700: plain arithmetic, so that it runs in lanes."""
+    n = max(x, -700.0) * _LOG2E + _TO_BITS
+    k = n - _TO_BITS
+    r = max(x, -700.0) - k * _LN2_HIGH - k * _LN2_LOW
+    e = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
+    e = 1.0 / 3628800.0 + r * (1.0 / 39916800.0 + r * e)
+    e = 1.0 / 40320.0 + r * (1.0 / 362880.0 + r * e)
+    e = 1.0 / 720.0 + r * (1.0 / 5040.0 + r * e)
+    e = 1.0 / 24.0 + r * (1.0 / 120.0 + r * e)
+    e = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * e)))
+    scale = np.int64((np.float64(n).view(np.int64) + np.int64(1023)) << np.int64(52))
+    return e * scale.view(np.float64) if x > -700.0 else 0.0
+
+
+@lanes
+def load_states(F: Array, base: np.uint64, size: Size, w: Array) -> None:
+    """Give each state its lane; idle lanes repeat state 0."""
+    width = np.uint64(size[1])
+    for j in range(at.STATES):
+        fr = base + np.uint64(6 * j if j < size[0] else 0) * width
+        for i in range(np.uint64(6)):
+            w[at.BEFORE + LANES * i + np.uint64(j)] = F[fr + i * width]
 
 
 @lanes
@@ -109,10 +153,11 @@ def pass_unseen(w: Array) -> None:
 
 
 @lanes
-def observe(w: Array, spot: Array, h: float, c2: float) -> None:
+def observe(w: Array, h: float) -> None:
     """Condition all states j on one spot, under a state k with h = 2 D_k te: fill its column."""
-    x, y = spot[0], spot[1]
-    vxx, vyy, vxy = c2 * spot[2], c2 * spot[3], c2 * spot[4]
+    x, y, c2 = w[at.SPOT], w[at.SPOT + np.uint64(1)], w[at.SPOT + np.uint64(5)]
+    vxx, vyy = c2 * w[at.SPOT + np.uint64(2)], c2 * w[at.SPOT + np.uint64(3)]
+    vxy = c2 * w[at.SPOT + np.uint64(4)]
     half, third, twelfth = 0.5 * h, _THIRD * h, _TWELFTH * h
     for j in range(LANES):
         mx, my = w[at.BEFORE + j], w[at.BEFORE + _1 + j]
@@ -152,9 +197,11 @@ def observe(w: Array, spot: Array, h: float, c2: float) -> None:
 
 
 @lanes
-def refine_branches(w: Array, spot: Array, h: float, c2: float) -> None:
+def refine_branches(w: Array, h: float) -> None:
     """Fill the column's means over the exposure: Q in the place of C, and no motion after it."""
-    vxx, vyy, vxy, third = c2 * spot[2], c2 * spot[3], c2 * spot[4], _THIRD * h
+    c2, third = w[at.SPOT + np.uint64(5)], _THIRD * h
+    vxx, vyy = c2 * w[at.SPOT + np.uint64(2)], c2 * w[at.SPOT + np.uint64(3)]
+    vxy = c2 * w[at.SPOT + np.uint64(4)]
     for j in range(LANES):
         qxy = w[at.BEFORE + _3 + j]
         qxx, qyy = w[at.BEFORE + _2 + j] + third, w[at.BEFORE + _4 + j] + third
@@ -175,19 +222,18 @@ def refine_branches(w: Array, spot: Array, h: float, c2: float) -> None:
 
 
 @lanes
-def share_column(w: Array, k: int, ln_T: Array) -> None:
+def share_column(w: Array, k: int, n_states: int) -> None:
     """Turn the column's weights into p(j | k); leave the log weight of the merged state."""
-    n_states, high = ln_T.shape[0], -math.inf
+    high = -math.inf
     for j in range(n_states):
-        weight = w[at.LN_WEIGHT + np.uint64(j)] + ln_T[j, k, 0]
+        weight = w[at.LN_WEIGHT + np.uint64(j)] + w[at.LN_T + np.uint64(at.STATES * k + j)]
         w[at.LN_WEIGHT + np.uint64(j)] = weight
         high = max(high, weight)
-    total = 0.0
-    for j in range(n_states):
-        lane = np.uint64(j)
-        share = math.exp(w[at.LN_WEIGHT + lane] - high) * w[at.ROOT + lane]
-        w[at.P + lane] = share
-        total += share
+    for j in range(n_states, at.STATES):
+        w[at.LN_WEIGHT + np.uint64(j)] = NEVER
+    for j in range(LANES):
+        w[at.P + j] = exp(w[at.LN_WEIGHT + j] - high) * w[at.ROOT + j]
+    total = w[at.P] + w[at.P + np.uint64(1)] + w[at.P + np.uint64(2)] + w[at.P + np.uint64(3)]
     inverse = 1.0 / total
     for j in range(LANES):
         w[at.P + j] *= inverse
@@ -246,7 +292,7 @@ def share_states(n_states: int, w: Array) -> None:
     for k in range(n_states):
         top = max(top, w[weight + np.uint64(k)])
     for k in range(n_states):
-        share = math.exp(w[weight + np.uint64(k)] - top)
+        share = exp(w[weight + np.uint64(k)] - top)
         w[at.SHARE + np.uint64(k)] = share
         total += share
     evidence, inverse = top + math.log(total), 1.0 / total
@@ -257,53 +303,54 @@ def share_states(n_states: int, w: Array) -> None:
 
 
 @lanes
-def step_unseen(F: Array, motion: Motion, w: Array) -> None:
+def step_unseen(F: Array, base: np.uint64, size: Size, w: Array) -> None:
     """Branch and merge over an interval in which nothing was seen."""
-    load_states(F, w)
-    load_tangents(F, motion.ln_T, w)
-    for k in range(F.shape[0]):
+    load_states(F, base, size, w)
+    load_tangents(F, base, size, w)
+    for k in range(size[0]):
         pass_unseen(w)
-        share_column(w, k, motion.ln_T)
+        share_column(w, k, size[0])
         match_moments(w, k)
-        carry_column(F, k, 0.0, 0.0, F[k, 0], w)
-    store_states(F, w)
+        carry_column(F, base, size, k, 0.0, w)
+    store_states(F, base, size, w)
 
 
 @lanes
 def step_seen(
-    F: Array, spot: Array, te: float, motion: Motion, w: Array, refine: bool
+    F: Array, base: np.uint64, size: Size, te: float, w: Array, refine: bool
 ) -> float:
-    """Branch and merge over an exposure that was seen as `spot`; return the least r S^-1 r.
+    """Branch and merge over an exposure that was seen as the spot; return the least r S^-1 r.
 
     With `refine`, the means over the exposure are filled too.
     """
-    load_states(F, w)
-    load_tangents(F, motion.ln_T, w)
+    load_states(F, base, size, w)
+    load_tangents(F, base, size, w)
     nearest = math.inf
-    for k in range(F.shape[0]):
-        h = 2.0 * motion.D[k] * te
-        observe(w, spot, h, motion.c2)
+    for k in range(size[0]):
+        h = 2.0 * w[at.D + np.uint64(k)] * te
+        observe(w, h)
         for j in range(LANES):
             nearest = min(nearest, w[at.DISTANCE + j])
-        share_column(w, k, motion.ln_T)
+        share_column(w, k, size[0])
         match_moments(w, k)
-        carry_column(F, k, h, 2.0 * motion.c2, spot, w)
+        carry_column(F, base, size, k, h, w)
         if refine:
-            refine_branches(w, spot, h, motion.c2)
+            refine_branches(w, h)
             match_means(w, k)
-    store_states(F, w)
+    store_states(F, base, size, w)
     return nearest
 
 
 @lanes
-def store_states(F: Array, w: Array) -> None:
+def store_states(F: Array, base: np.uint64, size: Size, w: Array) -> None:
     """Normalise the weights; write the states and the score."""
-    n_states = F.shape[0]
-    share_states(n_states, w)
-    take_score(F, w)
-    for i in range(6):
-        for k in range(n_states):
-            F[k, i, 0] = w[at.AFTER + np.uint64(at.STATES * i + k)]
+    share_states(size[0], w)
+    take_score(F, base, size, w)
+    width = np.uint64(size[1])
+    for k in range(size[0]):
+        to = base + np.uint64(6 * k) * width
+        for i in range(np.uint64(6)):
+            F[to + i * width] = w[at.AFTER + LANES * i + np.uint64(k)]
 
 
 @inlined
@@ -320,41 +367,42 @@ def first_dark(elapsed: float, te: float, n: int) -> float:
 
 @lanes
 def advance(
-    F: Array, spot: Array, times: tuple[float, float, float], n: int, motion: Motion,
-    work: Scratch, refine: bool,
-) -> float:  # fmt: skip
-    """Take F from the end of one exposure through n intervals and the next spot.
+    F: Array, base: np.uint64, size: Size, times: Times, n: int, w: Array, refine: bool
+) -> float:
+    """Take a filter from the end of one exposure through n intervals and the next spot.
 
     `times` is (elapsed, te before, te now); the n - 1 intervals between two spots switch and
-    diffuse unseen. `w[SCORE]` on is the spot's score, `work.product` p(state before | state now).
+    diffuse unseen. w[SCORE] on is the spot's score, w[PRODUCT] on p(state before | state now).
     Return the least r S^-1 r.
     """
     dark = first_dark(times[0], times[1], n)
     for i in range(n - 1):
-        diffuse(F, dark, motion)
-        step_unseen(F, motion, work.w)
-        chain_back(work, i == 0)
+        diffuse(F, base, size, dark, w)
+        step_unseen(F, base, size, w)
+        chain_back(w, size[0], i == 0)
         dark = times[0] / n
-    diffuse(F, dark, motion)
-    nearest = step_seen(F, spot, times[2], motion, work.w, refine)
-    chain_back(work, n == 1)
+    diffuse(F, base, size, dark, w)
+    nearest = step_seen(F, base, size, times[2], w, refine)
+    chain_back(w, size[0], n == 1)
     return nearest
 
 
 @lanes
-def chain_back(work: Scratch, afresh: bool) -> None:
-    """Multiply p(j | k) of this step onto `work.product`, or begin the product with it."""
-    w, product, row = work.w, work.product, work.row
-    n_states = product.shape[0]
-    if afresh:
-        for j in range(n_states):
-            for k in range(n_states):
-                product[j, k] = w[at.BACK + np.uint64(at.STATES * k + j)]
-        return
+def chain_back(w: Array, n_states: int, afresh: bool) -> None:
+    """Multiply p(j | k) of this step onto the product, or begin the product with it.
+
+    Row i of the product is p(state i at the spot before | each state now).
+    """
+    spare = at.PRODUCT + np.uint64(at.STATES * at.STATES)
     for i in range(n_states):
+        row = at.PRODUCT + np.uint64(at.STATES * i)
         for k in range(n_states):
-            row[k] = 0.0
+            total = 0.0
             for j in range(n_states):
-                row[k] += product[i, j] * w[at.BACK + np.uint64(at.STATES * k + j)]
+                before = w[row + np.uint64(j)]
+                if afresh:
+                    before = 1.0 if i == j else 0.0
+                total += before * w[at.BACK + np.uint64(at.STATES * k + j)]
+            w[spare + np.uint64(k)] = total
         for k in range(n_states):
-            product[i, k] = row[k]
+            w[row + np.uint64(k)] = w[spare + np.uint64(k)]

@@ -16,10 +16,12 @@ from livespt.infer.smoothkernels import count_rows, smooth_tracks
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
+    load_spot,
     load_states,
     n_steps,
     observe,
     pass_unseen,
+    prepare,
     start,
 )
 
@@ -65,7 +67,7 @@ def run(theta, tracks, *, derivatives=True, interval_s=INTERVAL_S):
     F, sums = np.empty((n, k, 6, n_duals)), np.empty((n, 1 + q))
     info = np.empty((q, q))
     at = motion(theta, k, derivatives=derivatives)
-    loglik, _ = run_tracks(tracks, at, interval_s, F, sums, info, scratch(k, n_duals))
+    loglik, _ = run_tracks(tracks, at, interval_s, F, sums, info, scratch())
     return loglik, sums[:, 1:].sum(axis=0), F, info
 
 
@@ -75,7 +77,7 @@ def smooth(theta, tracks, interval_s=INTERVAL_S):
     out = Smoothed(np.empty((n, 5)), np.empty((n, k)))
     room = rows(count_rows(tracks, interval_s), k)
     at = motion(theta, k, derivatives=False)
-    smooth_tracks(tracks, at, interval_s, room, scratch(k, 1), out)
+    smooth_tracks(tracks, at, interval_s, room, scratch(), out)
     return out
 
 
@@ -134,28 +136,31 @@ def test_one_state_with_gaps_jitter_and_correlated_errors_is_the_dense_gaussian(
 
 def without_merging(theta, track, k):
     """Follow every state sequence by the filter's own steps, none merged; return ln of the sum."""
-    at, w = motion(theta, k, derivatives=False), scratch(k, 1).w
+    at, w, base, size = motion(theta, k, derivatives=False), scratch(), np.uint64(0), (k, 1)
     spots = as_tracks(track).spot
-    F = np.empty((k, 6, 1))
-    start(F, spots[0], track.te_s[0], at)
-    alive = [(F[j, 5, 0], j, F[j, :5, 0].copy()) for j in range(k)]  # log weight, state, m and P
+    F = np.empty((k, 6))
+    prepare(at, w)
+    load_spot(spots, 0, w)
+    start(F.ravel(), base, track.te_s[0], at, w)
+    alive = [(F[j, 5], j, F[j, :5].copy()) for j in range(k)]  # log weight, state, m and P
     for n in range(1, len(spots)):
         elapsed = track.t_s[n] - track.t_s[n - 1]
         steps = n_steps(elapsed, INTERVAL_S)
         dark = first_dark(elapsed, track.te_s[n - 1], steps)
+        load_spot(spots, n, w)
         for i in range(steps):
             grown = []
             for weight, j, gauss in alive:
                 F[:] = 0.0
                 F[:, 2], F[:, 4] = 1.0, 1.0
-                F[j, :5, 0] = gauss
-                diffuse(F, dark, at)
-                load_states(F, w)
+                F[j, :5] = gauss
+                diffuse(F.ravel(), base, size, dark, w)
+                load_states(F.ravel(), base, size, w)
                 for m in range(k):
                     if i < steps - 1:
                         pass_unseen(w)
                     else:
-                        observe(w, spots[n], 2 * at.D[m] * track.te_s[n], at.c2)
+                        observe(w, 2 * at.D[m] * track.te_s[n])
                     ln_p = weight + at.ln_T[j, m, 0] + ln_weight(w, j)
                     grown.append((ln_p, m, branch(w, j)))
             alive, dark = grown, elapsed / steps
