@@ -108,7 +108,7 @@ def refine(step: Step, i: int, w: Array) -> None:
     out[i, PXX], out[i, PXY], out[i, PYY] = pxx, pxy, pyy
 
 
-@inlined
+@lanes
 def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None:
     """Add the smoothed p_state of one track at each of `frames` to `sums` (n, K + 1).
 
@@ -120,8 +120,9 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
     for k in range(n_states):
         p[0, k] = math.exp(bank.F[slot, k, LNW, 0])
     target = 0
-    for age in range(bank.n_kept[slot]):
-        row = (bank.n_spots[slot] - 1 - age) % depth
+    row = bank.n_spots[slot] % depth
+    for _ in range(bank.n_kept[slot]):
+        row = (row if row > 0 else depth) - 1
         frame = bank.past_frame[slot, row]
         while target < frames.shape[0] and frames[target] > frame:
             target += 1
@@ -131,11 +132,15 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
             for k in range(n_states):
                 sums[target, k] += p[0, k]
             sums[target, n_states] += 1.0
+        if frame <= frames[frames.shape[0] - 1]:
+            return
         for j in range(n_states):
-            p[1, j] = 0.0
+            total = 0.0
             for k in range(n_states):
-                p[1, j] += bank.past_back[slot, row, j, k] * p[0, k]
-        p[0] = p[1]
+                total += bank.past_back[slot, row, j, k] * p[0, k]
+            p[1, j] = total
+        for j in range(n_states):
+            p[0, j] = p[1, j]
 
 
 @kernel

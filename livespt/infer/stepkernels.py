@@ -46,7 +46,7 @@ MAX_STEPS = 100
 #: A clock's jitter may make the dark time slightly negative; below -te/4 P could lose its sign.
 MIN_DARK = -0.2
 _1, _2, _3, _4, _5 = (np.uint64(at.STATES * i) for i in range(1, 6))
-#: Log weight of a lane without a state.
+#: Log weight of a lane without a state: its share is e^-300.
 NEVER = -1e300
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 6.93145751953125e-1, 1.42860682030941723212e-6
 _TO_BITS = 6755399441055744.0  # 1.5 * 2^52: the sum's last bits are the integer
@@ -111,10 +111,11 @@ def diffuse(F: Array, base: np.uint64, size: Size, dark: float, w: Array) -> Non
 
 @lanes
 def exp(x: float) -> float:
-    """Return e^x for x <= 0, or 0 below e^-700: plain arithmetic, so that it runs in lanes."""
-    n = max(x, -700.0) * _LOG2E + _TO_BITS
+    """Return e^x for x <= 0, never less than e^-300, whose products stay normal: runs in lanes."""
+    x = x if x > -300.0 else -300.0
+    n = x * _LOG2E + _TO_BITS
     k = n - _TO_BITS
-    r = max(x, -700.0) - k * _LN2_HIGH - k * _LN2_LOW
+    r = x - k * _LN2_HIGH - k * _LN2_LOW
     e = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
     e = 1.0 / 3628800.0 + r * (1.0 / 39916800.0 + r * e)
     e = 1.0 / 40320.0 + r * (1.0 / 362880.0 + r * e)
@@ -122,7 +123,7 @@ def exp(x: float) -> float:
     e = 1.0 / 24.0 + r * (1.0 / 120.0 + r * e)
     e = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * e)))
     scale = np.int64((np.float64(n).view(np.int64) + np.int64(1023)) << np.int64(52))
-    return e * scale.view(np.float64) if x > -700.0 else 0.0
+    return e * scale.view(np.float64)
 
 
 @lanes
@@ -291,14 +292,16 @@ def share_states(n_states: int, w: Array) -> None:
     weight, top, total = at.AFTER + _5, -math.inf, 0.0
     for k in range(n_states):
         top = max(top, w[weight + np.uint64(k)])
+    for k in range(n_states, at.STATES):
+        w[weight + np.uint64(k)] = NEVER
+    for k in range(LANES):
+        w[at.SHARE + k] = exp(w[weight + k] - top)
     for k in range(n_states):
-        share = exp(w[weight + np.uint64(k)] - top)
-        w[at.SHARE + np.uint64(k)] = share
-        total += share
+        total += w[at.SHARE + np.uint64(k)]
     evidence, inverse = top + math.log(total), 1.0 / total
-    for k in range(n_states):
-        w[weight + np.uint64(k)] -= evidence
-        w[at.SHARE + np.uint64(k)] *= inverse
+    for k in range(LANES):
+        w[weight + k] -= evidence
+        w[at.SHARE + k] *= inverse
     w[at.SCORE] = evidence
 
 

@@ -95,13 +95,14 @@ def carry_column(
     carry_branches(w, n_states, at.TANGENT, at.CARRIED)
     if n_duals > at.BLOCK:
         carry_branches(w, n_states, at.TANGENT + _STATES, at.CARRIED + _T6)
-    add_switching(w, k, n_states)
+    to = base + np.uint64(6 * k * n_duals)
+    store_column(F, to, n_duals, k, w)
+    # One by one only now: numbers just written singly are slow to read side by side.
+    add_switching(F, to, size, k, w)
     if h > 0.0:
         fill_terms(w, h)
-        for i in range(6):
-            w[place(at.CARRIED, _T6, np.uint64(i), 1 + k)] += sum_lanes(w, i)
-            w[place(at.CARRIED, _T6, np.uint64(i), index_of_c(n_states))] += sum_lanes(w, 6 + i)
-    store_column(F, base + np.uint64(6 * k * n_duals), n_duals, k, w)
+        add_terms(F, to, size, k, 1 + k, at.TERMS, w)
+        add_terms(F, to, size, k, index_of_c(n_states), at.TERMS + _3 + _3, w)
 
 
 @lanes
@@ -173,19 +174,28 @@ def carry_branch(w: Array, j: np.uint64, fr: np.uint64, to: np.uint64) -> None:
 
 
 @lanes
-def add_switching(w: Array, k: int, n_states: int) -> None:
+def add_switching(F: Array, to: np.uint64, size: Size, k: int, w: Array) -> None:
     """Add what the logit of (j -> k) does to the weight of that branch alone."""
+    n_states, width = size[0], np.uint64(size[1])
     for j in range(n_states):
         if j != k:
             q = 1 + n_states + j * (n_states - 1) + k - (1 if k > j else 0)
-            lane, to = np.uint64(j), place(at.CARRIED, _T6, np.uint64(0), q)
+            lane, row = np.uint64(j), to + np.uint64(q)
             p = w[at.P + lane]
-            w[to] += p * w[at.OFF + lane]
-            w[to + _T1] += p * w[at.OFF + _1 + lane]
-            w[to + _T2] += p * w[at.OFF + _2 + lane]
-            w[to + _T3] += p * w[at.OFF + _3 + lane]
-            w[to + _T4] += p * w[at.OFF + _4 + lane]
-            w[to + _T5] += p
+            for i in range(np.uint64(5)):
+                F[row + i * width] += p * w[at.OFF + LANES * i + lane]
+            w[place(at.WEIGHTS, _T4, np.uint64(k), q)] += p
+
+
+@lanes
+def add_terms(
+    F: Array, to: np.uint64, size: Size, k: int, q: int, terms: np.uint64, w: Array
+) -> None:
+    """Add up a parameter's own terms over the branches."""
+    width, row = np.uint64(size[1]), to + np.uint64(q)
+    for i in range(np.uint64(5)):
+        F[row + i * width] += sum_lanes(w, terms + LANES * i)
+    w[place(at.WEIGHTS, _T4, np.uint64(k), q)] += sum_lanes(w, terms + _5)
 
 
 @lanes
@@ -199,7 +209,8 @@ def fill_terms(w: Array, h: float) -> None:
         p, ux, uy = w[at.P + j], w[at.UX + j], w[at.UY + j]
         zxx, zyy = 0.5 * (ux * ux - w[at.IXX + j]), 0.5 * (uy * uy - w[at.IYY + j])
         zxy = ux * uy - w[at.IXY + j]
-        gxx, gxy, gyx, gyy = 1.0 - w[at.AXX + j], -w[at.AXY + j], -w[at.AYX + j], 1.0 - w[at.AYY + j]
+        gxx, gxy = 1.0 - w[at.AXX + j], -w[at.AXY + j]
+        gyx, gyy = -w[at.AYX + j], 1.0 - w[at.AYY + j]
         x, y = w[at.OFF + j], w[at.OFF + _1 + j]
         exx, exy, eyy = w[at.OFF + _2 + j], w[at.OFF + _3 + j], w[at.OFF + _4 + j]
         nx = p * (half * ux - third * (gxx * ux + gxy * uy))
@@ -221,9 +232,8 @@ def fill_terms(w: Array, h: float) -> None:
 
 
 @lanes
-def sum_lanes(w: Array, term: int) -> float:
-    """Return the sum of a row of terms."""
-    row = at.TERMS + np.uint64(at.STATES * term)
+def sum_lanes(w: Array, row: np.uint64) -> float:
+    """Return the sum of a row."""
     total = w[row]
     for j in range(1, at.STATES):
         total += w[row + np.uint64(j)]
@@ -236,8 +246,6 @@ def take_score(F: Array, base: np.uint64, size: Size, w: Array) -> None:
     n_states, n_duals = size
     if n_duals == 1:
         return
-    for k in range(n_states, at.STATES):
-        w[at.SHARE + np.uint64(k)] = 0.0
     evidence, width = w[at.SCORE], np.uint64(n_duals)
     score_block(w, at.WEIGHTS, at.SCORE)
     if n_duals > at.BLOCK:
