@@ -41,9 +41,7 @@ _1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))
 
 
 @kernel
-def step_bank(
-    bank: Bank, seen: Seen, motion: Motion, interval: float, w: Array, step: Step
-) -> int:
+def step_bank(bank: Bank, seen: Seen, motion: Motion, interval: float, w: Array, step: Step) -> int:
     """Take the spots of one frame into their tracks; return how many steps counted."""
     step.score[:] = 0.0
     prepare(motion, w)

@@ -246,9 +246,7 @@ def condition(
 
 
 @kernel
-def step_back(
-    tracks: Tracks, rows: Rows, row: int, motion: Motion, out: Smoothed
-) -> None:
+def step_back(tracks: Tracks, rows: Rows, row: int, motion: Motion, out: Smoothed) -> None:
     """Smooth the one before `row` (into rows.smooth) and the exposure mean of `row`."""
     n_states = rows.share.shape[0]
     back, seen, n = rows.smooth, rows.kind[row] == SEEN, int(rows.spot[row])

@@ -319,9 +319,7 @@ def step_unseen(F: Array, base: np.uint64, size: Size, w: Array) -> None:
 
 
 @lanes
-def step_seen(
-    F: Array, base: np.uint64, size: Size, te: float, w: Array, refine: bool
-) -> float:
+def step_seen(F: Array, base: np.uint64, size: Size, te: float, w: Array, refine: bool) -> float:
     """Branch and merge over an exposure that was seen as the spot; return the least r S^-1 r.
 
     With `refine`, the means over the exposure are filled too.

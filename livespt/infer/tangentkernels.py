@@ -40,9 +40,7 @@ def index_of_c(n_states: int) -> int:
 
 
 @lanes
-def start_tangents(
-    F: Array, fr: np.uint64, k: int, n_states: int, blur: float, w: Array
-) -> None:
+def start_tangents(F: Array, fr: np.uint64, k: int, n_states: int, blur: float, w: Array) -> None:
     """Differentiate the first covariance c^2 V + 2 D te / 3 of state k, which lies at `fr`."""
     last = index_of_c(n_states)
     width = np.uint64(at.BLOCK if last < at.BLOCK else at.MOST)
@@ -82,9 +80,7 @@ def place(start: np.uint64, block: np.uint64, row: np.uint64, q: int) -> np.uint
 
 
 @lanes
-def carry_column(
-    F: Array, base: np.uint64, size: Size, k: int, h: float, w: Array
-) -> None:
+def carry_column(F: Array, base: np.uint64, size: Size, k: int, h: float, w: Array) -> None:
     """Write the derivatives of state k, whose column lies in w, but for those of its weight.
 
     h = 2 D_k te, or 0 where nothing was seen.
@@ -136,17 +132,18 @@ def carry_branches(w: Array, n_states: int, fr: np.uint64, to: np.uint64) -> Non
     """Fill one block of a column's derivatives, but for what the step's own parameters do."""
     for i in range(_T6):
         w[to + i] = 0.0
-    carry_branch(w, np.uint64(0), fr, to)
+    halves = 2 if n_states > 2 else 1  # two states need no more than half a block
+    carry_branch(w, np.uint64(0), fr, to, halves)
     if n_states > 1:  # written out: the compiler must know where each state's rows lie
-        carry_branch(w, np.uint64(1), fr + _T6, to)
+        carry_branch(w, np.uint64(1), fr + _T6, to, halves)
     if n_states > 2:
-        carry_branch(w, np.uint64(2), fr + _T6 + _T6, to)
+        carry_branch(w, np.uint64(2), fr + _T6 + _T6, to, halves)
     if n_states > 3:
-        carry_branch(w, np.uint64(3), fr + _T6 + _T6 + _T6, to)
+        carry_branch(w, np.uint64(3), fr + _T6 + _T6 + _T6, to, halves)
 
 
 @lanes
-def carry_branch(w: Array, j: np.uint64, fr: np.uint64, to: np.uint64) -> None:
+def carry_branch(w: Array, j: np.uint64, fr: np.uint64, to: np.uint64, halves: int) -> None:
     """Add branch j to a block of the column's derivatives."""
     p, ux, uy = w[at.P + j], w[at.UX + j], w[at.UY + j]
     zxx, zyy = 0.5 * (ux * ux - w[at.IXX + j]), 0.5 * (uy * uy - w[at.IYY + j])
@@ -154,7 +151,7 @@ def carry_branch(w: Array, j: np.uint64, fr: np.uint64, to: np.uint64) -> None:
     axx, axy, ayx, ayy = w[at.AXX + j], w[at.AXY + j], w[at.AYX + j], w[at.AYY + j]
     x, y = w[at.OFF + j], w[at.OFF + _1 + j]
     exx, exy, eyy = w[at.OFF + _2 + j], w[at.OFF + _3 + j], w[at.OFF + _4 + j]
-    for half in range(2):
+    for half in range(halves):
         f, t = fr + np.uint64(half) * HALF, to + np.uint64(half) * HALF
         for q in range(HALF):
             mx, my = w[f + q], w[f + _T1 + q]

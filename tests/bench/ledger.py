@@ -78,16 +78,16 @@ class Ledger:
             lines.append(f"| {' | '.join(cells)} | {verdict} |")
         return "\n".join(lines) + "\n"
 
-    def write(self) -> Path:
-        """Write table and rows below the folder of `LIVESPT_BENCH_DIR`, or ``bench``."""
+    def write(self, name: str = "localize") -> Path:
+        """Write table and rows as `name` below `LIVESPT_BENCH_DIR`, or ``bench``."""
         root = Path(__file__).parents[2]
         folder = Path(os.environ.get("LIVESPT_BENCH_DIR", root / "bench"))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "localize.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{name}.md").write_text(self.markdown(), encoding="utf-8")
         rows = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in self.rows]
         whole = {"machine": machine(), "peer": self.peer_name, "rows": rows}
-        (folder / "localize.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        return folder / "localize.md"
+        (folder / f"{name}.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        return folder / f"{name}.md"
 
 
 def short(value: float) -> str:

@@ -334,7 +334,9 @@ def walk_at_random(w, F, n_steps):
         w[layout.SPOT + np.uint64(2)], w[layout.SPOT + np.uint64(3)] = sd[0] ** 2, sd[1] ** 2
         w[layout.SPOT + np.uint64(4)] = rho * sd[0] * sd[1]
         for i in range(2):
-            w[layout.SPOT + np.uint64(i)] = F[i] + 10 ** np.random.uniform(-5, 1) * np.random.normal()
+            w[layout.SPOT + np.uint64(i)] = (
+                F[i] + 10 ** np.random.uniform(-5, 1) * np.random.normal()
+            )
         diffuse(F, base, size, 10 ** np.random.uniform(-5, 2), w)
         if n % 7 == 0:
             step_unseen(F, base, size, w)
