@@ -94,13 +94,13 @@ def fit_extrack(scene):
 
 
 def fit_hmmlearn(scene):
-    """Two Gaussian states of mean 0 over the displacements; D as its users take it, blur left."""
+    """Two Gaussian states over the displacements; D as its users take it, blur left in (its M-step needs free means)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from hmmlearn.hmm import GaussianHMM
 
         steps = np.diff(scene.x_um, axis=1)
-        model = GaussianHMM(2, "spherical", params="stc", init_params="st", n_iter=200)
+        model = GaussianHMM(2, "spherical", init_params="st", n_iter=200)
         model.means_ = np.zeros((2, 2))
         model.covars_ = np.quantile(steps**2, [0.3, 0.9])
         model.fit(steps.reshape(-1, 2), [steps.shape[1]] * len(steps))
