@@ -34,7 +34,8 @@ from livespt.infer.batchkernels import (
     take_outer,
     take_spot,
 )
-from livespt.infer.stepkernels import load_spot, prepare, start
+from livespt.infer.columnkernels import load_spot
+from livespt.infer.stepkernels import prepare, start
 from livespt.jit import inlined, kernel, lanes
 
 _1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))

@@ -12,7 +12,8 @@ import numpy as np
 
 from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, Array, Motion, Size, Times, Tracks
-from livespt.infer.stepkernels import advance, load_spot, n_steps, prepare, start
+from livespt.infer.columnkernels import load_spot
+from livespt.infer.stepkernels import advance, n_steps, prepare, start
 from livespt.jit import kernel, lanes
 
 _1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))

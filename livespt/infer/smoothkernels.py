@@ -34,17 +34,19 @@ from livespt.infer.arrays import (
     Tracks,
 )
 from livespt.infer.batchkernels import FALSE_LINK
+from livespt.infer.columnkernels import (
+    load_spot,
+    load_states,
+    observe,
+    pass_unseen,
+    refine_branches,
+    share_column,
+)
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
-    load_spot,
-    load_states,
     n_steps,
-    observe,
-    pass_unseen,
     prepare,
-    refine_branches,
-    share_column,
     start,
     step_seen,
     step_unseen,

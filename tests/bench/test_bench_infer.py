@@ -94,7 +94,10 @@ def fit_extrack(scene):
 
 
 def fit_hmmlearn(scene):
-    """Two Gaussian states over the displacements; D as its users take it, blur left in (its M-step needs free means)."""
+    """Two Gaussian states over the displacements; D as its users take it, blur left in.
+
+    Its means are free: with fixed ones its M-step divides by nothing.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from hmmlearn.hmm import GaussianHMM

@@ -12,16 +12,13 @@ import pytest
 from livespt.infer import layout
 from livespt.infer.arrays import Smoothed, Tracks, rows, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
+from livespt.infer.columnkernels import load_spot, load_states, observe, pass_unseen
 from livespt.infer.motion import motion, pack, permutation_of, rates
 from livespt.infer.smoothkernels import count_rows, smooth_tracks
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
-    load_spot,
-    load_states,
     n_steps,
-    observe,
-    pass_unseen,
     prepare,
     start,
     step_seen,
