@@ -13,6 +13,7 @@ import numpy as np
 from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, Array, Motion, Size, Times, Tracks
 from livespt.infer.columnkernels import load_spot
+from livespt.infer.layout import HALF
 from livespt.infer.stepkernels import advance, n_steps, prepare, start
 from livespt.jit import kernel, lanes
 
@@ -100,8 +101,10 @@ def add_outer(n_parameters: int, weight: float, w: Array) -> None:
     n = np.uint64(1 + n_parameters)
     for a in range(np.uint64(1), n):
         scaled, row = weight * w[at.SCORE + a], at.OUTER + at.WIDTH * a
-        for b in range(at.DUALS):
-            w[row + b] += scaled * w[at.SCORE + b]
+        for half in range(2):
+            to, fr = row + np.uint64(half) * HALF, at.SCORE + np.uint64(half) * HALF
+            for b in range(HALF):
+                w[to + b] += scaled * w[fr + b]
         if n > at.DUALS:
             for b in range(at.DUALS, n):
                 w[row + b] += scaled * w[at.SCORE + b]

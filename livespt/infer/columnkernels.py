@@ -18,6 +18,7 @@ from livespt.jit import lanes
 LN_2PI = math.log(2 * math.pi)
 #: Log weight of a lane without a state: its share is e^-300.
 NEVER = -1e300
+LEAST = -300.0
 _1, _2, _3, _4, _5 = (np.uint64(at.STATES * i) for i in range(1, 6))
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 6.93145751953125e-1, 1.42860682030941723212e-6
 _TO_BITS = 6755399441055744.0  # 1.5 * 2^52: the sum's last bits are the integer
@@ -33,20 +34,28 @@ def load_spot(spots: Array, n: int, w: Array) -> None:
 
 
 @lanes
-def exp(x: float) -> float:
-    """Return e^x for x <= 0, never less than e^-300, whose products stay normal: runs in lanes."""
-    x = x if x > -300.0 else -300.0
-    n = x * _LOG2E + _TO_BITS
-    k = n - _TO_BITS
-    r = x - k * _LN2_HIGH - k * _LN2_LOW
-    e = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
-    e = 1.0 / 3628800.0 + r * (1.0 / 39916800.0 + r * e)
-    e = 1.0 / 40320.0 + r * (1.0 / 362880.0 + r * e)
-    e = 1.0 / 720.0 + r * (1.0 / 5040.0 + r * e)
-    e = 1.0 / 24.0 + r * (1.0 / 120.0 + r * e)
-    e = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * e)))
-    scale = np.int64((np.float64(n).view(np.int64) + np.int64(1023)) << np.int64(52))
-    return e * scale.view(np.float64)
+def exp_row(w: Array, row: np.uint64, high: float, to: np.uint64) -> None:
+    """Fill a row with e^(x - high), x <= high, but never less than e^-300: products stay normal.
+
+    In two loops, each short enough for the compiler to see that its lanes do the same.
+    """
+    for j in range(LANES):
+        x = max(w[row + j] - high, LEAST)
+        n = x * _LOG2E + _TO_BITS
+        k = n - _TO_BITS
+        w[to + j] = x - k * _LN2_HIGH - k * _LN2_LOW
+        w[at.SPARE + j] = n
+    for j in range(LANES):
+        r, n = w[to + j], w[at.SPARE + j]
+        r2 = r * r
+        r4 = r2 * r2
+        low = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6.0))
+        mid = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0))
+        high_8 = 1.0 / 40320.0 + r * (1.0 / 362880.0)
+        high_10 = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
+        top = high_8 + r2 * high_10 + r4 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0))
+        scale = (np.float64(n).view(np.int64) + np.int64(1023)) << np.int64(52)
+        w[to + j] = (low + r4 * (mid + r4 * top)) * np.int64(scale).view(np.float64)
 
 
 @lanes
@@ -155,8 +164,9 @@ def share_column(w: Array, k: int, n_states: int) -> None:
         high = max(high, weight)
     for j in range(n_states, at.STATES):
         w[at.LN_WEIGHT + np.uint64(j)] = NEVER
+    exp_row(w, at.LN_WEIGHT, high, at.P)
     for j in range(LANES):
-        w[at.P + j] = exp(w[at.LN_WEIGHT + j] - high) * w[at.ROOT + j]
+        w[at.P + j] *= w[at.ROOT + j]
     total = w[at.P] + w[at.P + np.uint64(1)] + w[at.P + np.uint64(2)] + w[at.P + np.uint64(3)]
     inverse = 1.0 / total
     for j in range(LANES):

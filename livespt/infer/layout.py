@@ -39,6 +39,7 @@ SHARE, _at = rows(_at, 1, STATES)
 BACK, _at = rows(_at, STATES, STATES)
 PRODUCT, _at = rows(_at, STATES + 1, STATES)
 MEAN, _at = rows(_at, 5, STATES)
+SPARE, _at = rows(_at, 1, STATES)
 #: The column: ln w + ln T + ln N but for the root of 1 / det S; that root; r S^-1 r; p(j | k).
 LN_WEIGHT, _at = rows(_at, 1, STATES)
 ROOT, _at = rows(_at, 1, STATES)

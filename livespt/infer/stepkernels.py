@@ -33,7 +33,7 @@ from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, PXX, PXY, PYY, Array, Motion, Size, Times
 from livespt.infer.columnkernels import (
     NEVER,
-    exp,
+    exp_row,
     load_states,
     match_means,
     match_moments,
@@ -114,8 +114,7 @@ def share_states(n_states: int, w: Array) -> None:
         top = max(top, w[weight + np.uint64(k)])
     for k in range(n_states, at.STATES):
         w[weight + np.uint64(k)] = NEVER
-    for k in range(LANES):
-        w[at.SHARE + k] = exp(w[weight + k] - top)
+    exp_row(w, weight, top, at.SHARE)
     for k in range(n_states):
         total += w[at.SHARE + np.uint64(k)]
     evidence, inverse = top + math.log(total), 1.0 / total
