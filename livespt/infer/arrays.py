@@ -1,8 +1,9 @@
 """The arrays that the kernels of this package hand to each other.
 
 A *dual* is an array whose last axis holds a value (index 0) and its derivatives in the
-parameters (1 ... q). The kernels carry values and derivatives through the same recursion; with
-q = 0 the same kernels filter without derivatives.
+parameters (1 ... q), padded with zeros to whole blocks (`layout.n_duals`). The kernels carry
+values and derivatives through the same recursion; with duals of length 1 they filter without
+derivatives.
 
 Parameters, in this order: ln D_k (K), the logits of T's off-diagonal elements row by row
 (K (K - 1), the diagonal being the reference of each row), the log weights of the state in which a
@@ -17,13 +18,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.infer.layout import SIZE
+
 Array: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 #: A step whose link is less probable than this does not count for the parameters; all others count
 #: in full. Weights by the link's probability would favour short steps, which are the surer links.
 AMBIGUOUS = 0.5
-#: Rows of one state's Gaussian in a filter array (K, 6, 1 + q): mean, covariance, log weight.
+#: Rows of one state's Gaussian in a filter array (K, 6, duals): mean, covariance, log weight.
 MX, MY, PXX, PXY, PYY, LNW = range(6)
 
 
@@ -48,11 +51,11 @@ class Motion(NamedTuple):
     Attributes
     ----------
     D : (K,) um2/s
-    ln_T : (K, K, 1 + q) dual
+    ln_T : (K, K) dual
         Log transition probabilities per nominal interval.
-    ln_pi : (K, 1 + q) dual
+    ln_pi : (K,) dual
         Log stationary distribution.
-    ln_begin : (K, 1 + q) dual
+    ln_begin : (K,) dual
         Log probability of each state where a track begins. It is not the stationary one: fast
         molecules enter the view, and are lost and found again, more often.
     c2 : float
@@ -66,17 +69,10 @@ class Motion(NamedTuple):
     c2: float
 
 
-class Scratch(NamedTuple):
-    """Workspace of one step: caller-owned, overwritten by every call."""
-
-    branch: Array  # (K, K, 5, 1 + q) one Gaussian per pair (j, k)
-    weight: Array  # (K, K, 1 + q) log weight of each pair
-    back: Array  # (K, K) p(j | k): how state k of now divides over states j of before
-    refined: Array  # (K, K, 5) exposure mean per pair
-    spare: Array  # (K, 6, 1 + q)
-    product: Array  # (K, K)
-    score: Array  # (1 + q,)
-    gain: Array  # (9,) of one branch: G (4), u = S^-1 r (2), d ln N / d S (3)
+#: States and length of a dual.
+Size: TypeAlias = tuple[int, int]
+#: Seconds since the last spot; exposures of that one and of this.
+Times: TypeAlias = tuple[float, float, float]
 
 
 class Tracks(NamedTuple):
@@ -93,29 +89,14 @@ class Tracks(NamedTuple):
     field: Array = EVERYWHERE
 
 
-def n_parameters(n_states: int) -> int:
-    """Return q, the length of the parameter vector."""
-    return n_states * n_states + n_states + 1
-
-
 def states_of(n_parameters: int) -> int:
     """Return K, given the length of the parameter vector."""
     return round((math.sqrt(4 * n_parameters - 3) - 1) / 2)
 
 
-def scratch(n_states: int, n_duals: int) -> Scratch:
-    """Allocate the workspace for duals of length `n_duals` (= 1 + q)."""
-    k = n_states
-    return Scratch(
-        branch=np.zeros((k, k, 5, n_duals)),
-        weight=np.zeros((k, k, n_duals)),
-        back=np.zeros((k, k)),
-        refined=np.zeros((k, k, 5)),
-        spare=np.zeros((k, 6, n_duals)),
-        product=np.zeros((k, k)),
-        score=np.zeros(n_duals),
-        gain=np.zeros(9),
-    )
+def scratch() -> Array:
+    """Allocate the rows of a step (`layout`): caller-owned, overwritten by every step."""
+    return np.zeros(SIZE)
 
 
 class Bank(NamedTuple):
@@ -123,7 +104,7 @@ class Bank(NamedTuple):
 
     Attributes
     ----------
-    F : (capacity, K, 6, 1 + q)
+    F : (capacity, K, 6, duals)
         Filter at the end of the last exposure seen.
     t_s, exposure_s : (capacity,)
         Of the last spot.
@@ -187,14 +168,18 @@ class Rows(NamedTuple):
     spot: Ints  # (rows,)
     dark: Array  # (rows,)
     state: Array  # (rows, K, 6) filter after each row
+    filter: Array  # (K, 6) filter
     smooth: Array  # (K, 6) smoothed state; the last column is a probability
     begin: Array  # (3,)
     end: Array  # (5,)
     end_cross: Array  # (4,)
     mean_cross: Array  # (4,)
+    branch: Array  # (K, K, 5)
+    refined: Array  # (K, K, 5)
+    share: Array  # (K, K) p(j | k)
     end_pair: Array  # (K, K, 5)
     mean_pair: Array  # (K, K, 5)
-    own: Array  # (1, K, 5, 1)
+    own: Array  # (1, K, 5)
     joint: Array  # (K, K)
 
 
@@ -213,13 +198,17 @@ def rows(n: int, n_states: int) -> Rows:
         spot=np.zeros(n, np.int64),
         dark=np.zeros(n),
         state=np.zeros((n, k, 6)),
+        filter=np.zeros((k, 6)),
         smooth=np.zeros((k, 6)),
         begin=np.zeros(3),
         end=np.zeros(5),
         end_cross=np.zeros(4),
         mean_cross=np.zeros(4),
+        branch=np.zeros((k, k, 5)),
+        refined=np.zeros((k, k, 5)),
+        share=np.zeros((k, k)),
         end_pair=np.zeros((k, k, 5)),
         mean_pair=np.zeros((k, k, 5)),
-        own=np.zeros((1, k, 5, 1)),
+        own=np.zeros((1, k, 5)),
         joint=np.zeros((k, k)),
     )

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from livespt.infer import layout as at
 from livespt.infer.arrays import (
     LNW,
     MX,
@@ -20,81 +23,91 @@ from livespt.infer.arrays import (
     Bank,
     Ints,
     Motion,
-    Scratch,
     Seen,
     Step,
 )
-from livespt.infer.batchkernels import add_outer, counts, restart_output, take_spot
-from livespt.infer.stepkernels import start
-from livespt.jit import inlined, kernel
+from livespt.infer.batchkernels import (
+    add_outer,
+    clear_outer,
+    counts,
+    restart_output,
+    take_outer,
+    take_spot,
+)
+from livespt.infer.columnkernels import load_spot
+from livespt.infer.stepkernels import prepare, start
+from livespt.jit import inlined, kernel, lanes
+
+_1, _2, _3, _4 = (np.uint64(at.STATES * i) for i in range(1, 5))
 
 
 @kernel
-def step_bank(
-    bank: Bank, seen: Seen, motion: Motion, interval: float, work: Scratch, step: Step
-) -> int:
+def step_bank(bank: Bank, seen: Seen, motion: Motion, interval: float, w: Array, step: Step) -> int:
     """Take the spots of one frame into their tracks; return how many steps counted."""
-    counted = 0
     step.score[:] = 0.0
-    step.information[:] = 0.0
+    prepare(motion, w)
+    clear_outer(w)
+    spot, field, n_spots, t_s = seen.spot, seen.field, bank.n_spots, bank.t_s
+    size = (motion.ln_T.shape[0], motion.ln_T.shape[2])
+    F, length = bank.F.reshape(bank.F.size), 6 * size[0] * size[1]
+    counted = 0
     for i in range(seen.slot.shape[0]):
         slot = int(seen.slot[i])
-        if bank.n_spots[slot] == 0:
-            start(bank.F[slot], seen.spot[i], seen.exposure_s, motion)
-            restart_output(seen.spot[i], motion, work)
+        base = np.uint64(slot * length)
+        load_spot(spot, i, w)
+        if n_spots[slot] == 0:
+            start(F, base, seen.exposure_s, motion, w)
+            restart_output(F, base, size, w)
         else:
-            times = (seen.t_s - bank.t_s[slot], bank.exposure_s[slot], seen.exposure_s)
-            weight = seen.weight[i] * counts(bank.F[slot], times[0], seen.field)
-            taken = take_spot(bank.F[slot], seen.spot[i], times, motion, interval, work)
-            if taken and weight > 0.0:
+            times = (seen.t_s - t_s[slot], bank.exposure_s[slot], seen.exposure_s)
+            weight = seen.weight[i] * counts(F, base, size, times[0], field)
+            if take_spot(F, base, times, motion, interval, w, True) and weight > 0.0:
                 counted += 1
             for q in range(step.score.shape[0]):
-                step.score[q] += weight * work.score[q]
-            add_outer(step.information, work.score, weight)
-        remember(bank, slot, seen, work)
-        refine(bank.F[slot], work, step.position[i])
-        for k in range(step.p_state.shape[1]):
-            step.p_state[i, k] = math.exp(bank.F[slot, k, LNW, 0])
+                step.score[q] += weight * w[at.SCORE + np.uint64(q)]
+            add_outer(step.information.shape[0], weight, w)
+        remember(bank, slot, seen, w)
+        refine(step, i, w)
+    take_outer(w, step.information)
     return counted
 
 
 @inlined
-def remember(bank: Bank, slot: int, seen: Seen, work: Scratch) -> None:
+def remember(bank: Bank, slot: int, seen: Seen, w: Array) -> None:
     """Note this spot in the track's history, with p(state before | state now)."""
-    n_states = work.back.shape[0]
-    at = bank.n_spots[slot] % bank.past_frame.shape[1]
-    bank.past_frame[slot, at] = seen.frame
+    _, depth, n_states, _ = bank.past_back.shape
+    age = bank.n_spots[slot] % depth
+    bank.past_frame[slot, age] = seen.frame
     for i in range(n_states):
         for k in range(n_states):
-            bank.past_back[slot, at, i, k] = work.product[i, k]
+            bank.past_back[slot, age, i, k] = w[at.PRODUCT + np.uint64(at.STATES * i + k)]
     bank.t_s[slot] = seen.t_s
     bank.exposure_s[slot] = seen.exposure_s
     bank.n_spots[slot] += 1
-    bank.n_kept[slot] = min(bank.n_kept[slot] + 1, bank.past_frame.shape[1])
+    bank.n_kept[slot] = min(bank.n_kept[slot] + 1, depth)
 
 
-@inlined
-def refine(F: Array, work: Scratch, out: Array) -> None:
-    """Write the mean over the exposure and its covariance, merged over all branches."""
-    n_states = work.back.shape[0]
-    out[:] = 0.0
+@lanes
+def refine(step: Step, i: int, w: Array) -> None:
+    """Write the states' shares; the mean over the exposure and its covariance, merged over all."""
+    n_states, out = step.p_state.shape[1], step.position
+    mx, my, pxx, pxy, pyy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(n_states):
-        share = math.exp(F[k, LNW, 0])
-        for j in range(n_states):
-            p = share * work.back[j, k]
-            out[MX] += p * work.refined[j, k, MX]
-            out[MY] += p * work.refined[j, k, MY]
+        p, fr = w[at.SHARE + np.uint64(k)], at.MEAN + np.uint64(k)
+        step.p_state[i, k] = p
+        mx += p * w[fr]
+        my += p * w[fr + _1]
     for k in range(n_states):
-        share = math.exp(F[k, LNW, 0])
-        for j in range(n_states):
-            p = share * work.back[j, k]
-            x, y = work.refined[j, k, MX] - out[MX], work.refined[j, k, MY] - out[MY]
-            out[PXX] += p * (work.refined[j, k, PXX] + x * x)
-            out[PXY] += p * (work.refined[j, k, PXY] + x * y)
-            out[PYY] += p * (work.refined[j, k, PYY] + y * y)
+        p, fr = w[at.SHARE + np.uint64(k)], at.MEAN + np.uint64(k)
+        x, y = w[fr] - mx, w[fr + _1] - my
+        pxx += p * (w[fr + _2] + x * x)
+        pxy += p * (w[fr + _3] + x * y)
+        pyy += p * (w[fr + _4] + y * y)
+    out[i, MX], out[i, MY] = mx, my
+    out[i, PXX], out[i, PXY], out[i, PYY] = pxx, pxy, pyy
 
 
-@inlined
+@lanes
 def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None:
     """Add the smoothed p_state of one track at each of `frames` to `sums` (n, K + 1).
 
@@ -106,9 +119,10 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
     for k in range(n_states):
         p[0, k] = math.exp(bank.F[slot, k, LNW, 0])
     target = 0
-    for age in range(bank.n_kept[slot]):
-        at = (bank.n_spots[slot] - 1 - age) % depth
-        frame = bank.past_frame[slot, at]
+    row = bank.n_spots[slot] % depth
+    for _ in range(bank.n_kept[slot]):
+        row = (row if row > 0 else depth) - 1
+        frame = bank.past_frame[slot, row]
         while target < frames.shape[0] and frames[target] > frame:
             target += 1
         if target == frames.shape[0]:
@@ -117,11 +131,15 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
             for k in range(n_states):
                 sums[target, k] += p[0, k]
             sums[target, n_states] += 1.0
+        if frame <= frames[frames.shape[0] - 1]:
+            return
         for j in range(n_states):
-            p[1, j] = 0.0
+            total = 0.0
             for k in range(n_states):
-                p[1, j] += bank.past_back[slot, at, j, k] * p[0, k]
-        p[0] = p[1]
+                total += bank.past_back[slot, row, j, k] * p[0, k]
+            p[1, j] = total
+        for j in range(n_states):
+            p[0, j] = p[1, j]
 
 
 @kernel

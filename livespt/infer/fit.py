@@ -14,6 +14,7 @@ import numpy as np
 
 from livespt.infer.arrays import Array, Tracks, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
+from livespt.infer.layout import n_duals
 from livespt.infer.motion import Prior, motion, order, pack, permutation_of, uniform_switching
 
 #: Converged when a full step would gain less log-likelihood than this.
@@ -29,20 +30,24 @@ class Fit(NamedTuple):
     objective: float  # penalised log-likelihood
     information: Array  # (q, q) sum of s s' over steps, without the prior
     scores: Array  # (n_tracks, q)
-    filters: Array  # (n_tracks, K, 6, 1 + q) at each track's end
+    filters: Array  # (n_tracks or 1, K, 6, duals) at each track's end
     n_steps: int
     converged: bool
 
 
-def evaluate(theta: Array, tracks: Tracks, interval_s: float, prior: Prior) -> Fit:
-    """Filter all tracks at `theta`; collect likelihood, scores and information."""
+def evaluate(
+    theta: Array, tracks: Tracks, interval_s: float, prior: Prior, *, keep: bool = False
+) -> Fit:
+    """Filter all tracks at `theta`; collect likelihood, scores and information.
+
+    Only with `keep` are the filters of all tracks kept.
+    """
     n_states = states_of(theta.size)
-    n_duals, n_tracks = 1 + theta.size, tracks.first.size - 1
-    filters = np.empty((n_tracks, n_states, 6, n_duals))
-    sums, half = np.empty((n_tracks, n_duals)), np.empty((theta.size, theta.size))
-    work = scratch(n_states, n_duals)
+    q, width, n_tracks = theta.size, n_duals(n_states), tracks.first.size - 1
+    filters = np.empty((n_tracks if keep else 1, n_states, 6, width))
+    sums, half = np.empty((n_tracks, 1 + q)), np.empty((q, q))
     loglik, n_steps = run_tracks(
-        tracks, motion(theta, n_states), interval_s, filters, sums, half, work
+        tracks, motion(theta, n_states), interval_s, filters, sums, half, scratch()
     )
     objective = loglik - 0.5 * float(prior.precision @ (theta - prior.mean) ** 2)
     information = half + np.triu(half, 1).T
@@ -83,7 +88,8 @@ def fit_tracks(tracks: Tracks, interval_s: float, starts: Iterable[Array], prior
             best = found
     if best is None:
         raise AssertionError("fit_tracks needs a start")
-    return ordered(best)
+    kept = evaluate(best.theta, tracks, interval_s, prior, keep=True)
+    return ordered(kept._replace(converged=best.converged))
 
 
 def ordered(fit: Fit) -> Fit:
@@ -91,7 +97,8 @@ def ordered(fit: Fit) -> Fit:
     n_states = fit.filters.shape[1]
     states = order(fit.theta, n_states)
     where = permutation_of(states, n_states)
-    duals = np.concatenate([[0], 1 + where])
+    duals = np.arange(fit.filters.shape[-1])
+    duals[1 : 1 + where.size] = 1 + where
     return fit._replace(
         theta=fit.theta[where],
         information=fit.information[np.ix_(where, where)],

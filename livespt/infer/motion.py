@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Ints, Motion, n_parameters
+from livespt.infer.arrays import Array, Ints, Motion
+from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.motionkernels import fill_motion, log_matrix
 from livespt.types import LivesptError, Model
 
@@ -66,11 +67,10 @@ def uniform_switching(n_states: int, p_switch: float) -> Array:
 
 def motion(theta: Array, n_states: int, *, derivatives: bool = True) -> Motion:
     """Evaluate the model at `theta`, with or without derivatives."""
-    n_duals = 1 + n_parameters(n_states) if derivatives else 1
+    width = n_duals(n_states) if derivatives else 1
     D = np.empty(n_states)
-    ln_T = np.empty((n_states, n_states, n_duals))
-    ln_pi = np.empty((n_states, n_duals))
-    ln_begin = np.empty((n_states, n_duals))
+    ln_T = np.zeros((n_states, n_states, width))
+    ln_pi, ln_begin = np.zeros((n_states, width)), np.zeros((n_states, width))
     fill_motion(theta, D, ln_T, ln_pi, ln_begin, np.empty((n_states, n_states + 1)))
     return Motion(D, ln_T, ln_pi, ln_begin, float(np.exp(2 * theta[-1])))
 
@@ -154,7 +154,7 @@ def _logit_interval(ln_p: Array, covariance: Array) -> Array:
     p = np.exp(ln_p[..., 0])
     if p.shape[-1] == 1:  # one state: certain
         return np.ones((*p.shape, 2))
-    slope = ln_p[..., 1:] / (1 - p)[..., None]
+    slope = ln_p[..., 1 : 1 + len(covariance)] / (1 - p)[..., None]
     half = np.minimum(Z95 * np.sqrt(((slope @ covariance) * slope).sum(axis=-1)), WIDEST)
     odds = p / (1 - p)
     low, high = odds * np.exp(-half), odds * np.exp(half)

@@ -25,12 +25,13 @@ def fill_motion(
         D[j] = math.exp(theta[j])
         _fill_row(theta, j, ln_T)
     _solve_stationary(ln_T, ln_pi, system)
-    for q in range(1, n_duals):
+    last = n_states * n_states if n_duals > 1 else 0  # pi depends on the logits alone
+    for q in range(1 + n_states, 1 + last):
         _solve_derivative(ln_T, ln_pi, q, system)
     for k in range(n_states):
         p = max(ln_pi[k, 0], 1e-300)
         ln_pi[k, 0] = math.log(p)
-        for q in range(1, n_duals):
+        for q in range(1 + n_states, 1 + last):
             ln_pi[k, q] /= p
     _fill_begin(theta, n_states * n_states, ln_begin)
 

@@ -23,11 +23,11 @@ from livespt.infer.arrays import (
     Step,
     bank,
     field_of,
-    n_parameters,
     scratch,
 )
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.fit import Fit
+from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, InferError, motion, order, to_model
 from livespt.types import SPOT_DTYPE, Estimates, FitStatus, Links, Model, Spots, track_dtype
@@ -69,9 +69,9 @@ class OnlineFilter:
         self._field_um = field_um
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self._learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
-        self._n_duals = 1 + n_parameters(n_states)
+        self._n_duals = n_duals(n_states)
         self._bank = bank(64, n_states, self._n_duals, int(self._lags[-1]) + 1)
-        self._work = scratch(n_states, self._n_duals)
+        self._work = scratch()
         self._slots: dict[int, int] = {}
         self._free = list(range(63, -1, -1))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
@@ -105,7 +105,7 @@ class OnlineFilter:
         self._last = (spots.frame, spots.t_s)
         self._learner.keep(track, seen)
         at = motion(self._learner.theta, self.n_states)
-        step = _outputs(rows.size, self.n_states, self._n_duals)
+        step = _outputs(rows.size, self.n_states)
         counted = step_bank(self._bank, seen, at, self.interval_s, self._work, step)
         n_spots = self._bank.n_spots[seen.slot]
         self._n_tracks += int((n_spots == 2).sum())
@@ -256,12 +256,13 @@ class OnlineFilter:
 FRAMES_OF_REHEARSAL = 8
 
 
-def _outputs(n: int, n_states: int, n_duals: int) -> Step:
+def _outputs(n: int, n_states: int) -> Step:
+    q = n_parameters(n_states)
     return Step(
         position=np.empty((n, 5)),
         p_state=np.empty((n, n_states)),
-        score=np.zeros(n_duals),
-        information=np.zeros((n_duals - 1, n_duals - 1)),
+        score=np.zeros(1 + q),
+        information=np.zeros((q, q)),
     )
 
 

@@ -224,8 +224,8 @@ def _smooth(tracks: NDArray[np.void], data: Tracks, theta: Array, n_states: int,
     n = len(tracks)
     out = Smoothed(np.empty((n, 5)), np.empty((n, n_states)))
     at = motion(theta, n_states, derivatives=False)
-    work = scratch(n_states, 1)
-    smooth_tracks(data, at, interval, rows(count_rows(data, interval), n_states), work, out)
+    room = rows(count_rows(data, interval), n_states)
+    smooth_tracks(data, at, interval, room, scratch(), out)
     table = np.zeros(n, smoothed_dtype(n_states))
     for name in ("track_id", "frame"):
         table[name] = tracks[name]

@@ -17,6 +17,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from livespt.infer import layout as at
 from livespt.infer.arrays import (
     LNW,
     MX,
@@ -27,19 +30,26 @@ from livespt.infer.arrays import (
     Array,
     Motion,
     Rows,
-    Scratch,
     Smoothed,
     Tracks,
 )
 from livespt.infer.batchkernels import FALSE_LINK
+from livespt.infer.columnkernels import (
+    load_spot,
+    load_states,
+    observe,
+    pass_unseen,
+    refine_branches,
+    share_column,
+)
 from livespt.infer.stepkernels import (
-    branch_missing,
-    branch_observed,
     diffuse,
     first_dark,
-    merge,
     n_steps,
+    prepare,
     start,
+    step_seen,
+    step_unseen,
 )
 from livespt.jit import inlined, kernel
 
@@ -63,57 +73,45 @@ def count_rows(tracks: Tracks, interval: float) -> int:
 def lay_rows(tracks: Tracks, low: int, high: int, interval: float, rows: Rows) -> int:
     """Write a track's spots and unseen intervals as rows; return their number."""
     rows.kind[0], rows.spot[0], rows.dark[0] = FIRST, low, 0.0
-    at = 1
+    row = 1
     for n in range(low + 1, high):
         elapsed = tracks.t_s[n] - tracks.t_s[n - 1]
         steps = n_steps(elapsed, interval)
         dark = first_dark(elapsed, tracks.exposure_s[n - 1], steps)
         for _ in range(steps - 1):
-            rows.kind[at], rows.spot[at], rows.dark[at] = UNSEEN, n, dark
+            rows.kind[row], rows.spot[row], rows.dark[row] = UNSEEN, n, dark
             dark = elapsed / steps
-            at += 1
-        rows.kind[at], rows.spot[at], rows.dark[at] = SEEN, n, dark
-        at += 1
-    return at
+            row += 1
+        rows.kind[row], rows.spot[row], rows.dark[row] = SEEN, n, dark
+        row += 1
+    return row
 
 
 @kernel
-def branch_row(
-    F: Array, rows: Rows, at: int, tracks: Tracks, motion: Motion, work: Scratch
-) -> float:
-    """Bring F over the dark time of a row and form its branches; return the least r S^-1 r."""
-    diffuse(F, rows.dark[at], motion)
-    if rows.kind[at] == UNSEEN:
-        branch_missing(F, motion, work)
-        return 0.0
-    n = int(rows.spot[at])
-    return branch_observed(F, tracks.spot[n], tracks.exposure_s[n], motion, work)
-
-
-@kernel
-def filter_rows(
-    tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, F: Array, work: Scratch
-) -> None:
+def filter_rows(tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, w: Array) -> None:
     """Filter a track; keep the state after each row. A false link becomes a FIRST row."""
-    n_states = F.shape[0]
-    for at in range(n_rows):
-        n = int(rows.spot[at])
-        nearest = 0.0
-        if at > 0:
-            nearest = branch_row(F, rows, at, tracks, motion, work)
-        if at == 0 or nearest >= FALSE_LINK:
-            rows.kind[at] = FIRST
-            start(F, tracks.spot[n], tracks.exposure_s[n], motion)
-        else:
-            merge(F, work)
+    n_states, base = rows.filter.shape[0], np.uint64(0)
+    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
+    for row in range(n_rows):
+        n, nearest = int(rows.spot[row]), 0.0
+        load_spot(tracks.spot, n, w)
+        if row > 0:
+            diffuse(F, base, size, rows.dark[row], w)
+            if rows.kind[row] == UNSEEN:
+                step_unseen(F, base, size, w)
+            else:
+                nearest = step_seen(F, base, size, tracks.exposure_s[n], w, False)
+        if row == 0 or nearest >= FALSE_LINK:
+            rows.kind[row] = FIRST
+            start(F, base, tracks.exposure_s[n], motion, w)
         for k in range(n_states):
             for i in range(6):
-                rows.state[at, k, i] = F[k, i, 0]
+                rows.state[row, k, i] = rows.filter[k, i]
 
 
 @kernel
 def smooth_tracks(
-    tracks: Tracks, motion: Motion, interval: float, rows: Rows, work: Scratch, out: Smoothed
+    tracks: Tracks, motion: Motion, interval: float, rows: Rows, w: Array, out: Smoothed
 ) -> None:
     """Smooth all tracks.
 
@@ -124,59 +122,67 @@ def smooth_tracks(
     out : Smoothed
         `position` (n, 5): mean over the exposure and covariance; `p_state` (n, K).
     """
-    F, back = work.spare, rows.smooth
+    back = rows.smooth
+    prepare(motion, w)
     for i in range(tracks.first.shape[0] - 1):
         n_rows = lay_rows(tracks, tracks.first[i], tracks.first[i + 1], interval, rows)
-        filter_rows(tracks, n_rows, motion, rows, F, work)
-        at = n_rows - 1
-        take_filtered(rows, at, back)
-        while at >= 0:
-            write_p_state(rows, at, back, out)
-            if rows.kind[at] == FIRST:
-                refine_first(tracks, rows, at, motion, back, out)
-                if at > 0:
-                    take_filtered(rows, at - 1, back)
+        filter_rows(tracks, n_rows, motion, rows, w)
+        row = n_rows - 1
+        take_filtered(rows, row, back)
+        while row >= 0:
+            write_p_state(rows, row, back, out)
+            if rows.kind[row] == FIRST:
+                refine_first(tracks, rows, row, motion, back, out)
+                if row > 0:
+                    take_filtered(rows, row - 1, back)
             else:
-                for k in range(back.shape[0]):
-                    for m in range(6):
-                        F[k, m, 0] = rows.state[at - 1, k, m]
-                branch_row(F, rows, at, tracks, motion, work)
-                share_branches(work)
-                step_back(tracks, rows, at, motion, work, out)
-            at -= 1
+                form_branches(rows, row, tracks, motion, w)
+                step_back(tracks, rows, row, motion, out)
+            row -= 1
 
 
 @inlined
-def take_filtered(rows: Rows, at: int, back: Array) -> None:
+def take_filtered(rows: Rows, row: int, back: Array) -> None:
     """Start going back: at the last spot the smoothed state is the filtered one."""
     for k in range(back.shape[0]):
         for i in range(5):
-            back[k, i] = rows.state[at, k, i]
-        back[k, 5] = math.exp(rows.state[at, k, LNW])
+            back[k, i] = rows.state[row, k, i]
+        back[k, 5] = math.exp(rows.state[row, k, LNW])
 
 
 @inlined
-def write_p_state(rows: Rows, at: int, back: Array, out: Smoothed) -> None:
+def write_p_state(rows: Rows, row: int, back: Array, out: Smoothed) -> None:
     """Write the smoothed probabilities of a spot's row."""
-    if rows.kind[at] != UNSEEN:
+    if rows.kind[row] != UNSEEN:
         for k in range(back.shape[0]):
-            out.p_state[rows.spot[at], k] = back[k, 5]
+            out.p_state[rows.spot[row], k] = back[k, 5]
 
 
-@inlined
-def share_branches(work: Scratch) -> None:
-    """Turn branch log weights into p(j | k)."""
-    n_states = work.back.shape[0]
+@kernel
+def form_branches(rows: Rows, row: int, tracks: Tracks, motion: Motion, w: Array) -> None:
+    """Form the branches of a row again: their Gaussians, p(j | k) and exposure means."""
+    n_states, n, base = rows.filter.shape[0], int(rows.spot[row]), np.uint64(0)
     for k in range(n_states):
-        high = -math.inf
+        for i in range(6):
+            rows.filter[k, i] = rows.state[row - 1, k, i]
+    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
+    load_spot(tracks.spot, n, w)
+    diffuse(F, base, size, rows.dark[row], w)
+    load_states(F, base, size, w)
+    for k in range(n_states):
+        if rows.kind[row] == SEEN:
+            h = 2.0 * motion.D[k] * tracks.exposure_s[n]
+            observe(w, h)
+            refine_branches(w, h)
+        else:
+            pass_unseen(w)
+        share_column(w, k, n_states)
         for j in range(n_states):
-            high = max(high, work.weight[j, k, 0])
-        total = 0.0
-        for j in range(n_states):
-            work.back[j, k] = math.exp(work.weight[j, k, 0] - high)
-            total += work.back[j, k]
-        for j in range(n_states):
-            work.back[j, k] /= total
+            rows.share[j, k] = w[at.P + np.uint64(j)]
+            for i in range(5):
+                lane = np.uint64(at.STATES * i + j)
+                rows.branch[j, k, i] = w[at.BRANCH + lane]
+                rows.refined[j, k, i] = w[at.REFINED + lane]
 
 
 @kernel
@@ -187,12 +193,12 @@ def regress(
 
     `mean` (5,): the variable given its branch; `cross` (4,): its covariance with N.
     """
-    nxx, nxy, nyy = branch[j, k, PXX, 0], branch[j, k, PXY, 0], branch[j, k, PYY, 0]
+    nxx, nxy, nyy = branch[j, k, PXX], branch[j, k, PXY], branch[j, k, PYY]
     inverse = 1.0 / (nxx * nyy - nxy * nxy)
     ixx, ixy, iyy = nyy * inverse, -nxy * inverse, nxx * inverse
     axx, axy = cross[0] * ixx + cross[1] * ixy, cross[0] * ixy + cross[1] * iyy
     ayx, ayy = cross[2] * ixx + cross[3] * ixy, cross[2] * ixy + cross[3] * iyy
-    dx, dy = back[k, MX] - branch[j, k, MX, 0], back[k, MY] - branch[j, k, MY, 0]
+    dx, dy = back[k, MX] - branch[j, k, MX], back[k, MY] - branch[j, k, MY]
     bxx, bxy, byy = back[k, PXX] - nxx, back[k, PXY] - nxy, back[k, PYY] - nyy
     txx, txy = axx * bxx + axy * bxy, axx * bxy + axy * byy
     tyx, tyy = ayx * bxx + ayy * bxy, ayx * bxy + ayy * byy
@@ -242,16 +248,14 @@ def condition(
 
 
 @kernel
-def step_back(
-    tracks: Tracks, rows: Rows, at: int, motion: Motion, work: Scratch, out: Smoothed
-) -> None:
-    """Smooth the row before `at` (into rows.smooth) and the exposure mean of `at`."""
-    n_states = work.back.shape[0]
-    back, seen, n = rows.smooth, rows.kind[at] == SEEN, int(rows.spot[at])
+def step_back(tracks: Tracks, rows: Rows, row: int, motion: Motion, out: Smoothed) -> None:
+    """Smooth the one before `row` (into rows.smooth) and the exposure mean of `row`."""
+    n_states = rows.share.shape[0]
+    back, seen, n = rows.smooth, rows.kind[row] == SEEN, int(rows.spot[row])
     for j in range(n_states):
-        before = rows.state[at - 1, j]
+        before = rows.state[row - 1, j]
         pxx, pxy, pyy = before[PXX], before[PXY], before[PYY]
-        grown = 2.0 * motion.D[j] * rows.dark[at]
+        grown = 2.0 * motion.D[j] * rows.dark[row]
         rows.begin[0], rows.begin[1], rows.begin[2] = pxx + grown, pxy, pyy + grown
         for k in range(n_states):
             for i in range(5):
@@ -260,19 +264,19 @@ def step_back(
                 h = 2.0 * motion.D[k] * tracks.exposure_s[n]
                 condition(pxx, pyy, pxy, rows.begin, tracks.spot[n], h, motion.c2, rows)
                 regress(
-                    work.refined[j, k], rows.mean_cross, work.branch, j, k, back, rows.mean_pair
+                    rows.refined[j, k], rows.mean_cross, rows.branch, j, k, back, rows.mean_pair
                 )
             else:
                 rows.end_cross[0], rows.end_cross[1] = pxx, pxy
                 rows.end_cross[2], rows.end_cross[3] = pxy, pyy
-            regress(rows.end, rows.end_cross, work.branch, j, k, back, rows.end_pair)
+            regress(rows.end, rows.end_cross, rows.branch, j, k, back, rows.end_pair)
     for k in range(n_states):
         for j in range(n_states):
-            work.back[j, k] *= back[k, 5]
+            rows.share[j, k] *= back[k, 5]
     if seen:
-        pool(rows.mean_pair, work.back, out.position[n])
+        pool(rows.mean_pair, rows.share, out.position[n])
     for j in range(n_states):
-        pool_row(rows.end_pair, work.back, j, rows.state[at - 1, j], back)
+        pool_row(rows.end_pair, rows.share, j, rows.state[row - 1, j], back)
 
 
 @kernel
@@ -317,10 +321,10 @@ def pool_row(pair: Array, weight: Array, j: int, filtered: Array, out: Array) ->
 
 @kernel
 def refine_first(
-    tracks: Tracks, rows: Rows, at: int, motion: Motion, back: Array, out: Smoothed
+    tracks: Tracks, rows: Rows, row: int, motion: Motion, back: Array, out: Smoothed
 ) -> None:
     """Smooth the exposure mean of a first spot: Z = spot, Cov Z = c^2 V = Cov(Z, N)."""
-    n = int(rows.spot[at])
+    n = int(rows.spot[row])
     spot = tracks.spot[n]
     end, cross = rows.end, rows.end_cross
     end[MX], end[MY] = spot[0], spot[1]
@@ -328,7 +332,7 @@ def refine_first(
     cross[0], cross[1], cross[2], cross[3] = end[PXX], end[PXY], end[PXY], end[PYY]
     for k in range(back.shape[0]):
         for i in range(5):
-            rows.own[0, k, i, 0] = rows.state[at, k, i]
+            rows.own[0, k, i] = rows.state[row, k, i]
         regress(end, cross, rows.own, 0, k, back, rows.mean_pair)
         for j in range(1, back.shape[0]):
             rows.joint[j, k] = 0.0

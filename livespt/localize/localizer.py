@@ -234,10 +234,11 @@ class Localizer:
         n = theta.shape[0]
         order = np.argsort(theta[:, 1], kind="stable")
         tables.mark_repeated(theta, order, SAME_SPOT * self._sigma_px, status)
-        table = np.zeros(n, SPOT_DTYPE)
+        whole = np.zeros(n + 2, SPOT_DTYPE)  # a view of one row is another type to the compiler
         steps = (SPOT_DTYPE.itemsize, 8)
-        rows = np.ndarray((n, tables.NUMBERS), np.float64, table, 0, steps)
+        rows = np.ndarray((n + 2, tables.NUMBERS), np.float64, whole, 0, steps)
         tables.fill_rows(theta, covariance, fits.loglik, self.pixel_um, rows)
+        table = whole[:n]
         table["status"] = status
         return table
 

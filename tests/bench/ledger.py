@@ -80,7 +80,7 @@ class Ledger:
         return "\n".join(lines) + "\n"
 
     def write(self) -> Path:
-        """Write table and rows below the folder of `LIVESPT_BENCH_DIR`, or ``bench``."""
+        """Write table and rows below `LIVESPT_BENCH_DIR`, or ``bench``."""
         root = Path(__file__).parents[2]
         folder = Path(os.environ.get("LIVESPT_BENCH_DIR", root / "bench"))
         folder.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,16 @@ def flat_prior_gaussian(track: Track, C: np.ndarray, c: float):
     return loglik, mean.reshape(n, 2), cov
 
 
+def loglik_of_states(track: Track, D, T, pi, c: float, interval_s: float) -> float:
+    """Sum the likelihood over every state sequence."""
+    logs = []
+    for states in itertools.product(range(len(D)), repeat=n_intervals(track, interval_s)):
+        prior = np.log(pi[states[0]]) + sum(np.log(T[a, b]) for a, b in itertools.pairwise(states))
+        C = dense(track, D, states, interval_s)
+        logs.append(prior + flat_prior_gaussian(track, C, c)[0])
+    return float(logsumexp(logs))
+
+
 class Enumerated(NamedTuple):
     """Exact answer over all state sequences."""
 
