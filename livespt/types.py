@@ -158,6 +158,8 @@ def track_dtype(n_states: int) -> np.dtype:
 
     One row per track seen in the frame. `p_state` is filtered (uses data up to this frame).
     `D_um2_s` is the mean of D over the posterior of the state, `sd_D_um2_s` its spread.
+    `D_track_um2_s` and `D_track_95` are of the track alone, as if it had one D: what its own
+    displacements say (mean of ln D, as D, and 95 % interval), whatever the states are.
     """
     return np.dtype(
         [
@@ -171,6 +173,8 @@ def track_dtype(n_states: int) -> np.dtype:
             ("cov_xy_um2", "f8"),
             ("D_um2_s", "f8"),
             ("sd_D_um2_s", "f8"),
+            ("D_track_um2_s", "f8"),
+            ("D_track_95", "f8", (2,)),
             ("p_state", "f8", (n_states,)),
         ]
     )

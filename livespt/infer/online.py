@@ -3,7 +3,8 @@
 Each live track holds one Gaussian and one probability per motion state (GPB2 over Berglund's model
 with pointwise errors, see `stepkernels`); their derivatives in the parameters ride along and give
 the score of each frame, from which `learn` learns. Time between frames is what the clock says: a
-gap is crossed by the intervals that it holds, each of which may switch and diffuse.
+gap is crossed by the intervals that it holds, each of which may switch and diffuse. Beside it
+stands each track's own D (`own`), which owes the pooled model nothing but its error scale.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.fit import Fit
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, InferError, motion, order, to_model
+from livespt.infer.own import OwnD
 from livespt.types import SPOT_DTYPE, Estimates, FitStatus, Links, Model, Spots, track_dtype
 
 
@@ -72,6 +74,7 @@ class OnlineFilter:
         self._n_duals = 1 + n_parameters(n_states)
         self._bank = bank(64, n_states, self._n_duals, int(self._lags[-1]) + 1)
         self._work = scratch(n_states, self._n_duals)
+        self._own = OwnD(interval_s, 64)
         self._slots: dict[int, int] = {}
         self._free = list(range(63, -1, -1))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
@@ -106,6 +109,8 @@ class OnlineFilter:
         self._learner.keep(track, seen)
         at = motion(self._learner.theta, self.n_states)
         step = _outputs(rows.size, self.n_states, self._n_duals)
+        fastest = float(at.D.max()) if self._learner.settled else np.inf
+        own = self._own.step(seen, self._bank.n_spots, at.c2, fastest)
         counted = step_bank(self._bank, seen, at, self.interval_s, self._work, step)
         n_spots = self._bank.n_spots[seen.slot]
         self._n_tracks += int((n_spots == 2).sum())
@@ -113,6 +118,7 @@ class OnlineFilter:
         self._note_occupancy(spots.frame)
         self._retire(links.ended, spots.frame)
         table = self._table(rows, track, n_spots, step, at.D)
+        table["D_track_um2_s"], table["D_track_95"] = own[:, 0], own[:, 1:]
         self._take_refit()
         return Estimates(spots.frame, spots.t_s, table, self.model())
 
@@ -191,6 +197,7 @@ class OnlineFilter:
         n = self._bank.n_spots.size
         wider: list[Any] = [np.concatenate([a, np.zeros_like(a)]) for a in self._bank]
         self._bank = Bank(*wider)
+        self._own.grow()
         self._free = list(range(2 * n - 1, n - 1, -1))
 
     def _note_occupancy(self, frame: int) -> None:
