@@ -127,6 +127,16 @@ class InferConfig(Section, frozen=True):
     )
 
 
+class WatchConfig(Section, frozen=True):
+    """Alarms where D, density, precision, photons or background change; 0 an hour raises none.
+
+    With `forget`, an alarm of D makes the running fit begin anew.
+    """
+
+    false_alarms_per_hour: NonNegative = 0.1
+    forget: bool = False
+
+
 class WireConfig(Section, frozen=True):
     """Where answers are published, on this machine only; port ``*`` takes any free one."""
 
@@ -154,6 +164,7 @@ class Config(Section, frozen=True):
     localize: LocalizeConfig = LocalizeConfig()
     link: LinkConfig = LinkConfig()
     infer: InferConfig = InferConfig()
+    watch: WatchConfig = WatchConfig()
     wire: WireConfig = WireConfig()
     journal: JournalConfig = JournalConfig()
     stop_after_s: Positive | None = None

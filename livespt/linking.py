@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from livespt.config import InferConfig, LinkConfig
+from livespt.config import InferConfig, LinkConfig, WatchConfig
 from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
 from livespt.link import Linker
 from livespt.offline import TRACK_ROW_DTYPE
@@ -154,6 +154,7 @@ def _stream(table: SpotTable, options: LinkOptions, progress: Progress) -> _Stre
         options.interval_s,
         field_um=options.field_um,
         config=InferConfig(n_states=options.n_states),
+        watch=WatchConfig(false_alarms_per_hour=0),
     )
     for stage in (linker, online):
         stage.warm_up()

@@ -232,12 +232,16 @@ class Model(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """The answer after one frame: `table` has `track_dtype(K)`, one row per track seen."""
+    """The answer after one frame: `table` has `track_dtype(K)`, one row per track seen.
+
+    `events` is what this frame has made known to be different in the sample or the light.
+    """
 
     frame: int
     t_s: float
     table: NDArray[np.void]
     model: Model
+    events: tuple[Event, ...] = ()
 
 
 class Event(NamedTuple):
@@ -275,6 +279,7 @@ EVENT_KINDS = {
     "resumed": "frames come again after a stall",
     "shape": "the frame's shape or type changed in mid-stream",
     "timestamp": "the camera's clock ran backwards or jumped",
+    "changed": "D, density, precision, photons or background left the level that they had",
     "ended": "the source came to its end",
     "stopped": "stopped on request",
     "failed": "a stage failed; what was answered until then is kept",

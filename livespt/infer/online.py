@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import InferConfig
+from livespt.config import InferConfig, WatchConfig
 from livespt.infer.arrays import (
     AMBIGUOUS,
     Array,
@@ -32,6 +32,7 @@ from livespt.infer.fit import Fit
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, InferError, motion, order, to_model
 from livespt.infer.own import OwnD
+from livespt.infer.watch import Pace, Watch
 from livespt.types import SPOT_DTYPE, Estimates, FitStatus, Links, Model, Spots, track_dtype
 
 
@@ -49,6 +50,8 @@ class OnlineFilter:
         are followed but do not count for the parameters: those that left the view are not seen.
     config : InferConfig, optional
         Starting values and lags; starting values are forgotten soon and may be badly wrong.
+    watch : WatchConfig, optional
+        How often alarms may be false, and whether one of D makes the fit begin anew.
 
     Raises
     ------
@@ -63,7 +66,9 @@ class OnlineFilter:
         *,
         field_um: tuple[float, float] | None = None,
         config: InferConfig | None = None,
+        watch: WatchConfig | None = None,
     ) -> None:
+        watch = watch or WatchConfig()
         config = config or InferConfig(n_states=n_states)
         _check(n_states, interval_s, config)
         self.n_states, self.interval_s = n_states, float(interval_s)
@@ -75,6 +80,8 @@ class OnlineFilter:
         self._bank = bank(64, n_states, self._n_duals, int(self._lags[-1]) + 1)
         self._work = scratch(n_states, self._n_duals)
         self._own = OwnD(interval_s, 64)
+        self._watch = Watch(interval_s, watch.false_alarms_per_hour)
+        self._forgets = watch.forget
         self._slots: dict[int, int] = {}
         self._free = list(range(63, -1, -1))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
@@ -114,13 +121,18 @@ class OnlineFilter:
         counted = step_bank(self._bank, seen, at, self.interval_s, self._work, step)
         n_spots = self._bank.n_spots[seen.slot]
         self._n_tracks += int((n_spots == 2).sum())
+        pace = self._pace(step, counted)
         self._learner.absorb(step.score[1:], step.information, counted)
         self._note_occupancy(spots.frame)
         self._retire(links.ended, spots.frame)
         table = self._table(rows, track, n_spots, step, at.D)
         table["D_track_um2_s"], table["D_track_95"] = own[:, 0], own[:, 1:]
         self._take_refit()
-        return Estimates(spots.frame, spots.t_s, table, self.model())
+        alarms = self._watch.step(spots, pace)
+        if self._forgets and "D" in alarms:
+            self._forget()
+        events = tuple(alarms.values())
+        return Estimates(spots.frame, spots.t_s, table, self.model(), events)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -242,6 +254,18 @@ class OnlineFilter:
         table["D_um2_s"] = mean
         table["sd_D_um2_s"] = np.sqrt((step.p_state * (D - mean[:, None]) ** 2).sum(axis=1))
         return table
+
+    def _pace(self, step: Step, counted: int) -> Pace:
+        """Say what the frame tells of a common factor on all D, at the parameters before it."""
+        learner = self._learner
+        score = float(step.score[1 : 1 + self.n_states].sum())
+        return Pace(counted, score, learner.information_per_step, learner.refits_to_come)
+
+    def _forget(self) -> None:
+        """Begin to fit anew: what was learned is of a sample that is no more."""
+        self._learner.forget()
+        self._watch.forget_motion()
+        self._n_tracks = int((self._bank.n_spots >= 2).sum())
 
     def _take_refit(self) -> None:
         """After a refit of the early data put its filters in the place of the live ones."""
