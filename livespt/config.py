@@ -13,7 +13,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import tomli_w
@@ -117,14 +117,31 @@ class LinkConfig(Section, frozen=True):
 
 
 class InferConfig(Section, frozen=True):
-    """The motion model: number of states, and a first guess that may be badly wrong."""
+    """The motion model: number of states, and a first guess that may be badly wrong.
 
-    n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
+    With "auto" the number of states is found from the data, 1 to 4, beginning with two.
+    """
+
+    #: States that "auto" begins with, and the most that it may come to.
+    BEGIN_WITH: ClassVar[int] = 2
+    MOST: ClassVar[int] = 4
+
+    n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] | Literal["auto"] = 2
     D_um2_s: list[Positive] = []
     p_switch: Probability = 0.05
     lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = msgspec.field(
         default_factory=lambda: [0, 3, 7]
     )
+
+    @property
+    def first_n_states(self) -> int:
+        """States in use when the run begins."""
+        return self.BEGIN_WITH if self.n_states == "auto" else self.n_states
+
+    @property
+    def most_states(self) -> int:
+        """The most states that the run may come to use."""
+        return self.MOST if self.n_states == "auto" else self.n_states
 
 
 class WatchConfig(Section, frozen=True):
