@@ -131,7 +131,10 @@ class Watch:
         return events
 
     def _see_motion(self, spots: Spots, pace: Pace) -> dict[str, Event]:
-        """Score over information: the relative change of D that the block asks for."""
+        """Score over information, y: the relative change of D that the block asks for.
+
+        As the cube root of 1 + y, which takes the skewness off squared steps (Wilson and Hilferty).
+        """
         if pace.afresh:
             self.forget_motion()
         block = self._motion
@@ -142,7 +145,8 @@ class Watch:
         if block.n_frames < self._frames or block.n_rows < BLOCK_SPOTS:
             return {}
         self._motion = _Block()
-        seen = (block.total / block.information, 1 / block.information, LEAST)
+        root = 3 * np.cbrt(max(1 + block.total / block.information, 0.0))
+        seen = (root, 1 / block.information, root * LEAST / 3)
         return self._look("D", spots, block, seen)
 
     def _look(
@@ -182,7 +186,7 @@ def message(name: str, change: Change) -> str:
 def _plain(name: str, level: float) -> float:
     """Turn a level of a series into the number that a person knows."""
     if name == "D":
-        return max(1 + level, 0.0)
+        return (level / 3) ** 3
     if name == "density":
         return max((level / 2) ** 2 - 0.375, 0.0)
     return float(np.exp(level))
