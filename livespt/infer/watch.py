@@ -22,7 +22,8 @@ from livespt.infer.series import LEAST, WINDOWS, Change, Series
 from livespt.types import Event, FitStatus, Spots
 
 #: A block: at least so long, so many frames, and for what spots or steps tell so many of these.
-BLOCK_S, BLOCK_FRAMES, BLOCK_SPOTS = 0.25, 5, 8
+#: Blocks of fewer would be of unequal weight, and scatter with longer tails than a normal number.
+BLOCK_S, BLOCK_FRAMES, BLOCK_SPOTS = 0.25, 5, 60
 #: Looks overlap in their data: so many times the error that they would be allowed singly still
 #: brings fewer false alarms than asked for (0.2 to 0.9 of them; see `tests/statistics`).
 OVERLAP = 4.0
