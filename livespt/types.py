@@ -234,7 +234,8 @@ class Model(NamedTuple):
 class Estimates(NamedTuple):
     """The answer after one frame: `table` has `track_dtype(K)`, one row per track seen.
 
-    `events` is what this frame has made known to be different in the sample or the light.
+    `events` is what this frame has made known: the sample or the light changed, or the number of
+    states in use, from the next frame on.
     """
 
     frame: int
