@@ -13,7 +13,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import tomli_w
@@ -121,14 +121,41 @@ class LinkConfig(Section, frozen=True):
 
 
 class InferConfig(Section, frozen=True):
-    """The motion model: number of states, and a first guess that may be badly wrong."""
+    """The motion model: number of states, and a first guess that may be badly wrong.
 
-    n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
+    With "auto" the number of states is found from the data, 1 to 4, beginning with two.
+    """
+
+    #: States that "auto" begins with, and the most that it may come to.
+    BEGIN_WITH: ClassVar[int] = 2
+    MOST: ClassVar[int] = 4
+
+    n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] | Literal["auto"] = 2
     D_um2_s: list[Positive] = []
     p_switch: Probability = 0.05
     lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = msgspec.field(
         default_factory=lambda: [0, 3, 7]
     )
+
+    @property
+    def first_n_states(self) -> int:
+        """States in use when the run begins."""
+        return self.BEGIN_WITH if self.n_states == "auto" else self.n_states
+
+    @property
+    def most_states(self) -> int:
+        """The most states that the run may come to use."""
+        return self.MOST if self.n_states == "auto" else self.n_states
+
+
+class WatchConfig(Section, frozen=True):
+    """Alarms where D, density, precision, photons or background change; 0 an hour raises none.
+
+    With `forget`, an alarm of D makes the running fit begin anew.
+    """
+
+    false_alarms_per_hour: NonNegative = 0.1
+    forget: bool = False
 
 
 class WireConfig(Section, frozen=True):
@@ -158,6 +185,7 @@ class Config(Section, frozen=True):
     localize: LocalizeConfig = LocalizeConfig()
     link: LinkConfig = LinkConfig()
     infer: InferConfig = InferConfig()
+    watch: WatchConfig = WatchConfig()
     wire: WireConfig = WireConfig()
     journal: JournalConfig = JournalConfig()
     stop_after_s: Positive | None = None

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from livespt.config import InferConfig, LinkConfig
+from livespt.config import InferConfig, LinkConfig, WatchConfig
 from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
 from livespt.link import Linker
 from livespt.offline import TRACK_ROW_DTYPE
@@ -203,7 +203,13 @@ def _stages(options: LinkOptions) -> tuple[Linker, OnlineFilter]:
     field_um = options.field_um
     linker = Linker(options.interval_s, field_um=field_um, overrides=LinkConfig(lag=options.lag))
     config = InferConfig(n_states=options.n_states)
-    online = OnlineFilter(options.n_states, options.interval_s, field_um=field_um, config=config)
+    online = OnlineFilter(
+        options.n_states,
+        options.interval_s,
+        field_um=field_um,
+        config=config,
+        watch=WatchConfig(false_alarms_per_hour=0),
+    )
     linker.warm_up()
     online.warm_up()
     warm_up_smoother(options.n_states, options.interval_s)

@@ -171,7 +171,13 @@ def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:
     config, field_um = _config(run), _field_um(run)
     interval_s = float(run.about["source"]["interval_s"])
     linker = Linker(interval_s, field_um=field_um, overrides=config.link)
-    online = OnlineFilter(config.infer.n_states, interval_s, field_um=field_um, config=config.infer)
+    online = OnlineFilter(
+        config.infer.n_states,
+        interval_s,
+        field_um=field_um,
+        config=config.infer,
+        watch=config.watch,
+    )
     return linker, online
 
 

@@ -369,6 +369,8 @@ class Pipeline:
             counters.tracks_seen = max(counters.tracks_seen, int(links.track_id.max()) + 1)
         for sink in self.sinks:
             sink.send(frame, spots, links, estimates)
+        for event in estimates.events:
+            self._event(event)
         note = self._pace.see(frame)
         if note is not None:
             self._event(note)

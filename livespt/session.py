@@ -229,6 +229,7 @@ class Session:
             name=chosen.name or self.config.source.kind,
             camera=self._stages.camera,
             rotate_mb=chosen.rotate_mb,
+            n_states=self.config.infer.most_states,
         )
 
     def _hello(self) -> schema.HelloMessage:
@@ -241,7 +242,7 @@ class Session:
             interval_s=info.interval_s,
             exposure_s=info.exposure_s,
             pixel_um=self._stages.config.optics.pixel_um,
-            n_states=self.config.infer.n_states,
+            n_states=self.config.infer.first_n_states,
             folder="" if self._scratch else str(self.folder),
         )
 
@@ -256,7 +257,7 @@ class Session:
             stages.online,
         )
         steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
-        info, n_states = stages.source.info, self.config.infer.n_states
+        info, n_states = stages.source.info, self.config.infer.first_n_states
         steps.append(("smoother", lambda: warm_up_smoother(n_states, info.interval_s)))
         self._broadcast.state = "compiling"
         for done, (name, warm_up) in enumerate(steps):

@@ -86,7 +86,11 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     field_um = (info.shape[0] * pixel_um, info.shape[1] * pixel_um)
     linker = Linker(info.interval_s, field_um=field_um, overrides=config.link)
     online = OnlineFilter(
-        config.infer.n_states, info.interval_s, field_um=field_um, config=config.infer
+        config.infer.n_states,
+        info.interval_s,
+        field_um=field_um,
+        config=config.infer,
+        watch=config.watch,
     )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)

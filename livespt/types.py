@@ -175,6 +175,8 @@ def track_dtype(n_states: int) -> np.dtype:
 
     One row per track seen in the frame. `p_state` is filtered (uses data up to this frame).
     `D_um2_s` is the mean of D over the posterior of the state, `sd_D_um2_s` its spread.
+    `D_track_um2_s` and `D_track_95` are of the track alone, as if it had one D: what its own
+    displacements say (mean of ln D, as D, and 95 % interval), whatever the states are.
     """
     return np.dtype(
         [
@@ -188,6 +190,8 @@ def track_dtype(n_states: int) -> np.dtype:
             ("cov_xy_um2", "f8"),
             ("D_um2_s", "f8"),
             ("sd_D_um2_s", "f8"),
+            ("D_track_um2_s", "f8"),
+            ("D_track_95", "f8", (2,)),
             ("p_state", "f8", (n_states,)),
         ]
     )
@@ -245,12 +249,17 @@ class Model(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """The answer after one frame: `table` has `track_dtype(K)`, one row per track seen."""
+    """The answer after one frame: `table` has `track_dtype(K)`, one row per track seen.
+
+    `events` is what this frame has made known: the sample or the light changed, or the number of
+    states in use, from the next frame on.
+    """
 
     frame: int
     t_s: float
     table: NDArray[np.void]
     model: Model
+    events: tuple[Event, ...] = ()
 
 
 class Event(NamedTuple):
@@ -288,6 +297,7 @@ EVENT_KINDS = {
     "resumed": "frames come again after a stall",
     "shape": "the frame's shape or type changed in mid-stream",
     "timestamp": "the camera's clock ran backwards or jumped",
+    "changed": "D, density, precision, photons or background left the level that they had",
     "ended": "the source came to its end",
     "stopped": "stopped on request",
     "failed": "a stage failed; what was answered until then is kept",

@@ -42,6 +42,7 @@ EVENT_COLOURS = {
     "stalled": WARN,
     "shape": WARN,
     "timestamp": WARN,
+    "changed": WARN,
     "resumed": GOOD,
     "ended": ACCENT,
     "stopped": ACCENT,

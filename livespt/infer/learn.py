@@ -54,13 +54,33 @@ class Learner:
     ) -> None:
         self.n_states, self.interval_s = n_states, interval_s
         self.p_switch = p_switch
+        self._configured = np.sort(D_um2_s) if D_um2_s else None
+        self.theta, self.prior, self.information = self._begin(1.0)
+        self._start_counting()
+
+    def _start_counting(self) -> None:
         self.n_steps = 0
         self.settled = False
         self._rows: deque[Rows] | None = deque()
         self._n_kept = 0
-        self._next = FIRST_STEPS * n_states
-        self._configured = np.sort(D_um2_s) if D_um2_s else None
+        self._next = FIRST_STEPS * self.n_states
+
+    def forget(self) -> None:
+        """Begin anew from the parameters of now, as with the first frame."""
+        self._configured = np.sort(np.exp(self.theta[: self.n_states]))
         self.theta, self.prior, self.information = self._begin(1.0)
+        self._start_counting()
+
+    @property
+    def refits_to_come(self) -> bool:
+        """Whether early data are still kept, so that theta may leap."""
+        return self._rows is not None
+
+    @property
+    def information_per_step(self) -> float:
+        """What one step says of the scale of all D together: information on ln D."""
+        k = self.n_states
+        return float(self.information[:k, :k].sum()) / max(self.n_steps, 1)
 
     @property
     def covariance(self) -> Array:

@@ -3,34 +3,28 @@
 Each live track holds one Gaussian and one probability per motion state (GPB2 over Berglund's model
 with pointwise errors, see `stepkernels`); their derivatives in the parameters ride along and give
 the score of each frame, from which `learn` learns. Time between frames is what the clock says: a
-gap is crossed by the intervals that it holds, each of which may switch and diffuse.
+gap is crossed by the intervals that it holds, each of which may switch and diffuse. Beside it
+stands each track's own D (`own`), which owes the pooled model nothing but its error scale. Where
+the number of states is to be found, a few of them run side by side (`choice`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from livespt.config import InferConfig
-from livespt.infer.arrays import (
-    AMBIGUOUS,
-    Array,
-    Bank,
-    Ints,
-    Seen,
-    Step,
-    bank,
-    field_of,
-    scratch,
-)
-from livespt.infer.bankkernels import occupancy_at, retire, step_bank
-from livespt.infer.fit import Fit
-from livespt.infer.layout import n_duals, n_parameters
-from livespt.infer.learn import Learner
-from livespt.infer.motion import Answer, InferError, motion, order, to_model
-from livespt.types import SPOT_DTYPE, Estimates, FitStatus, Links, Model, Spots, track_dtype
+from livespt.config import InferConfig, WatchConfig
+from livespt.infer.arrays import AMBIGUOUS, Ints, Seen, field_of
+from livespt.infer.choice import Choice
+from livespt.infer.motion import InferError
+from livespt.infer.own import OwnD
+from livespt.infer.states import StateFilter, Taken
+from livespt.infer.watch import Watch
+from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Links, Model, Spots
+
+#: Slots for live tracks to begin with.
+CAPACITY = 64
 
 
 class OnlineFilter:
@@ -38,8 +32,8 @@ class OnlineFilter:
 
     Parameters
     ----------
-    n_states : int
-        Number of motion states, 1 to 4.
+    n_states : int or "auto"
+        Number of motion states, 1 to 4; "auto" finds it from the data, beginning with two.
     interval_s : float
         Nominal time between frames, to which the switching probabilities refer.
     field_um : (height, width), optional
@@ -47,6 +41,8 @@ class OnlineFilter:
         are followed but do not count for the parameters: those that left the view are not seen.
     config : InferConfig, optional
         Starting values and lags; starting values are forgotten soon and may be badly wrong.
+    watch : WatchConfig, optional
+        How often alarms may be false, and whether one of D makes the fit begin anew.
 
     Raises
     ------
@@ -56,28 +52,37 @@ class OnlineFilter:
 
     def __init__(
         self,
-        n_states: int,
+        n_states: int | Literal["auto"],
         interval_s: float,
         *,
         field_um: tuple[float, float] | None = None,
         config: InferConfig | None = None,
+        watch: WatchConfig | None = None,
     ) -> None:
+        watch = watch or WatchConfig()
         config = config or InferConfig(n_states=n_states)
         _check(n_states, interval_s, config)
-        self.n_states, self.interval_s = n_states, float(interval_s)
-        self._config = config
-        self._field_um = field_um
-        self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
-        self._learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
-        self._n_duals = n_duals(n_states)
-        self._bank = bank(64, n_states, self._n_duals, int(self._lags[-1]) + 1)
-        self._work = scratch()
+        self.interval_s = float(interval_s)
+        self._asked: int | Literal["auto"] = n_states
+        self._config, self._field_um = config, field_um
         self._slots: dict[int, int] = {}
-        self._free = list(range(63, -1, -1))
-        self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
-        self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
+        self._capacity = CAPACITY
+        self._free = list(range(CAPACITY - 1, -1, -1))
+        self._n_spots = np.zeros(CAPACITY, np.int64)
+        first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
+        self._choice = Choice(first) if n_states == "auto" else None
+        self._running: dict[int, StateFilter] = {}
+        self._used = self._run(first)
+        self._begin_wanted()
+        self._own = OwnD(interval_s, CAPACITY)
+        self._watch = Watch(interval_s, watch.false_alarms_per_hour)
+        self._forgets = watch.forget
         self._last: tuple[int, float] | None = None
-        self._n_tracks = 0
+
+    @property
+    def n_states(self) -> int:
+        """Number of states in use."""
+        return self._used.n_states
 
     def step(self, spots: Spots, links: Links) -> Estimates:
         """Take one frame; return every seen track's estimate and the pooled model.
@@ -92,7 +97,7 @@ class OnlineFilter:
         Returns
         -------
         Estimates
-            One row per track seen, in the order of `spots.table`.
+            One row per track seen, in the order of `spots.table`; what has changed in the sample.
 
         Raises
         ------
@@ -103,30 +108,29 @@ class OnlineFilter:
         self._check_order(spots, links)
         rows, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
-        self._learner.keep(track, seen)
-        at = motion(self._learner.theta, self.n_states)
-        step = _outputs(rows.size, self.n_states)
-        counted = step_bank(self._bank, seen, at, self.interval_s, self._work, step)
-        n_spots = self._bank.n_spots[seen.slot]
-        self._n_tracks += int((n_spots == 2).sum())
-        self._learner.absorb(step.score[1:], step.information, counted)
-        self._note_occupancy(spots.frame)
-        self._retire(links.ended, spots.frame)
-        table = self._table(rows, track, n_spots, step, at.D)
-        self._take_refit()
-        return Estimates(spots.frame, spots.t_s, table, self.model())
+        used, n_steps = self._used, {k: f.learner.n_steps for k, f in self._running.items()}
+        fastest = used.fastest_um2_s if used.learner.settled else np.inf
+        taken = {k: f.step(track, seen) for k, f in self._running.items()}
+        now = taken[used.n_states]
+        own = self._own.step(seen, self._n_spots, now.error_scale2, fastest)
+        self._n_spots[seen.slot] += 1
+        table = used.table(now)
+        table["track_id"], table["spot"] = track, rows
+        table["n_spots"] = self._n_spots[seen.slot]
+        table["D_track_um2_s"], table["D_track_95"] = own[:, 0], own[:, 1:]
+        self._close(links.ended, spots.frame)
+        for each in self._running.values():
+            each.refit(self._slots)
+        model = used.model()
+        return Estimates(spots.frame, spots.t_s, table, model, self._news(spots, taken, n_steps))
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
-        learner = self._learner
-        answer = Answer(
-            learner.theta, learner.covariance, learner.n_steps, self._n_tracks, learner.settled
-        )
-        return to_model(answer, self._occupancy, self._lags, self.interval_s)
+        return self._used.model()
 
     def warm_up(self) -> None:
         """Compile everything that `step` calls, on a made-up stream that leaves no trace."""
-        rehearsal = OnlineFilter(self.n_states, self.interval_s, config=self._config)
+        rehearsal = OnlineFilter(self._asked, self.interval_s, config=self._config)
         rng = np.random.default_rng(0)
         table = np.zeros(24, SPOT_DTYPE)
         table["var_x_um2"] = table["var_y_um2"] = 1e-3
@@ -169,8 +173,7 @@ class OnlineFilter:
         spot = np.empty((rows.size, 5))
         for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
             spot[:, i] = table[name][rows]
-        fastest = float(np.exp(self._learner.theta[: self.n_states]).max())
-        field = field_of(self._field_um, fastest)
+        field = field_of(self._field_um, self._used.fastest_um2_s)
         weight = np.where(links.p_link[rows] >= AMBIGUOUS, 1.0, 0.0)
         return (
             rows,
@@ -187,87 +190,70 @@ class OnlineFilter:
         return slot
 
     def _grow(self) -> None:
-        """Double the bank."""
-        n = self._bank.n_spots.size
-        wider: list[Any] = [np.concatenate([a, np.zeros_like(a)]) for a in self._bank]
-        self._bank = Bank(*wider)
+        """Double the number of slots."""
+        n = self._capacity
+        self._capacity = 2 * n
+        self._n_spots = np.concatenate([self._n_spots, np.zeros(n, np.int64)])
+        for part in (self._own, *self._running.values()):
+            part.grow()
         self._free = list(range(2 * n - 1, n - 1, -1))
 
-    def _note_occupancy(self, frame: int) -> None:
-        """Update the occupancy of the frames that lie each lag behind `frame`."""
-        frames = frame - self._lags
-        sums = np.zeros((frames.size, self.n_states + 1))
-        occupancy_at(self._bank, frames, np.empty((2, self.n_states)), sums)
-        for i, past in enumerate(frames.tolist()):
-            total = sums[i] + self._departed.get(past, 0.0)
-            if total[-1] > 0:
-                self._occupancy[i] = total[:-1] / total[-1]
-            elif i > 0:
-                self._occupancy[i] = self._occupancy[i - 1]
-
-    def _retire(self, ended: Ints, frame: int) -> None:
-        """Free the slots of ended tracks; keep what they say of the last few frames."""
-        slots = [
-            s for s in map(self._slots.pop, ended.tolist(), [None] * ended.size) if s is not None
-        ]
-        oldest = frame - int(self._lags[-1])
-        for past in [f for f in self._departed if f < oldest]:
-            del self._departed[past]
-        if not slots:
-            return
-        frames = np.arange(frame, oldest - 1, -1)
-        sums = np.zeros((frames.size, self.n_states + 1))
-        retire(self._bank, np.array(slots), frames, np.empty((2, self.n_states)), sums)
+    def _close(self, ended: Ints, frame: int) -> None:
+        """Free the slots of ended tracks."""
+        found = map(self._slots.pop, ended.tolist(), [None] * ended.size)
+        slots = [slot for slot in found if slot is not None]
+        for each in self._running.values():
+            each.close(np.array(slots, np.int64), frame)
+        self._n_spots[slots] = 0
         self._free.extend(reversed(slots))
-        for past, said in zip(frames.tolist(), sums, strict=True):
-            if said[-1] > 0:
-                self._departed[past] = self._departed.get(past, 0.0) + said
 
-    def _table(self, rows: Ints, track: Ints, n_spots: Ints,
-               step: Step, D: Array) -> NDArray[np.void]:  # fmt: skip
-        states = order(np.log(D), self.n_states)
-        table = np.zeros(rows.size, track_dtype(self.n_states))
-        table["track_id"], table["spot"], table["n_spots"] = track, rows, n_spots
-        for i, name in enumerate(("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2")):
-            table[name] = step.position[:, i]
-        table["p_state"] = step.p_state[:, states]
-        mean = step.p_state @ D
-        table["D_um2_s"] = mean
-        table["sd_D_um2_s"] = np.sqrt((step.p_state * (D - mean[:, None]) ** 2).sum(axis=1))
-        return table
+    def _news(
+        self, spots: Spots, taken: dict[int, Taken], n_steps: dict[int, int]
+    ) -> tuple[Event, ...]:
+        """Say what this frame has made known: the sample changed, or the number of states."""
+        alarms = self._watch.step(spots, taken[self.n_states].pace)
+        if self._forgets and "D" in alarms:
+            self._forget()
+            return tuple(alarms.values())
+        choice = self._choice
+        why = choice.step({k: t.loglik for k, t in taken.items()}, n_steps) if choice else ""
+        if choice is None or not why:
+            return tuple(alarms.values())
+        self._use(choice.n_states)
+        return (*alarms.values(), Event("note", spots.t_s, spots.frame, 0, why))
 
-    def _take_refit(self) -> None:
-        """After a refit of the early data put its filters in the place of the live ones."""
-        refit = self._learner.refit_if_due()
-        if refit is None:
-            return
-        ids, fit = refit
-        self._adopt(ids, fit)
+    def _use(self, n_states: int) -> None:
+        """Go over to another number of states, and begin or end its neighbours."""
+        self._used = self._run(n_states)
+        self._begin_wanted()
+        self._watch.forget_motion()
 
-    def _adopt(self, ids: Ints, fit: Fit) -> None:
-        live = [
-            (i, self._slots[name]) for i, name in enumerate(ids.tolist()) if name in self._slots
-        ]
-        for i, slot in live:
-            self._bank.F[slot] = fit.filters[i]
+    def _begin_wanted(self) -> None:
+        wanted = self._choice.wanted if self._choice else [self._used.n_states]
+        self._running = {k: self._run(k) for k in wanted}
+
+    def _run(self, n_states: int) -> StateFilter:
+        """Return the filter that runs with so many states, a new one if none does."""
+        running = self._running.get(n_states)
+        if running is None:
+            running = StateFilter(n_states, self.interval_s, self._config, self._capacity)
+            self._running[n_states] = running
+        return running
+
+    def _forget(self) -> None:
+        for each in self._running.values():
+            each.forget()
+        self._watch.forget_motion()
+        if self._choice is not None:
+            self._choice.forget()
 
 
 #: Enough frames of the rehearsal for a refit to fall due, for any number of states.
 FRAMES_OF_REHEARSAL = 8
 
 
-def _outputs(n: int, n_states: int) -> Step:
-    q = n_parameters(n_states)
-    return Step(
-        position=np.empty((n, 5)),
-        p_state=np.empty((n, n_states)),
-        score=np.zeros(1 + q),
-        information=np.zeros((q, q)),
-    )
-
-
-def _check(n_states: int, interval_s: float, config: InferConfig) -> None:
-    if not 1 <= n_states <= 4:
+def _check(n_states: int | Literal["auto"], interval_s: float, config: InferConfig) -> None:
+    if n_states != "auto" and not 1 <= n_states <= 4:
         raise InferError(f"n_states: {n_states}; expected 1 to 4")
     if not (np.isfinite(interval_s) and interval_s > 0):
         raise InferError(f"interval_s: {interval_s}; expected a positive time in seconds")

@@ -113,10 +113,15 @@ def models_dtype(n_states: int, n_lags: int) -> np.dtype:
 
 
 def frame_rows(
-    spots: Spots, links: Links, estimates: Estimates, latency_ms: float
+    spots: Spots, links: Links, estimates: Estimates, latency_ms: float, n_states: int = 0
 ) -> dict[str, NDArray[np.void]]:
-    """Turn one frame's answer into rows of each stream; copies, so that nothing is shared."""
+    """Turn one frame's answer into rows of each stream; copies, so that nothing is shared.
+
+    With `n_states` the rows have columns for so many states, those that are not in use zero.
+    """
     n = len(spots.table)
+    if n_states > len(estimates.model.D_um2_s):
+        estimates = _widened(estimates, n_states)
     moment = {"frame": spots.frame, "t_s": spots.t_s}
     model = estimates.model
     link_columns = {"frame": spots.frame, "track_id": links.track_id, "p_link": links.p_link}
@@ -154,6 +159,22 @@ def revisions_of(rows: NDArray[np.void]) -> NDArray[np.void]:
     return table
 
 
+def _widened(estimates: Estimates, n_states: int) -> Estimates:
+    """Give the table and the model columns for more states, filled with zeros."""
+    table = np.zeros(len(estimates.table), track_dtype(n_states))
+    for name in table.dtype.names or ():
+        column = estimates.table[name]
+        table[name][tuple(slice(n) for n in column.shape)] = column
+    model = estimates.model
+    wide = np.zeros(1, models_dtype(n_states, len(model.lags)))[0]
+    fields: dict[str, Any] = model._asdict()
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):
+            wide[name][tuple(slice(n) for n in value.shape)] = value
+            fields[name] = wide[name]
+    return estimates._replace(table=table, model=Model(**fields))
+
+
 def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> NDArray[np.void]:
     """Copy `table` behind the columns of `moment`; rows are packed, so it is one block each."""
     n, size = len(table), table.dtype.itemsize
@@ -184,11 +205,15 @@ def model_row(model: Model, moment: dict[str, Any]) -> NDArray[np.void]:
 
 
 def model_of(row: np.void) -> Model:
-    """Turn a row of the stream `models` back into a model."""
+    """Turn a row of the stream `models` back into a model, of the states in use (D > 0)."""
     fields: dict[str, Any] = {}
+    used = models_dtype(int(np.count_nonzero(row["D_um2_s"])), len(row["lags"]))
     for name in Model._fields:
         value = row[name]
-        fields[name] = value.copy() if isinstance(value, np.ndarray) else _plain(value)
+        if isinstance(value, np.ndarray):
+            fields[name] = value[tuple(slice(n) for n in used[name].shape)].copy()
+        else:
+            fields[name] = _plain(value)
     return Model(**fields)
 
 

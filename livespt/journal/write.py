@@ -68,6 +68,9 @@ class Journal:
         Its kind, scalars and a hash of its values go into ``run.json``.
     rotate_mb : float
         A stream goes on in another file beyond this size.
+    n_states : int
+        Columns for so many motion states, where their number may change during the run; 0: it
+        stays as in the first frame.
 
     Attributes
     ----------
@@ -91,7 +94,9 @@ class Journal:
         name: str = "",
         camera: Camera | None = None,
         rotate_mb: float = 256.0,
+        n_states: int = 0,
     ) -> None:
+        self._n_states = n_states
         self.folder = make_folder(Path(folder), name or info.name)
         self.trouble = ""
         self._about = describe_run(name or info.name, info, camera)
@@ -140,7 +145,7 @@ class Journal:
         if len(links.track_id) != len(spots.table):
             n, m = len(spots.table), len(links.track_id)
             raise JournalError(f"{self.folder}: frame {spots.frame}: {n} spots and {m} links")
-        self._add(streams.frame_rows(spots, links, estimates, latency_ms), began_s)
+        self._add(streams.frame_rows(spots, links, estimates, latency_ms, self._n_states), began_s)
 
     def event(self, event: Event) -> None:
         """Write down one event."""

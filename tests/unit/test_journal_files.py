@@ -197,6 +197,22 @@ def test_a_number_of_states_that_changes_is_reported(tmp_path):
         journal.close()  # says so again, whether or not rows waited
 
 
+def test_a_number_of_states_that_may_change_has_columns_for_all(tmp_path):
+    rng = np.random.default_rng(1)
+    frames = [a_frame(rng, i, 3, n_states=k) for i, k in enumerate((2, 3, 2, 1, 4))]
+    with Journal(tmp_path, "", INFO, n_states=4) as journal:
+        for frame in frames:
+            journal.append(*frame)
+    run = read_run(journal.folder)
+    for i, (_, _, estimates) in enumerate(frames):
+        assert same(run.model(i), estimates.model)
+        rows = run.estimates[run.estimates["frame"] == i]
+        k = len(estimates.model.D_um2_s)
+        np.testing.assert_array_equal(rows["p_state"][:, :k], estimates.table["p_state"])
+        assert not rows["p_state"][:, k:].any()
+        np.testing.assert_array_equal(rows["D_track_95"], estimates.table["D_track_95"])
+
+
 def test_a_close_tells_of_rows_that_nobody_was_told_are_lost(tmp_path):
     rng = np.random.default_rng(1)
     journal = Journal(tmp_path, "", INFO)

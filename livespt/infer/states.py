@@ -1,0 +1,158 @@
+"""The live filter for one number of states: its bank of tracks, its learner, its occupancy.
+
+`OnlineFilter` runs one of these, or a few side by side on the same links where the number of
+states is to be found.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.config import InferConfig
+from livespt.infer.arrays import Array, Bank, Ints, Seen, Step, bank, scratch
+from livespt.infer.bankkernels import occupancy_at, retire, step_bank
+from livespt.infer.layout import n_duals, n_parameters
+from livespt.infer.learn import Learner
+from livespt.infer.motion import Answer, motion, order, to_model
+from livespt.infer.watch import Pace
+from livespt.types import Model, track_dtype
+
+
+class Taken(NamedTuple):
+    """What one frame gave under one number of states.
+
+    `D` and `error_scale2` are those that the frame was filtered with; `loglik` is the predictive
+    log-likelihood of its steps, whose parameters knew nothing of them.
+    """
+
+    step: Step
+    D: Array
+    error_scale2: float
+    n_counted: int
+    loglik: float
+    pace: Pace
+
+
+class StateFilter:
+    """GPB2 over K states for all live tracks, and the parameters pooled over them.
+
+    Parameters
+    ----------
+    n_states : int
+    interval_s : float
+        Nominal time between frames.
+    config : InferConfig
+        Starting values and lags.
+    capacity : int
+        Slots for live tracks.
+    """
+
+    def __init__(
+        self, n_states: int, interval_s: float, config: InferConfig, capacity: int
+    ) -> None:
+        self.n_states, self.interval_s = n_states, interval_s
+        self.learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
+        self.n_tracks = 0
+        self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
+        self.bank = bank(capacity, n_states, n_duals(n_states), int(self._lags[-1]) + 1)
+        self._work = scratch()
+        self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
+        self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
+
+    @property
+    def fastest_um2_s(self) -> float:
+        """D of the fastest state."""
+        return float(np.exp(self.learner.theta[: self.n_states]).max())
+
+    def step(self, track: Ints, seen: Seen) -> Taken:
+        """Take the tracked spots of one frame."""
+        learner = self.learner
+        learner.keep(track, seen)
+        at = motion(learner.theta, self.n_states)
+        step = self._outputs(seen.slot.size)
+        counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
+        self.n_tracks += int((self.bank.n_spots[seen.slot] == 2).sum())
+        score = float(step.score[1 : 1 + self.n_states].sum())
+        pace = Pace(counted, score, learner.information_per_step, learner.refits_to_come)
+        learner.absorb(step.score[1:], step.information, counted)
+        return Taken(step, at.D, at.c2, counted, float(step.score[0]), pace)
+
+    def close(self, slots: Ints, frame: int) -> None:
+        """Note the occupancy of the last frames; free the slots of ended tracks."""
+        frames = frame - self._lags
+        sums = np.zeros((frames.size, self.n_states + 1))
+        occupancy_at(self.bank, frames, np.empty((2, self.n_states)), sums)
+        for i, past in enumerate(frames.tolist()):
+            total = sums[i] + self._departed.get(past, 0.0)
+            if total[-1] > 0:
+                self._occupancy[i] = total[:-1] / total[-1]
+            elif i > 0:
+                self._occupancy[i] = self._occupancy[i - 1]
+        self._retire(slots, frame)
+
+    def refit(self, slots: dict[int, int]) -> None:
+        """Refit the early data if that is due; its filters take the place of the live ones."""
+        refit = self.learner.refit_if_due()
+        if refit is None:
+            return
+        ids, fit = refit
+        for i, name in enumerate(ids.tolist()):
+            slot = slots.get(name)
+            if slot is not None and self.bank.n_spots[slot] > 0:
+                self.bank.F[slot] = fit.filters[i]
+
+    def grow(self) -> None:
+        """Double the number of slots."""
+        wider: list[Any] = [np.concatenate([a, np.zeros_like(a)]) for a in self.bank]
+        self.bank = Bank(*wider)
+
+    def forget(self) -> None:
+        """Begin to learn anew: what was learned is of a sample that is no more."""
+        self.learner.forget()
+        self.n_tracks = int((self.bank.n_spots >= 2).sum())
+
+    def table(self, taken: Taken) -> NDArray[np.void]:
+        """Return the rows of `Estimates.table`, without the columns that no state decides."""
+        step, D = taken.step, taken.D
+        states = order(np.log(D), self.n_states)
+        table = np.zeros(len(step.position), track_dtype(self.n_states))
+        for i, name in enumerate(("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2")):
+            table[name] = step.position[:, i]
+        table["p_state"] = step.p_state[:, states]
+        mean = step.p_state @ D
+        table["D_um2_s"] = mean
+        table["sd_D_um2_s"] = np.sqrt((step.p_state * (D - mean[:, None]) ** 2).sum(axis=1))
+        return table
+
+    def model(self) -> Model:
+        """Return the pooled answer as of the last frame."""
+        learner = self.learner
+        answer = Answer(
+            learner.theta, learner.covariance, learner.n_steps, self.n_tracks, learner.settled
+        )
+        return to_model(answer, self._occupancy, self._lags, self.interval_s)
+
+    def _outputs(self, n: int) -> Step:
+        q = n_parameters(self.n_states)
+        return Step(
+            position=np.empty((n, 5)),
+            p_state=np.empty((n, self.n_states)),
+            score=np.zeros(1 + q),
+            information=np.zeros((q, q)),
+        )
+
+    def _retire(self, slots: Ints, frame: int) -> None:
+        oldest = frame - int(self._lags[-1])
+        for past in [f for f in self._departed if f < oldest]:
+            del self._departed[past]
+        if not slots.size:
+            return
+        frames = np.arange(frame, oldest - 1, -1)
+        sums = np.zeros((frames.size, self.n_states + 1))
+        retire(self.bank, slots, frames, np.empty((2, self.n_states)), sums)
+        for past, said in zip(frames.tolist(), sums, strict=True):
+            if said[-1] > 0:
+                self._departed[past] = self._departed.get(past, 0.0) + said
