@@ -38,7 +38,7 @@ format: .venv/.dev  ## Put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.bench  ## Speed and precision on this machine, Picasso beside us; table in bench/
+bench: .venv/.bench  ## Speed and precision on this machine, the peers beside us; tables in bench/
 	.venv/bench/bin/python -m pytest tests/bench -m bench -s
 
 dashboard: .venv/.dev qt-libraries  ## The window, on a running stream
