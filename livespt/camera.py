@@ -265,6 +265,16 @@ class Emccd:
 Camera: TypeAlias = Ideal | Scmos | Emccd
 
 
+def electron_maps(camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """Return gain (ADU/e), offset (ADU) and read variance (e2) of any camera, scalars or maps."""
+    if isinstance(camera, Scmos):
+        return camera.gain_adu_per_e, camera.offset_adu, camera.var_e2
+    if isinstance(camera, Emccd):
+        gain = camera.gain_adu_per_e
+        return gain, camera.offset_adu, (camera.readout_adu / gain) ** 2
+    return 1.0, 0.0, 0.0
+
+
 def _scored(
     kind: int, adu: ArrayLike, rate_e: ArrayLike, maps: tuple[ArrayLike, ...], excess: float
 ) -> tuple[Array, Array]:

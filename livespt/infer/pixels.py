@@ -25,13 +25,13 @@ the spot is wide.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from livespt.camera import Camera, Ideal, Scmos
+from livespt.camera import Camera, Emccd, electron_maps
 from livespt.infer import pixelbankkernels as kernels
 from livespt.infer.arrays import Array, Ints
 from livespt.infer.motion import InferError
@@ -154,7 +154,7 @@ class PixelFilter:
             raise PixelFilterError(f"method: {method!r}; expected 'ukf' or 'unscented'")
         if D_um2_s is None and method == "unscented":
             raise PixelFilterError("method 'unscented' needs D_um2_s")
-        self._maps = _electron_maps(camera)
+        self._maps = _region_maps(camera)
         self._pixel_um, self._side = pixel_um, side
         sigma_px, var_e2 = sigma_um / pixel_um, float(np.mean(self._maps[2]))
         bank = np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) if D_um2_s is None else [D_um2_s]
@@ -259,12 +259,10 @@ def _typical_sd_px(sigma: float, photons: float, bg: float, side: int) -> float:
     return float(info.sum() ** -0.5)
 
 
-def _electron_maps(camera: Camera) -> Array:
+def _region_maps(camera: Camera) -> Array:
     """Return gain, offset and read variance, (3, H, W) or (3, 1, 1)."""
-    if isinstance(camera, Ideal):
-        return np.array([1.0, 0.0, 0.0]).reshape(3, 1, 1)
-    if isinstance(camera, Scmos):
-        parts: list[ArrayLike] = [camera.gain_adu_per_e, camera.offset_adu, camera.var_e2]
-        shape: Any = camera.shape or (1, 1)
-        return np.stack([np.broadcast_to(np.asarray(p, np.float64), shape) for p in parts])
-    raise PixelFilterError("camera: the pixel filter knows Ideal and Scmos; found an EMCCD")
+    if isinstance(camera, Emccd):
+        raise PixelFilterError("camera: the pixel filter knows Ideal and Scmos; found an EMCCD")
+    shape = camera.shape or (1, 1)
+    maps = [np.broadcast_to(np.asarray(m, np.float64), shape) for m in electron_maps(camera)]
+    return np.stack(maps)

@@ -28,11 +28,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d
 
 from livespt import psf
-from livespt.camera import Camera, CameraError, Emccd
+from livespt.camera import Camera, CameraError, Emccd, electron_maps
 from livespt.localize import detect_kernels as kernels
 from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
-from livespt.localize.fit import check_sigma, electron_maps
+from livespt.localize.fit import check_sigma
 from livespt.localize.line_kernels import GROUP, SPARE, TILE, Layout, layout_of
 from livespt.localize.threshold import draw_peaks, level_sds, limits
 

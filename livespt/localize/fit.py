@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from livespt.camera import Camera, Emccd, Scmos
+from livespt.camera import Camera, Emccd, electron_maps
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit_kernels as kernels
 from livespt.localize import lane_roi_kernels as lane_rois
@@ -206,16 +206,6 @@ def table_for(camera: Camera) -> Table:
 def lane_table_for(camera: Camera) -> LaneTable:
     """As `table_for`, for the lanes."""
     return lane_table_of(camera) if isinstance(camera, Emccd) else no_lane_table()
-
-
-def electron_maps(camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
-    """Return gain, offset and read variance (e2) of any camera, scalars or maps."""
-    if isinstance(camera, Scmos):
-        return camera.gain_adu_per_e, camera.offset_adu, camera.var_e2
-    if isinstance(camera, Emccd):
-        gain = camera.gain_adu_per_e
-        return gain, camera.offset_adu, (camera.readout_adu / gain) ** 2
-    return 1.0, 0.0, 0.0
 
 
 def bounds_of(sigma_px: float, side: int, fix_sigma: bool) -> NDArray[np.float64]:

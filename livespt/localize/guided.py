@@ -41,7 +41,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.camera import Camera
+from livespt.camera import Camera, electron_maps
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
@@ -263,7 +263,7 @@ class PhotonMemory:
 def frame_maps(camera: Camera) -> tuple[NDArray[np.float64], ...]:
     """Return gain, offset and read variance as maps (H, W), or (1, 1) where all are scalars."""
     full = camera.shape or (1, 1)
-    maps = (np.broadcast_to(np.asarray(m, np.float64), full) for m in fitting.electron_maps(camera))
+    maps = (np.broadcast_to(np.asarray(m, np.float64), full) for m in electron_maps(camera))
     return tuple(np.ascontiguousarray(m) for m in maps)
 
 

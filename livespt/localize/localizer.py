@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.camera import MAX_ADU, Camera
+from livespt.camera import MAX_ADU, Camera, electron_maps
 from livespt.localize import detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
 from livespt.localize import frame_load_kernels as loads
@@ -105,7 +105,7 @@ class Localizer:
         self._camera = camera
         self._sigma_px = float(sigma_um / pixel_um)
         self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)
-        maps = fitting.electron_maps(camera)
+        maps = electron_maps(camera)
         self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
         gain, offset, var = (m.ravel() for m in self._maps)
         self._lane_maps = tuple(m.astype(np.float32) for m in (1.0 / gain, offset, var))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from livespt import psf
-from livespt.camera import Emccd, Scmos
+from livespt.camera import Emccd, Scmos, electron_maps
 from livespt.localize import Localizer, frame_kernels
 from livespt.localize import fit as fitting
 from livespt.localize import frame_table_kernels as tables
@@ -73,7 +73,7 @@ def test_lanes_hold_the_regions_of_the_frame(name, side, rng):
     adu = camera.sample(5.0 + lit, rng)
     _, space, out = filled(camera, adu, side, theta)
     w = space.lanes.astype(np.float64)
-    gain, offset, var = (np.broadcast_to(m, SHAPE) for m in fitting.electron_maps(camera))
+    gain, offset, var = (np.broadcast_to(m, SHAPE) for m in electron_maps(camera))
     common = fitting.lane_table_for(camera).common
     for lane in range(LANES):
         k = min(lane, 5)  # idle lanes repeat the last spot
