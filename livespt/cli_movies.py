@@ -15,6 +15,17 @@ from rich.console import Console
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 
 
+def tell(answer: dict[str, Any], lines: list[str], json: bool) -> int:
+    """Print the answer for machines or for people; return the exit code of what went well."""
+    if json:
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    console = Console()
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 def localize(
     movie: Path,
     *,
@@ -110,13 +121,7 @@ def localize(
     built = localize_config(movie, config, given, frame_ms)
     with FrameBar() as bar:
         answer = localize_movie(built, out, format or "", origin=str(config or movie), progress=bar)
-    if json:
-        print(msgspec.json.encode(answer).decode())
-        return 0
-    console = Console()
-    for line in _localized_lines(answer):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return tell(answer, _localized_lines(answer), json)
 
 
 def _localized_lines(answer: dict[str, Any]) -> list[str]:
@@ -190,11 +195,5 @@ def calibrate(
         result = measure(dark, flat or [], options, bar)
     write_camera_file(out, result.file)
     drawn = draw_plots(result, plots) if plots is not None else []
-    if json:
-        answer = result.summary | {"notes": result.notes, "out": str(out), "plots": drawn}
-        print(msgspec.json.encode(answer).decode())
-        return 0
-    console = Console()
-    for line in [*summary_lines(result), f"{out}: written"]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return 0
+    answer = result.summary | {"notes": result.notes, "out": str(out), "plots": drawn}
+    return tell(answer, [*summary_lines(result), f"{out}: written"], json)

@@ -8,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
-from livespt.cli_movies import Json
+from livespt.cli_movies import Json, tell
 
 
 def link(
@@ -49,14 +47,16 @@ def link(
     lag
         For so many frames an identity may be revised, 0 to 3.
     """
-    from livespt.linking import LinkOptions, check_options, check_out, link_table, write_linked
+    from livespt.linking import LinkOptions, check_options, link_table, write_linked
     from livespt.progress import FrameBar
     from livespt.spot_tables import read_spot_table
+    from livespt.tables import check_place, format_of
 
     exposure_s = (frame_ms if exposure_ms is None else exposure_ms) / 1000.0
     options = LinkOptions(frame_ms / 1000.0, exposure_s, states, field_um, lag)
     check_options(options)
-    check_out(out)
+    format_of(out)
+    check_place(out)
     spots = read_spot_table(table, pixel_um)
     if field_um is None:
         options = options._replace(field_um=spots.field_um)
@@ -64,13 +64,7 @@ def link(
         linked = link_table(spots, options, bar)
     write_linked(linked.columns, out)
     answer = linked.answer | {"out": str(out)}
-    if json:
-        print(msgspec.json.encode(answer).decode())
-        return 0
-    console = Console()
-    for line in _lines(answer):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return tell(answer, _lines(answer), json)
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:

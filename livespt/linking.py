@@ -23,6 +23,7 @@ from livespt.link import Linker
 from livespt.offline import TRACK_ROW_DTYPE
 from livespt.results import model_json
 from livespt.spot_tables import SpotTable, SpotTableError
+from livespt.tables import format_of
 from livespt.types import Estimates, FitStatus, Links, Spots
 
 #: Called with (frames done, frames in all, name of the table).
@@ -305,14 +306,13 @@ def write_linked(columns: pa.Table, out: Path) -> None:
     Raises
     ------
     SpotTableError
-        The name does not end in .parquet or .csv, or the file cannot be written.
+        The file cannot be written.
     """
     from pyarrow import csv, parquet
 
-    check_out(out)
     temporary = out.with_name(out.name + ".tmp")
     try:
-        if out.suffix.lower() == ".csv":
+        if format_of(out) == "csv":
             csv.write_csv(columns, temporary)
         else:
             parquet.write_table(columns, temporary, compression="zstd")
@@ -321,16 +321,3 @@ def write_linked(columns: pa.Table, out: Path) -> None:
         raise SpotTableError(f"{out}: cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def check_out(out: Path) -> None:
-    """Refuse a name or a place where no table can be written.
-
-    Raises
-    ------
-    SpotTableError
-    """
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise SpotTableError(f"{out}: expected a name in .parquet or .csv")
-    if not out.parent.is_dir() or out.is_dir():
-        raise SpotTableError(f"{out}: no such folder to write it in")

@@ -12,7 +12,8 @@ Gaussian *site*, place z and variance R, under its cavity, what other frames say
 1. at the mode of cavity times likelihood, reached by Fisher scoring from the cavity's mean, or from
    the best place of a matched filter where the cavity is wide: z = mode + slope / information;
 2. where single frames are too dim for one mode (site s.d. beyond `DIM_PX`) and the cavity is wide:
-   with the exact mean and variance of cavity times likelihood, summed over half pixels.
+   with the exact mean and variance of cavity times likelihood, summed over half pixels. Search and
+   sums take all pixels' read variance as its mean; sites at a mode take each pixel's own.
 
 A bank over ln D weighs each D by how well it foretold the sites; it starts flat. Sites depend on
 their cavities, so the last `KEPT` are made anew every `EVERY` frames under what ALL other frames

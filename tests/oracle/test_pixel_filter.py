@@ -230,3 +230,16 @@ def test_bad_frames_are_named_and_lose_nothing():
         with pytest.raises(PixelFilterError, match=expected):
             follow.step(adu, (0, 0), t_s, 0.01)
     assert follow.latest()[0][-1] == pytest.approx(before.x_um)
+
+
+@pytest.mark.parametrize("method", ["ukf", "unscented"])
+@pytest.mark.parametrize("adu", [0, 100, 65535])
+def test_regions_of_one_value_come_back_finite(method, adu):
+    follow = PixelFilter(
+        Scmos(2.2, 100.0, 1.5), 0.1, 0.1, 20.0, 3.0, method=method,
+        D_um2_s=0.1 if method == "unscented" else None,
+    )  # fmt: skip
+    for n in range(30):
+        said = follow.step(np.full((SIDE, SIDE), adu, np.uint16), (50 * n, 0), 0.1 * n, 0.01)
+    assert all(np.isfinite(part).all() for part in said)
+    assert (said.var_um2 > 0).all()
