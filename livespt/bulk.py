@@ -100,7 +100,7 @@ def localize_movie(
 def _work(stages: Stages, out: Path, kind: str, progress: Progress) -> _Counts:
     counts, info = _Counts(), stages.source.info
     workers, total = stages.config.localize.workers, info.n_frames or 0
-    with TableWriter(out, kind, stages.config.optics.pixel_um) as table:
+    with TableWriter(out, kind, stages.config.optics.pixel_um, info.shape) as table:
         for item in ordered_map(stages.localizer, stages.source.frames(), workers):
             if isinstance(item, Event):
                 counts.missing += item.n_frames if item.kind == "missing" else 0

@@ -30,7 +30,7 @@ def localize(
     movie: Path,
     *,
     out: Path,
-    format: Literal["parquet", "csv", "thunderstorm"] | None = None,
+    format: Literal["parquet", "csv", "thunderstorm", "picasso"] | None = None,
     config: Path | None = None,
     pixel_um: float | None = None,
     sigma_um: float | None = None,
@@ -56,7 +56,7 @@ def localize(
     movie
         TIFF, OME-TIFF, NDTiff folder, .npy or .npz stack.
     out
-        The table to write: .parquet or .csv.
+        The table to write: .parquet, .csv, or .hdf5 for Picasso.
     format
         What the name of the table says, if left out.
     config

@@ -55,7 +55,7 @@ def link(
     exposure_s = (frame_ms if exposure_ms is None else exposure_ms) / 1000.0
     options = LinkOptions(frame_ms / 1000.0, exposure_s, states, field_um, lag)
     check_options(options)
-    format_of(out)
+    format_of(out, among=("parquet", "csv"))
     check_place(out)
     spots = read_spot_table(table, pixel_um)
     if field_um is None:

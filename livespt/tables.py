@@ -1,11 +1,12 @@
-"""Tables of localizations for other programs: Parquet, CSV, ThunderSTORM's CSV.
+"""Tables of localizations for other programs: Parquet, CSV, ThunderSTORM's CSV, Picasso's HDF5.
 
 Rows are written as they come, so that a table may be larger than memory, into a file beside the
 one that was asked for; that one appears when all is written, and not at all where something fails.
 
 Parquet and plain CSV hold every fit with its status and standard errors. ThunderSTORM's columns
 know no status, so only the good fits go there. Its frames count from 1, and its origin is the
-corner of the first pixel, half a pixel from ours, its centre.
+corner of the first pixel, half a pixel from ours, its centre. Picasso takes the good fits too, in
+pixels, with the view described in a ``.yaml`` file beside the table.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from livespt.journal import to_arrow_table
 from livespt.types import SPOT_DTYPE, FitStatus, LivesptError, Spots
 
-FORMATS = ("parquet", "csv", "thunderstorm")
+FORMATS = ("parquet", "csv", "thunderstorm", "picasso")
+_ENDINGS = {".parquet": "parquet", ".csv": "csv", ".hdf5": "picasso"}
 #: Variances are handed out as standard deviations, which is what people read.
 _ROOTS = {"var_x_um2": "sd_x_um", "var_y_um2": "sd_y_um"}
 #: Guided fits need tracks; these tables know none.
@@ -51,7 +53,7 @@ def rows_of(spots: Spots) -> NDArray[np.void]:
     return rows
 
 
-def format_of(path: Path, given: str = "") -> str:
+def format_of(path: Path, given: str = "", among: tuple[str, ...] = FORMATS) -> str:
     """Return the format that was asked for, or that the file's name says.
 
     Raises
@@ -60,12 +62,11 @@ def format_of(path: Path, given: str = "") -> str:
         The name says nothing, or contradicts what was asked for.
     """
     suffix = path.suffix.lower()
-    found = given or suffix.removeprefix(".")
-    if found not in FORMATS or suffix != (".parquet" if found == "parquet" else ".csv"):
+    found = given or _ENDINGS.get(suffix, "")
+    if found not in among or _ENDINGS.get(suffix) != ("csv" if found == "thunderstorm" else found):
         asked = f" with format '{given}'" if given else ""
-        raise TableError(
-            f"{path}{asked}: expected a name in .parquet or .csv (also for 'thunderstorm')"
-        )
+        endings = [f"{end} ({kind})" for end, kind in _ENDINGS.items() if kind in among]
+        raise TableError(f"{path}{asked}: expected a name in {', '.join(endings)}")
     return found
 
 
@@ -90,7 +91,9 @@ class TableWriter:
     kind : str
         One of `FORMATS`.
     pixel_um : float
-        For the formats that count from a pixel's corner.
+        For the formats in pixels, or that count from a pixel's corner.
+    shape : (height, width)
+        Of the frames, for Picasso.
 
     Raises
     ------
@@ -98,21 +101,26 @@ class TableWriter:
         The file cannot be written.
     """
 
-    def __init__(self, path: Path, kind: str, pixel_um: float) -> None:
+    def __init__(self, path: Path, kind: str, pixel_um: float, shape: tuple[int, int]) -> None:
         check_place(path)
         self._path = path
         self._temporary = path.with_name(path.name + ".tmp")
-        self._turn: Callable[[NDArray[np.void]], pa.Table] = to_arrow_table
+        self._turn: Callable[[NDArray[np.void]], Any] = to_arrow_table
         if kind == "thunderstorm":
             self._turn = ThunderStorm(pixel_um)
+        elif kind == "picasso":
+            self._turn = Picasso(pixel_um, shape)
         self._waiting: list[NDArray[np.void]] = []
         self._n_waiting = 0
         try:
-            self._file = self._temporary.open("wb")
+            self._file = self._temporary.open("w+b")
         except OSError as error:
             raise TableError(f"{path}: cannot be written: {error.strerror or error}") from None
-        schema = self._turn(np.empty(0, LOCALIZATION_DTYPE)).schema
-        self._writer = _arrow_writer(self._file, kind, schema)
+        empty: Any = self._turn(np.empty(0, LOCALIZATION_DTYPE))
+        if kind == "picasso":
+            self._writer: Any = _Hdf5Writer(self._file, empty)
+        else:
+            self._writer = _arrow_writer(self._file, kind, empty.schema)
 
     def add(self, rows: NDArray[np.void]) -> None:
         """Take rows of `LOCALIZATION_DTYPE`."""
@@ -152,6 +160,8 @@ class TableWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()  # Windows renames no open file
+            if isinstance(self._turn, Picasso):
+                self._path.with_suffix(".yaml").write_text(self._turn.about())
             os.replace(self._temporary, self._path)
         except OSError as error:
             raise TableError(f"{self._path}: cannot be written: {error}") from None
@@ -186,6 +196,65 @@ class ThunderStorm:
         for name, values in columns.items():
             table[name] = values
         return to_arrow_table(table)
+
+
+class Picasso:
+    """Turns rows into Picasso's `locs`: the good ones, in pixels whose centres are integers."""
+
+    def __init__(self, pixel_um: float, shape: tuple[int, int]) -> None:
+        self._pixel_um, self._shape, self._n_frames = pixel_um, shape, 0
+
+    def __call__(self, rows: NDArray[np.void]) -> NDArray[np.void]:
+        """Return the good rows as a compound array, as Picasso's own files hold it."""
+        self._n_frames = max(self._n_frames, 1 + int(rows["frame"].max(initial=-1)))
+        good = rows[rows["status"] == FitStatus.OK]
+        columns = {"frame": good["frame"].astype(np.uint32)}
+        lengths = {
+            "x": "x_um", "y": "y_um", "sx": "sigma_um", "sy": "sigma_um",
+            "lpx": "sd_x_um", "lpy": "sd_y_um",
+        }  # fmt: skip
+        columns |= {name: good[ours] / self._pixel_um for name, ours in lengths.items()}
+        columns |= {"photons": good["photons"], "bg": good["bg_photons"]}
+        table = np.empty(len(good), [("frame", "u4")] + [(n, "f4") for n in list(columns)[1:]])
+        for name, values in columns.items():
+            table[name] = values
+        return table
+
+    def about(self) -> str:
+        """Return what stands in the file beside the table."""
+        import yaml
+
+        height, width = self._shape
+        return yaml.safe_dump(
+            {
+                "Generated by": "livespt localize",
+                "Frames": self._n_frames,
+                "Height": int(height),
+                "Width": int(width),
+                "Pixelsize": 1000.0 * self._pixel_um,
+            },
+            sort_keys=False,
+        )
+
+
+class _Hdf5Writer:
+    """Appends compound rows to the data set `locs`."""
+
+    def __init__(self, file: Any, empty: NDArray[np.void]) -> None:
+        import h5py
+
+        self._file = h5py.File(file, "w")
+        self._locs = self._file.create_dataset(
+            "locs", data=empty, maxshape=(None,), chunks=(_ROWS_AT_ONCE // 16,)
+        )
+
+    def write_table(self, rows: NDArray[np.void]) -> None:
+        n = self._locs.shape[0]
+        self._locs.resize((n + len(rows),))
+        self._locs[n:] = rows
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _arrow_writer(file: Any, kind: str, schema: pa.Schema) -> Any:

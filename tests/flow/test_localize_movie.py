@@ -6,9 +6,11 @@ import csv
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
+import yaml
 
 from livespt.camera import Scmos
 from livespt.camera_file import CameraFile, write_camera_file
@@ -16,6 +18,7 @@ from livespt.cli import main
 from livespt.journal import read_parquet
 from livespt.localize import Localizer
 from livespt.psf import spot_image
+from livespt.spot_tables import read_spot_table
 from livespt.tables import LOCALIZATION_DTYPE, rows_of
 from livespt.types import Frame
 
@@ -113,6 +116,23 @@ def test_thunderstorm_gets_the_good_fits_in_its_own_units(place, capsys):
     np.testing.assert_allclose(found["sigma [nm]"], 1e3 * good["sigma_um"], rtol=1e-12)
 
 
+def test_picasso_gets_the_good_fits_in_pixels_and_the_view_beside_them(place, capsys):
+    run(capsys, "movie.npy", *SAYS, *CHIP, out="t.hdf5")
+    truth = expected()
+    good = truth[truth["status"] == 0]
+    with h5py.File("t.hdf5") as file:
+        locs = file["locs"][:]
+    assert locs.dtype.names == (
+        "frame", "x", "y", "sx", "sy", "lpx", "lpy", "photons", "bg",
+    )  # fmt: skip
+    np.testing.assert_array_equal(locs["frame"], good["frame"])
+    np.testing.assert_allclose(locs["lpy"], good["sd_y_um"] / 0.1, rtol=1e-6)
+    about = yaml.safe_load(Path("t.yaml").read_text())
+    assert (about["Height"], about["Width"], about["Frames"]) == (*SHAPE, 30)
+    again = read_spot_table(Path("t.hdf5"))  # knows the pixel size from the file beside it
+    np.testing.assert_allclose(again.spots["x_um"], good["x_um"], rtol=1e-6)
+
+
 def test_a_movie_without_molecules_gives_an_empty_table(place, capsys):
     np.save("empty.npy", np.full((5, *SHAPE), 100, np.uint16))
     answer = run(capsys, "empty.npy", *SAYS, *CHIP)
@@ -120,6 +140,8 @@ def test_a_movie_without_molecules_gives_an_empty_table(place, capsys):
     assert len(read_parquet("t.parquet")) == 0
     run(capsys, "empty.npy", *SAYS, *CHIP, out="t.csv")
     assert len(Path("t.csv").read_text().splitlines()) == 1
+    run(capsys, "empty.npy", *SAYS, *CHIP, out="t.hdf5")
+    assert len(h5py.File("t.hdf5")["locs"]) == 0
 
 
 def test_a_calibration_and_a_config_take_the_place_of_numbers(place, capsys):
