@@ -2,6 +2,9 @@
 """Switching diffusion in continuous time, one exposure's sub-steps at a time.
 
 Symbols: `lam` = 2 integral of D dt over a sub-step, the variance of its displacement per axis.
+
+A room is (shape, a, b, c, zone): one of the shapes below about the origin, its sizes, and the scale
+of the same shape inside which other switching rates hold (0: nowhere).
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import math
 
 import numpy as np
 
-from livespt.jit import kernel
+from livespt.jit import inlined, kernel
 from livespt_sim.randomkernels import exponential, normal, uniform
 
+FREE, CYLINDER, CAPSULE, ELLIPSOID, SLAB = range(5)
 BRIDGE_MEAN = 1.0 / math.sqrt(12.0)  # s.d. of a unit Brownian bridge's time average
 
 
-@kernel
+@inlined
 def next_state(u, jump_cdf, state):
     """Return the state that a molecule leaves `state` for, from the uniform number `u`."""
     for k in range(jump_cdf.shape[1] - 1):
@@ -25,27 +29,49 @@ def next_state(u, jump_cdf, state):
     return jump_cdf.shape[1] - 1
 
 
-@kernel
-def switch(s, k, duration, tables, time_in):
+@inlined
+def switch(s, k, duration, tables, zone, time_in):
     """Let a molecule of state `k` switch for `duration`; add the time per state to `time_in`.
 
-    Returns the random state, the last motion state and lam.
+    `zone` 0 or 1 chooses the rates. Returns the random state, the last motion state and lam.
     """
     D, exit_rate, jump_cdf = tables
     left = duration
     lam = 0.0
     while True:
         stay = left
-        if exit_rate[k] > 0.0:
+        if exit_rate[zone, k] > 0.0:
             s, wait = exponential(s)
-            stay = min(left, wait / exit_rate[k])
+            stay = min(left, wait / exit_rate[zone, k])
         lam += 2.0 * D[k] * stay
         time_in[k] += stay
         left -= stay
         if left <= 0.0:
             return s, k, lam
         s, u = uniform(s)
-        k = next_state(u, jump_cdf, k)
+        k = next_state(u, jump_cdf[zone], k)
+
+
+@inlined
+def is_inside(shape, a, b, c, x, y, z):
+    """Say whether a point lies in a shape: capsule and cylinder of half length a, radius b."""
+    if shape == CYLINDER:
+        return abs(x) <= a and y * y + z * z <= b * b
+    if shape == CAPSULE:
+        beyond = max(abs(x) - (a - b), 0.0)
+        return beyond * beyond + y * y + z * z <= b * b
+    if shape == ELLIPSOID:
+        return (x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 <= 1.0
+    return shape == FREE or abs(z) <= c
+
+
+@inlined
+def zone_of(room, x, y, z):
+    """Return 1 inside the zone of other rates, else 0."""
+    shape, a, b, c, scale = room
+    if scale <= 0.0:
+        return 0
+    return 1 if is_inside(shape, scale * a, scale * b, scale * c, x, y, z) else 0
 
 
 @kernel
@@ -88,42 +114,65 @@ def into_disc(y, z, radius):
     return y * radius / r, z * radius / r
 
 
+@inlined
+def bounded(room, old, mid, new):
+    """Bring the mean and the end of a step from `old` back into the room (x, y, z each).
+
+    Mirrors at flat walls and round a cylinder; a curved room's step that leads out is not made,
+    which keeps an even filling even.
+    """
+    shape, a, b, c, _ = room
+    _, y, z = old
+    mx, my, mz = mid
+    nx, ny, nz = new
+    if shape == CYLINDER:
+        my, mz = into_disc(my, mz, b)
+        ny, nz = reflect_disc(y, z, ny - y, nz - z, b)
+        return (reflect_1d(mx, a), my, mz), (reflect_1d(nx, a), ny, nz)
+    if shape == SLAB:
+        return (mx, my, reflect_1d(mz, c)), (nx, ny, reflect_1d(nz, c))
+    if not is_inside(shape, a, b, c, nx, ny, nz):
+        return old, old
+    return mid if is_inside(shape, a, b, c, mx, my, mz) else old, new
+
+
 @kernel
-def advance(pos, state, alive, durations, tables, walls, rng, mid, lam, time_in):
+def advance(pos, state, alive, durations, tables, room, rng, mid, lam, time_in):
     """Move all molecules through the sub-steps of `durations`.
 
-    `pos` (n, 3) and `state` (n,) are updated. `mid` (n, S, 2) receives the mean position over
+    `pos` (n, 3) and `state` (n,) are updated. `mid` (n, S, 3) receives the mean position over
     each sub-step: half-way plus the bridge's own mean, exact for free motion. `lam` (n, S) the
-    variance of each displacement. `walls` = (half length, radius) of a cylinder along x about the
-    origin; a radius of 0 is free space.
+    variance of each displacement. A molecule in free space stays in its plane.
     """
-    half, radius = walls
+    flat = room[0] == FREE
     r = rng[0]
     for i in range(pos.shape[0]):
         if not alive[i]:
             continue
         k = state[i]
         for j in range(durations.shape[0]):
-            r, k, v = switch(r, k, durations[j], tables, time_in[i])
+            old = (pos[i, 0], pos[i, 1], pos[i, 2])
+            r, k, v = switch(r, k, durations[j], tables, zone_of(room, *old), time_in[i])
             sd = math.sqrt(v)
             r, dx = normal(r)
             r, dy = normal(r)
             r, bx = normal(r)
             r, by = normal(r)
-            dx, dy = sd * dx, sd * dy
-            mx = pos[i, 0] + 0.5 * dx + sd * BRIDGE_MEAN * bx
-            my = pos[i, 1] + 0.5 * dy + sd * BRIDGE_MEAN * by
-            if radius > 0.0:
+            dz = bz = 0.0
+            if not flat:
                 r, dz = normal(r)
-                dz *= sd
-                mx = reflect_1d(mx, half)
-                my, _ = into_disc(my, pos[i, 2] + 0.5 * dz, radius)
-                pos[i, 0] = reflect_1d(pos[i, 0] + dx, half)
-                pos[i, 1], pos[i, 2] = reflect_disc(pos[i, 1], pos[i, 2], dy, dz, radius)
-            else:
-                pos[i, 0] += dx
-                pos[i, 1] += dy
-            mid[i, j, 0], mid[i, j, 1] = mx, my
+                r, bz = normal(r)
+            half, bridge = 0.5 * sd, BRIDGE_MEAN * sd
+            new = (old[0] + sd * dx, old[1] + sd * dy, old[2] + sd * dz)
+            mean = (
+                old[0] + half * dx + bridge * bx,
+                old[1] + half * dy + bridge * by,
+                old[2] + half * dz + bridge * bz,
+            )
+            if not flat:
+                mean, new = bounded(room, old, mean, new)
+            for axis in range(3):
+                pos[i, axis], mid[i, j, axis] = new[axis], mean[axis]
             lam[i, j] = v
         state[i] = k
     rng[0] = r

@@ -60,25 +60,41 @@ class Options(Section, frozen=True):
     seed : int
         The same seed and options give the same frames.
     height_px, width_px, pixel_um, sigma_um
-        The view and the width of the symmetric Gaussian PSF.
+        The view and the width of the Gaussian PSF.
+    psf : {"gaussian", "vectorial"}
+        The vectorial one follows from `wavelength_um` and `numerical_aperture` instead (psfmodels).
+    depth_um : float
+        Distance from focus at which the Gaussian's width has grown by sqrt 2; 0: it does not grow.
+    focus_um : float
+        Height of the focal plane above the middle of the room.
     interval_s, exposure_s : float
         Frame time, and how long from its start the light is on; motion goes on in the dark.
     n_frames : int or None
         Length of the stream; None never ends.
     substeps : int
         Sub-steps of one exposure.
-    geometry : {"field", "cylinder"}
+    geometry : {"field", "cylinder", "capsule", "ellipsoid"}
+        Molecules come and go, or live in a closed cell: a tube, a rod with round ends (length along
+        x), a nucleus.
+    thickness_um : float
+        Depth of the field; 0 is a plane.
     margin_um : float
         By how much the field is larger than the view on each side.
     edges : {"reflecting", "periodic"}
         What happens at the field's border.
     cylinder_length_um, cylinder_diameter_um : float
+        Of the cylinder and the capsule.
+    ellipsoid_um : list of float
+        Its diameters along x, y and z.
     molecules : float
-        Mean number of living molecules in view (field), or their number (cylinder).
+        Mean number of living molecules in view (field), or their number (cell).
     D_um2_s : list of float
         Diffusion coefficient of each state.
     rates_per_s : list of list of float
         Switching rates, row = from; the diagonal is ignored. Empty: no switching.
+    zone : float
+        In a cell: scale (0 to 1) of its own shape inside which `zone_rates_per_s` hold instead.
+    zone_rates_per_s : list of list of float
     photons : float
         Mean photons of a molecule per exposure at excitation 1.
     brightness_cv : float
@@ -87,12 +103,22 @@ class Options(Section, frozen=True):
         Blinking, thermal: rate of going dark and of coming back; 0 and 0 never blink.
     bleach_per_s : float
         Bleaching per second OF LIGHT for a molecule that is on, at excitation 1; scales with it.
+    light_brightness : list of float
+        Light states instead of on and off: relative brightness of each. Then the next three hold
+        instead of the rates above.
+    light_rates_per_s, light_driven_per_s : list of list of float
+        Rates between light states, row = from: always; and, on top, per second of light at
+        excitation 1. Empty: none.
+    light_bleach_per_s : list of float
+        Bleaching from each light state, per second of light at excitation 1. Empty: none.
     replace : bool
         A bleached molecule is replaced by a new one elsewhere, so that the density holds.
     background_e : float
         Background per pixel and exposure at excitation 1 (start value if it decays).
     background_floor_e, background_tau_s : float
         Where and how fast it decays; tau 0 is a constant background.
+    background_map : str
+        A .npy file (height, width) that the background is multiplied with; "": even.
     excitation : float
         Excitation at the start; brightness, background and bleaching are proportional to it.
     paced : bool
@@ -110,29 +136,45 @@ class Options(Section, frozen=True):
     width_px: Pixels = 256
     pixel_um: Positive = 0.1
     sigma_um: Positive = 0.1
+    psf: Literal["gaussian", "vectorial"] = "gaussian"
+    wavelength_um: Positive = 0.639
+    numerical_aperture: Positive = 1.4
+    depth_um: NonNegative = 0.0
+    focus_um: float = 0.0
     interval_s: Positive = 0.02
     exposure_s: Positive = 0.01
     n_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
     substeps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
-    geometry: Literal["field", "cylinder"] = "field"
+    geometry: Literal["field", "cylinder", "capsule", "ellipsoid"] = "field"
+    thickness_um: NonNegative = 0.0
     margin_um: Annotated[float, msgspec.Meta(ge=0.5)] = 2.0
     edges: Literal["reflecting", "periodic"] = "reflecting"
     cylinder_length_um: Positive = 20.0
     cylinder_diameter_um: Positive = 0.8
+    ellipsoid_um: Annotated[list[Positive], msgspec.Meta(min_length=3, max_length=3)] = (
+        msgspec.field(default_factory=lambda: [10.0, 8.0, 5.0])
+    )
     molecules: Positive = 40.0
     D_um2_s: Annotated[list[NonNegative], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: [1.0]
     )
     rates_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
+    zone: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    zone_rates_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
     photons: Positive = 500.0
     brightness_cv: NonNegative = 0.0
     off_per_s: NonNegative = 0.0
     on_per_s: NonNegative = 0.0
     bleach_per_s: NonNegative = 0.0
+    light_brightness: list[NonNegative] = msgspec.field(default_factory=list)
+    light_rates_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
+    light_driven_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
+    light_bleach_per_s: list[NonNegative] = msgspec.field(default_factory=list)
     replace: bool = True
     background_e: NonNegative = 3.0
     background_floor_e: NonNegative = 0.0
     background_tau_s: NonNegative = 0.0
+    background_map: str = ""
     excitation: NonNegative = 1.0
     paced: bool = True
     prerender: Count = 0
@@ -191,34 +233,69 @@ def _camera_base(scene: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
 
 
 def _fit_together(options: Options) -> None:
-    n = len(options.D_um2_s)
-    rows = [len(row) for row in options.rates_per_s]
-    if options.rates_per_s and rows != [n] * n:
+    n, n_light = len(options.D_um2_s), len(options.light_brightness)
+    _square(options.rates_per_s, n, "rates_per_s", "D_um2_s")
+    _square(options.zone_rates_per_s, n, "zone_rates_per_s", "D_um2_s")
+    _square(options.light_rates_per_s, n_light, "light_rates_per_s", "light_brightness")
+    _square(options.light_driven_per_s, n_light, "light_driven_per_s", "light_brightness")
+    for wrong, message in _contradictions(options):
+        if wrong:
+            raise ConfigError(f"source.options: {message}")
+
+
+def _square(rates: list[list[float]], n: int, key: str, states: str) -> None:
+    rows = [len(row) for row in rates]
+    if rates and rows != [n] * n:
         raise ConfigError(
-            f"source.options: rates_per_s: rows of {rows} for {n} states in D_um2_s; "
+            f"source.options: {key}: rows of {rows} for {n} states in {states}; "
             f"expected {n} x {n} (the diagonal is ignored)"
         )
-    if options.exposure_s > options.interval_s:
-        raise ConfigError(
-            f"source.options: exposure_s: {options.exposure_s:g} s is longer than "
-            f"interval_s = {options.interval_s:g} s"
-        )
-    megabytes = options.prerender * options.height_px * options.width_px * 2 / 1e6
-    if megabytes > MAX_PRERENDER_MB:
-        raise ConfigError(
-            f"source.options: prerender: {options.prerender} frames take {megabytes:.0f} MB; "
-            f"expected at most {MAX_PRERENDER_MB} MB"
-        )
-    if options.off_per_s > 0 and options.on_per_s == 0:
-        raise ConfigError(
-            "source.options: on_per_s: 0 with off_per_s > 0 leaves every molecule dark; "
-            "for a one-way loss use bleach_per_s"
-        )
-    if options.geometry == "cylinder" and options.molecules != round(options.molecules):
-        raise ConfigError(
-            f"source.options: molecules: {options.molecules:g} in a cylinder; "
-            "expected a whole number"
-        )
+
+
+def _contradictions(o: Options) -> list[tuple[bool, str]]:
+    """Return what values must not be together, and how to say it."""
+    megabytes = o.prerender * o.height_px * o.width_px * 2 / 1e6
+    closed, n_light = o.geometry != "field", len(o.light_brightness)
+    thin = o.geometry in ("cylinder", "capsule") and o.cylinder_length_um < o.cylinder_diameter_um
+    return [
+        (
+            o.exposure_s > o.interval_s,
+            f"exposure_s: {o.exposure_s:g} s is longer than interval_s = {o.interval_s:g} s",
+        ),
+        (
+            megabytes > MAX_PRERENDER_MB,
+            f"prerender: {o.prerender} frames take {megabytes:.0f} MB; "
+            f"expected at most {MAX_PRERENDER_MB} MB",
+        ),
+        (
+            o.off_per_s > 0 and o.on_per_s == 0,
+            "on_per_s: 0 with off_per_s > 0 leaves every molecule dark; "
+            "for a one-way loss use bleach_per_s",
+        ),
+        (
+            closed and o.molecules != round(o.molecules),
+            f"molecules: {o.molecules:g} in a {o.geometry}; expected a whole number",
+        ),
+        (
+            thin and o.geometry == "capsule",
+            f"cylinder_length_um: {o.cylinder_length_um:g}; a capsule is at least as long as its "
+            f"diameter, {o.cylinder_diameter_um:g}",
+        ),
+        (o.zone > 0 and not closed, "zone: a field has none; expected 0, or another geometry"),
+        (
+            bool(o.zone_rates_per_s) != (o.zone > 0),
+            "zone_rates_per_s: goes with a zone > 0, and a zone with it",
+        ),
+        (
+            bool(o.light_brightness) and not any(o.light_brightness),
+            "light_brightness: all 0; expected a state that shines",
+        ),
+        (
+            len(o.light_bleach_per_s) not in (0, n_light),
+            f"light_bleach_per_s: {len(o.light_bleach_per_s)} rates for {n_light} states in "
+            "light_brightness",
+        ),
+    ]
 
 
 def build_camera(options: CameraOptions, shape: tuple[int, int]) -> Camera:

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Blinking and bleaching in continuous time."""
+"""Blinking and bleaching in continuous time: a chain of light states that may end."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from livespt_sim.randomkernels import exponential, uniform
 
 
 @kernel
-def emit(on, alive, durations, lit, rates, rng, on_fraction):
-    """Let molecules blink and bleach through the sub-steps of `durations`.
+def emit(light, alive, durations, lit, tables, rng, fraction):
+    """Let molecules change their light states through the sub-steps of `durations`.
 
-    `on` and `alive` (n,) are updated; `on_fraction` (n, S) receives the part of each sub-step in
-    which the molecule could emit. `lit` (S,) says where the light is on: bleaching needs light.
-    `rates` = (off, on, bleach) per second, the last at the present excitation.
+    `light` (n,) and `alive` (n,) are updated; `fraction` (n, S) receives the mean relative
+    brightness over each sub-step. `lit` (S,) says where the light is on. `tables` = relative
+    brightness (P,); rates of leaving in the dark and in the light (2, P); cumulative chances of
+    where to (2, P, P + 1), the last being the end.
     """
-    off_rate, on_rate, bleach_rate = rates
+    brightness, exit_rate, jump_cdf = tables
+    n_states = brightness.shape[0]
     r = rng[0]
-    for i in range(on.shape[0]):
+    for i in range(light.shape[0]):
+        k = light[i]
         for j in range(durations.shape[0]):
             left = durations[j]
+            now = 1 if lit[j] else 0
             bright = 0.0
             while alive[i] and left > 0.0:
-                bleach = bleach_rate if lit[j] and on[i] else 0.0
-                blink = off_rate if on[i] else on_rate
                 stay = left
-                if bleach + blink > 0.0:
+                if exit_rate[now, k] > 0.0:
                     r, wait = exponential(r)
-                    stay = min(left, wait / (bleach + blink))
-                if on[i]:
-                    bright += stay
+                    stay = min(left, wait / exit_rate[now, k])
+                bright += brightness[k] * stay
                 left -= stay
                 if left <= 0.0:
                     break
                 r, u = uniform(r)
-                if u * (bleach + blink) < bleach:
+                goes = 0
+                while goes < n_states and u >= jump_cdf[now, k, goes]:
+                    goes += 1
+                if goes == n_states:
                     alive[i] = False
                 else:
-                    on[i] = not on[i]
-            on_fraction[i, j] = bright / durations[j] if durations[j] > 0.0 else 0.0
+                    k = goes
+            fraction[i, j] = bright / durations[j] if durations[j] > 0.0 else 0.0
+        light[i] = k
     rng[0] = r

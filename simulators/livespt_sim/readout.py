@@ -52,33 +52,48 @@ class Readout:
     tabulate : bool
         Draw pixels of background alone from a table. Where the background changes with each
         frame the table would cost more than it saves.
+    background_map : (H, W) float64, optional
+        What the background is multiplied with.
     """
 
-    def __init__(self, camera: Camera, shape: tuple[int, int], tabulate: bool) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        shape: tuple[int, int],
+        tabulate: bool,
+        background_map: NDArray[np.float64] | None = None,
+    ) -> None:
         camera.check(shape)
+        self._uneven = None if background_map is None else background_map.ravel()
         self._camera, self._shape = camera, shape
         self._maps = _maps(camera, shape) if isinstance(camera, Scmos) else None
-        self._tabulate = tabulate and camera.shape is None
+        self._tabulate = tabulate and camera.shape is None and background_map is None
         self._electrons = _Table(-1.0, np.zeros(0), np.zeros(0, np.int32))
         self._counts = self._electrons
 
     def __call__(
         self, photons: NDArray[np.int32], lit: NDArray[np.int64], background_e: float, rng: State
     ) -> NDArray[np.uint16]:
-        """Return read-only counts (H, W) for counted photons (H, W) on a uniform background.
+        """Return read-only counts (H, W) for counted photons (H, W) on a background.
 
         `lit` holds the flat indices of all pixels with photons.
         """
-        if background_e != self._electrons.rate_e:
-            cdf = poisson_cdf(background_e)
-            self._electrons = _Table(background_e, cdf, inverse_table(cdf))
+        even_e = background_e if self._uneven is None else 0.0
+        if even_e != self._electrons.rate_e:
+            cdf = poisson_cdf(even_e)
+            self._electrons = _Table(even_e, cdf, inverse_table(cdf))
         adu = np.empty(self._shape, np.uint16)
         flat = adu.reshape(-1)
         if self._tabulate and self._ready(background_e):
             opticskernels.fill(flat, self._counts.guide, self._counts.cdf, rng)
             flat[lit] = self._read(photons.reshape(-1)[lit], lit, rng)
         else:
-            flat[:] = self._read(photons.reshape(-1), slice(None), rng)
+            photons = photons.reshape(-1)
+            if self._uneven is not None:  # its electrons are counted like a molecule's
+                extra = np.empty(photons.size, np.int32)
+                opticskernels.fill_uneven(extra, background_e * self._uneven, rng)
+                photons = photons + extra
+            flat[:] = self._read(photons, slice(None), rng)
         adu.setflags(write=False)
         return adu
 

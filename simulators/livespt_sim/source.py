@@ -120,9 +120,11 @@ class SimulatedMicroscope:
 
     def truth(self) -> Truth:
         """Return what really happened up to the last frame rendered."""
-        chain, recorder = self._world.chain, self._recorder
-        about = msgspec.to_builtins(self.options)
-        return Truth(recorder.table(), *chain, options=about, complete=recorder.complete)
+        world, recorder = self._world, self._recorder
+        return Truth(
+            recorder.table(), world.chain.D_um2_s, world.occupancy, world.chain.rate_per_s,
+            options=msgspec.to_builtins(self.options), complete=recorder.complete,
+        )  # fmt: skip
 
     def truth_summary(self) -> dict[str, list[float]]:
         """Return the true `D_um2_s` and stationary `occupancy`, ordered by D."""
@@ -130,7 +132,7 @@ class SimulatedMicroscope:
         order = np.argsort(chain.D_um2_s)
         return {
             "D_um2_s": chain.D_um2_s[order].tolist(),
-            "occupancy": chain.occupancy[order].tolist(),
+            "occupancy": self._world.occupancy[order].tolist(),
         }
 
     def score_localization(

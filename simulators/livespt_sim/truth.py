@@ -27,12 +27,13 @@ TRUTH_DTYPE = np.dtype(
         ("y_um", "f8"),
         ("x_end_um", "f8"),  # at the exposure's end
         ("y_end_um", "f8"),
+        ("z_um", "f4"),  # mean height above focus
         ("path_var_x_um2", "f4"),  # spread of the path within the exposure about its mean
         ("path_var_y_um2", "f4"),
         ("expected_photons", "f4"),
         ("actual_photons", "i4"),  # that landed on the sensor
         ("background_e", "f4"),  # expected per pixel
-        ("on_fraction", "f4"),  # part of the exposure in which it was on
+        ("on_fraction", "f4"),  # mean relative brightness of its light states; on and off: part on
         ("D_um2_s", "f4"),  # mean over the interval
         ("state", "i2"),  # the one it spent most of the interval in
         ("in_view", "?"),  # the mean position lies on the sensor

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import Camera
+from livespt.config import ConfigError
 from livespt_sim import motion, optics, opticskernels
 from livespt_sim.options import Options, build_camera
 from livespt_sim.photophysics import Photophysics
@@ -26,7 +27,7 @@ class Molecules(NamedTuple):
 
     pos_um: Array  # (n, 3), in the room's frame
     state: NDArray[np.int64]
-    on: NDArray[np.bool_]
+    light: NDArray[np.int64]
     alive: NDArray[np.bool_]
     brightness: Array
     identity: NDArray[np.int64]
@@ -52,13 +53,18 @@ class World:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.camera: Camera = build_camera(options.camera, options.shape)
-        self.chain = motion.switching(options.D_um2_s, options.rate_matrix)
+        self.chain = motion.switching(
+            options.D_um2_s, options.rate_matrix, options.zone_rates_per_s
+        )
         self.excitation = options.excitation
         self._photophysics = Photophysics(options)
         constant = options.background_tau_s == 0
-        self._readout = Readout(self.camera, options.shape, tabulate=constant)
+        background_map = _background_map(options)
+        self._readout = Readout(self.camera, options.shape, constant, background_map)
         self._room, self._origin_um = _room(options)
+        self._to_view_um = np.append(self._origin_um, -options.focus_um)
         self._steps_s = _steps(options, self._room)
+        self._optics = _optics(options, self._room)
         seeds = np.random.SeedSequence(options.seed).spawn(5)
         self._rng = np.random.default_rng(seeds[0])
         states = [s.generate_state(1, np.uint64).astype(np.uint64) for s in seeds[1:]]
@@ -67,6 +73,7 @@ class World:
         self._lit = np.zeros(self._electrons.size, np.int64)
         self._next_identity = 0
         self._frame = 0
+        self._time_in_s = np.zeros(len(self.chain.D_um2_s))
         self._molecules = self._new(_how_many(options, self._room))
 
     def step(self) -> Exposure:
@@ -81,13 +88,22 @@ class World:
         self._settle()
         return Exposure(adu, truth, excitation)
 
+    @property
+    def occupancy(self) -> Array:
+        """Share of time in each state: stationary; with a zone, of all that was simulated."""
+        total = self._time_in_s.sum()
+        if self.options.zone == 0 or total == 0:
+            return self.chain.occupancy
+        return self._time_in_s / total
+
     def _live(self, excitation: float) -> tuple[motion.Path, Array]:
         m = self._molecules
         path = motion.travel(
             m.pos_um, m.state, m.alive, self._steps_s, self.chain, self._room, self._motion_rng
         )
+        self._time_in_s += path.time_in_s.sum(axis=0)
         fraction = self._photophysics.shine(
-            m.on, m.alive, self._steps_s, excitation, self._light_rng
+            m.light, m.alive, self._steps_s, excitation, self._light_rng
         )
         return path, fraction
 
@@ -95,11 +111,10 @@ class World:
         self, path: motion.Path, photons: Array, background: float
     ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
         """Return the counts, and how many photons of each molecule hit the sensor."""
-        o = self.options
-        mid = path.mid_um + self._origin_um
+        mid = path.mid_um + self._to_view_um
         landed = np.zeros(len(mid), np.int64)
         n_lit = opticskernels.add_photons(
-            self._electrons, mid, path.lam_um2, photons, o.pixel_um, o.sigma_um,
+            self._electrons, mid, path.lam_um2, photons, self._optics,
             self._photon_rng, landed, self._lit,
         )  # fmt: skip
         lit = self._lit[:n_lit]
@@ -131,8 +146,9 @@ class World:
         o, m = self.options, self._molecules
         expected = photons.sum(axis=1)
         weight = photons / np.where(expected > 0, expected, 1.0)[:, None]
-        mean = np.einsum("ns,nsd->nd", weight, path.mid_um)
-        spread = (path.mid_um - mean[:, None]) ** 2 + path.lam_um2[:, :, None] / 6.0
+        mid = path.mid_um[:, :, :2]
+        mean = np.einsum("ns,nsd->nd", weight, mid)
+        spread = (mid - mean[:, None]) ** 2 + path.lam_um2[:, :, None] / 6.0
         path_var = np.einsum("ns,nsd->nd", weight, spread)
         mean = mean + self._origin_um
         edge = (np.array(o.shape[::-1]) - 0.5) * o.pixel_um
@@ -148,6 +164,8 @@ class World:
             out[f"{name}_end_um"] = end[:, axis]
             out[f"path_var_{name}_um2"] = path_var[rows, axis]
         out["expected_photons"], out["actual_photons"] = expected[rows], landed[rows]
+        depth = np.einsum("ns,ns->n", weight, path.mid_um[:, :, 2]) - o.focus_um
+        out["z_um"] = depth[rows]
         out["on_fraction"] = fraction[rows].mean(axis=1)
         out["D_um2_s"] = path.time_in_s[rows] @ self.chain.D_um2_s / o.interval_s
         out["state"] = path.time_in_s[rows].argmax(axis=1)
@@ -170,10 +188,14 @@ class World:
 
     def _new(self, n: int) -> Molecules:
         rng = self._rng
+        pos = self._room.draw(n, rng)
+        state = rng.choice(len(self.chain.occupancy), n, p=self.chain.occupancy).astype(np.int64)
+        if self.options.zone > 0:
+            motion.settle(pos, state, self.chain, self._room, self._motion_rng)
         return Molecules(
-            self._room.draw(n, rng),
-            rng.choice(len(self.chain.occupancy), n, p=self.chain.occupancy).astype(np.int64),
-            self._photophysics.draw_on(n, rng),
+            pos,
+            state,
+            self._photophysics.draw_light(n, rng),
             np.ones(n, bool),
             self._photophysics.draw_brightness(n, rng),
             self._identities(n),
@@ -190,27 +212,58 @@ def _only(m: Molecules, rows: NDArray[np.bool_]) -> Molecules:
     return Molecules(*columns)
 
 
-def _room(options: Options) -> tuple[motion.Field | motion.Cylinder, Array]:
+def _room(options: Options) -> tuple[motion.Room, Array]:
     """Return the room and where its origin lies in the view (x, y)."""
-    height, width = options.shape
-    size = np.array([width, height]) * options.pixel_um
-    half_pixel = 0.5 * options.pixel_um
-    if options.geometry == "cylinder":
-        room = motion.Cylinder(options.cylinder_length_um / 2, options.cylinder_diameter_um / 2)
-        return room, size / 2 - half_pixel
-    low = np.full(2, -options.margin_um - half_pixel)
-    high = size - half_pixel + options.margin_um
-    return motion.Field(low, high, options.edges == "periodic"), np.zeros(2)
+    o = options
+    size = np.array([o.width_px, o.height_px]) * o.pixel_um
+    half_pixel = 0.5 * o.pixel_um
+    if o.geometry == "field":
+        low = np.full(2, -o.margin_um - half_pixel)
+        high = size - half_pixel + o.margin_um
+        return motion.Field(low, high, o.edges == "periodic", o.thickness_um), np.zeros(2)
+    radius = o.cylinder_diameter_um / 2
+    half = (o.cylinder_length_um / 2, radius, radius)
+    if o.geometry == "ellipsoid":
+        half = (o.ellipsoid_um[0] / 2, o.ellipsoid_um[1] / 2, o.ellipsoid_um[2] / 2)
+    return motion.Cell(o.geometry, half, o.zone), size / 2 - half_pixel
 
 
-def _steps(options: Options, room: motion.Field | motion.Cylinder) -> tuple[Array, Array]:
+def _optics(options: Options, room: motion.Room) -> optics.Optics:
+    o = options
+    if o.psf == "gaussian":
+        return optics.gaussian(o.pixel_um, o.sigma_um, o.depth_um)
+    half = room.half_um[2] if isinstance(room, motion.Cell) else o.thickness_um / 2
+    deepest = half + abs(o.focus_um)
+    return optics.vectorial(o.pixel_um, o.wavelength_um, o.numerical_aperture, deepest)
+
+
+def _background_map(options: Options) -> Array | None:
+    """Read the map that the background is multiplied with."""
+    if not options.background_map:
+        return None
+    path = options.background_map
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"source.options: background_map: {path}: {error}") from None
+    if values.shape != options.shape or values.dtype.kind not in "fiu":
+        raise ConfigError(
+            f"source.options: background_map: {path} holds {values.dtype} {values.shape}; expected "
+            f"numbers of shape {options.shape}"
+        )
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ConfigError(f"source.options: background_map: {path}: expected numbers >= 0")
+    return values.astype(np.float64)
+
+
+def _steps(options: Options, room: motion.Room) -> tuple[Array, Array]:
     fastest = max(max(options.D_um2_s), 1e-12)
     longest = room.max_step_s(fastest)
     return motion.substeps(options.exposure_s, options.interval_s, options.substeps, longest)
 
 
-def _how_many(options: Options, room: motion.Field | motion.Cylinder) -> int:
-    if isinstance(room, motion.Cylinder):
+def _how_many(options: Options, room: motion.Room) -> int:
+    if isinstance(room, motion.Cell):
         return round(options.molecules)
     height, width = options.shape
     view = height * width * options.pixel_um**2

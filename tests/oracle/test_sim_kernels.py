@@ -11,7 +11,7 @@ from scipy import stats
 
 from livespt_sim import motionkernels, opticskernels, photophysicskernels, readoutkernels
 from livespt_sim import randomkernels as random
-from livespt_sim.optics import inverse_table, poisson_cdf
+from livespt_sim.optics import Optics, gaussian, inverse_table, poisson_cdf
 
 N = 4000
 WORD = 2**64
@@ -118,9 +118,10 @@ def test_photons_fall_as_the_integrated_gaussian_says():
     lam = 0.012  # the path's spread within the sub-step widens the image by lam / 6
     image = np.zeros((9, 11), np.int32)
     landed, lit = np.zeros(1, np.int64), np.zeros(image.size, np.int64)
+    at = np.append(centre, 0.0).reshape(1, 1, 3)
     n_lit = opticskernels.add_photons(
-        image, centre.reshape(1, 1, 2), np.full((1, 1), lam), np.full((1, 1), n),
-        pixel, sigma, state(11), landed, lit,
+        image, at, np.full((1, 1), lam), np.full((1, 1), n), gaussian(pixel, sigma),
+        state(11), landed, lit,
     )  # fmt: skip
     width = np.sqrt(sigma**2 + lam / 6)
     edges = [(np.arange(k + 1) - 0.5) * pixel for k in image.shape]
@@ -138,9 +139,9 @@ def test_photons_fall_as_the_integrated_gaussian_says():
 def test_a_molecule_far_outside_sends_nothing():
     image = np.zeros((8, 8), np.int32)
     landed = np.ones(2, np.int64)
-    mid = np.array([[[-5.0, 0.4]], [[0.4, 9.0]]])
+    mid = np.array([[[-5.0, 0.4, 0.0]], [[0.4, 9.0, 0.0]]])
     opticskernels.add_photons(
-        image, mid, np.zeros((2, 1)), np.full((2, 1), 100.0), 0.1, 0.1, state(1), landed,
+        image, mid, np.zeros((2, 1)), np.full((2, 1), 100.0), gaussian(0.1, 0.1), state(1), landed,
         np.zeros(64, np.int64),
     )  # fmt: skip
     assert image.sum() == 0
@@ -181,9 +182,10 @@ def test_switching_spends_the_time_that_the_generator_says():
     grid = np.linspace(0, 0.5, 101)
     occupied = np.array([expm(rates * t)[0] for t in grid])  # naive: from state 0
     expected_time = np.trapezoid(occupied, grid, axis=0)
+    tables = (D, np.stack([exits * 0, exits]), np.stack([jump * 0, jump]))  # outside, inside
     s, ends, lam, time_in = np.uint64(8), np.zeros(3), 0.0, np.zeros(3)
     for _ in range(N):
-        s, k, v = motionkernels.switch(np.uint64(s), 0, 0.5, (D, exits, jump), time_in)
+        s, k, v = motionkernels.switch(np.uint64(s), 0, 0.5, tables, 1, time_in)
         ends[k] += 1
         lam += v
     assert ends / N == pytest.approx(occupied[-1], abs=4 * 0.5 / np.sqrt(N))
@@ -198,20 +200,52 @@ def test_blinking_and_bleaching_follow_their_rate_equations():
     # columns: on, off, bleached; the light is on in the first of the two steps only
     light = np.array([[-off - bleach, off, bleach], [on, -on, 0], [0, 0, 0]])
     dark = np.array([[-off, off, 0], [on, -on, 0], [0, 0, 0]])
-    is_on, alive = np.ones(N, bool), np.ones(N, bool)
+    leave = np.zeros((2, 2, 3))  # dark and lit; from; to, the last being bleached
+    leave[:, 0, 1], leave[:, 1, 0], leave[1, 0, 2] = off, on, bleach
+    exits = leave.sum(axis=2)
+    tables = (np.array([1.0, 0.0]), exits, np.cumsum(leave / exits[..., None], axis=2))
+    where, alive = np.zeros(N, np.int64), np.ones(N, bool)
     fraction = np.zeros((N, 2))
     photophysicskernels.emit(
-        is_on, alive, np.array([0.2, 0.3]), np.array([True, False]), (off, on, bleach),
-        state(12), fraction,
-    )  # fmt: skip
+        where, alive, np.array([0.2, 0.3]), np.array([True, False]), tables, state(12), fraction
+    )
     after = expm(light * 0.2)[0] @ expm(dark * 0.3)
     assert np.mean(alive) == pytest.approx(1 - after[2], abs=4 * 0.5 / np.sqrt(N))
-    assert np.mean(alive & is_on) == pytest.approx(after[0], abs=4 * 0.5 / np.sqrt(N))
+    assert np.mean(alive & (where == 0)) == pytest.approx(after[0], abs=4 * 0.5 / np.sqrt(N))
     grid = np.linspace(0, 0.2, 51)
     mean_on = np.trapezoid([expm(light * t)[0, 0] for t in grid], grid) / 0.2
     assert fraction[:, 0].mean() == pytest.approx(mean_on, abs=4 * 0.5 / np.sqrt(N))
     assert fraction.min() >= 0
     assert fraction.max() <= 1
+
+
+def test_a_gaussian_grows_out_of_focus_and_with_the_path():
+    width = opticskernels.gaussian_width
+    assert width(0.0, 0.0, gaussian(0.1, 0.1, 0.5)) == pytest.approx(0.1)
+    assert width(0.5, 0.0, gaussian(0.1, 0.1, 0.5)) == pytest.approx(0.1 * np.sqrt(2))
+    assert width(0.5, 0.01, gaussian(0.1, 0.1)) == pytest.approx(np.sqrt(0.02))
+
+
+def test_a_table_of_radii_scatters_as_it_says():
+    # quantiles of r^2 = a^2 u (an even disc) of radius .2 at z = 0, .4 at z = 1
+    u = np.linspace(0, 1, 4096)
+    disc = Optics(0.1, 0.1, 0.0, np.sqrt(u) * np.array([[0.2], [0.4]]), 0.0, 1.0)
+    for z, radius in ((-3.0, 0.2), (0.5, 0.3), (7.0, 0.4)):
+        s, at = np.uint64(22), np.empty((N, 2))
+        for i in range(N):
+            s, at[i, 0], at[i, 1] = opticskernels.ring(np.uint64(s), z, disc)
+        r = np.hypot(*at.T)
+        assert stats.kstest((r / radius) ** 2, stats.uniform().cdf).pvalue > 0.005
+        turn = np.arctan2(*at.T) / (2 * np.pi)
+        assert stats.kstest(turn, stats.uniform(-0.5, 1.0).cdf).pvalue > 0.005
+
+
+def test_an_uneven_background_has_each_pixels_own_mean():
+    rate = np.repeat([0.0, 0.5, 4.0, 30.0], 1000)
+    out = np.empty(rate.size, np.int32)
+    opticskernels.fill_uneven(out, rate, state(4))
+    for mean, part in zip((0.0, 0.5, 4.0, 30.0), np.split(out, 4), strict=True):
+        assert part.mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / 1000) + 1e-12)
 
 
 def test_counts_are_rounded_and_clipped_as_numpy_does():

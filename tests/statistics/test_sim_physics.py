@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from livespt_sim import motion
+from livespt_sim import motion, motionkernels
+from livespt_sim.optics import vectorial
 from livespt_sim.options import resolve
 from livespt_sim.scenes import SCENES
 from livespt_sim.world import World
@@ -50,7 +51,7 @@ def test_the_mean_squared_displacement_is_four_D_t():
 def test_the_mean_over_an_exposure_has_berglunds_blur(exposure_s):
     D, R = 0.7, exposure_s / (6 * DT)
     _, means, *_ = walk(motion.switching([D], [[0.0]]), HUGE, 5000, 15, exposure_s)
-    dx = np.diff(means, axis=0)
+    dx = np.diff(means[:, :, :2], axis=0)
     tolerance = 4 * np.sqrt(2 / dx.size)
     assert dx.var() == pytest.approx(2 * D * DT * (1 - 2 * R), rel=tolerance)
     together = (dx[1:] * dx[:-1]).mean()
@@ -91,7 +92,7 @@ def test_dwell_times_are_exponential_with_the_rate_of_leaving():
 
 
 def test_a_cylinder_is_never_left_and_is_filled_evenly():
-    room = motion.Cylinder(1.5, 0.4)
+    room = motion.Cell("cylinder", (1.5, 0.4, 0.4))
     chain = motion.switching([0.1, 1.0], [[0, 5.0], [5.0, 0]])
     ends, means, *_ = walk(chain, room, 4000, 30)
     assert np.all(np.abs(ends[:, :, 0]) <= 1.5)
@@ -101,6 +102,56 @@ def test_a_cylinder_is_never_left_and_is_filled_evenly():
     x, y, z = ends[-1].T
     assert stats.kstest(x, stats.uniform(-1.5, 3.0).cdf).pvalue > 0.01
     assert stats.kstest((y**2 + z**2) / 0.16, stats.uniform().cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "kind, half", [("capsule", (1.5, 0.4, 0.4)), ("ellipsoid", (1.2, 0.8, 0.5))]
+)
+def test_a_curved_cell_is_never_left_and_stays_evenly_filled(kind, half):
+    room = motion.Cell(kind, half)
+    chain = motion.switching([0.1, 1.0], [[0, 5.0], [5.0, 0]])
+    ends, means, *_ = walk(chain, room, 4000, 20)
+    code, *sizes, _ = room.shape
+    inside = motionkernels.is_inside
+    assert all(inside(code, *sizes, *point) for point in ends[-1])
+    assert all(inside(code, *sizes, *point) for point in means[-1])
+    # an even filling stays one: within half the size lies an eighth of an ellipsoid
+    small = np.mean([inside(code, *(0.5 * np.array(sizes)), *point) for point in ends[-1]])
+    fresh = np.mean([inside(code, *(0.5 * np.array(sizes)), *point)
+                     for point in room.draw(20_000, np.random.default_rng(9))])  # fmt: skip
+    assert small == pytest.approx(fresh, abs=4 * np.sqrt(0.11 / 4000))
+    assert fresh == pytest.approx(0.125, abs=4 * np.sqrt(0.11 / 20_000))
+
+
+def test_a_slab_mirrors_in_depth_and_lets_go_sideways():
+    room = motion.Field(np.full(2, -50.0), np.full(2, 50.0), False, thickness_um=0.6)
+    ends, *_ = walk(motion.switching([0.5], []), room, 3000, 20)
+    assert np.abs(ends[:, :, 2]).max() <= 0.3
+    assert stats.kstest(ends[-1, :, 2], stats.uniform(-0.3, 0.6).cdf).pvalue > 0.01
+    step = np.diff(ends[:, :, :2], axis=0)
+    assert step.var() == pytest.approx(2 * 0.5 * DT, rel=0.03)
+
+
+def test_molecules_bind_only_in_the_zone():
+    """Bound ones (D 0) were caught in the zone, so they sit there; free ones fill the cell."""
+    room = motion.Cell("capsule", (1.0, 0.4, 0.4), zone=0.6)
+    chain = motion.switching([0.0, 2.0], [[0, 4.0], [0, 0]], [[0, 4.0], [20.0, 0]])
+    rng, random = np.random.default_rng(3), np.array([3], np.uint64)
+    pos, state = room.draw(1500, rng), np.ones(1500, np.int64)
+    motion.settle(pos, state, chain, room, random)
+    code, *sizes, zone = room.shape
+
+    def part_within(scale, of):
+        scaled = scale * np.array(sizes)
+        return np.mean([motionkernels.is_inside(code, *scaled, *p) for p in pos[of]])
+
+    bound, share = state == 0, zone**3
+    # who is caught goes on to the end of that step, 20 nm on average
+    assert part_within(1.3 * zone, bound) == 1.0
+    assert part_within(zone, ~bound) == pytest.approx(share, abs=0.06)
+    # fast mixing: caught at 20 / s during the share of time in the zone, freed at 4 / s
+    caught = 20.0 * share
+    assert bound.mean() == pytest.approx(caught / (caught + 4.0), abs=0.06)
 
 
 @pytest.mark.parametrize("edges", ["reflecting", "periodic"])
@@ -208,3 +259,84 @@ def made(**options):
         "D_um2_s": [1.0],
     }  # fmt: skip
     return resolve(base | options, SCENES)
+
+
+def test_three_light_states_share_time_and_light_as_their_rates_say():
+    """On, dim and dark; dim comes from light alone, so it is left to the dark's rates between."""
+    world = World(
+        made(
+            molecules=400.0, D_um2_s=[0.01], light_brightness=[1.0, 0.3, 0.0],
+            light_rates_per_s=[[0, 0, 2.0], [5.0, 0, 0], [4.0, 0, 0]],
+            light_driven_per_s=[[0, 6.0, 0], [0, 0, 0], [0, 0, 0]],
+            off_per_s=0.0, on_per_s=0.0, exposure_s=0.02,
+        )
+    )  # fmt: skip
+    rates = np.array([[-8.0, 6.0, 2.0], [5.0, -5.0, 0.0], [4.0, 0.0, -4.0]])
+    shares = stats_of(rates)
+    n = world._molecules.alive.size
+    seen = np.array([np.bincount(world._molecules.light, minlength=3)])
+    for _ in range(100):
+        world.step()
+        seen = np.concatenate([seen, [np.bincount(world._molecules.light, minlength=3)]])
+    # about ten independent looks at each molecule
+    assert seen.mean(axis=0) / n == pytest.approx(shares, abs=4 * 0.5 / np.sqrt(10 * n))
+
+
+def stats_of(rates):
+    left = np.linalg.svd(rates.T)[2][-1]
+    return left / left.sum()
+
+
+OIL = {"NA": 1.4, **dict.fromkeys(("ni", "ni0", "ns", "ng", "ng0"), 1.515)}
+
+
+def test_the_vectorial_spot_has_the_width_of_the_paper_and_grows_out_of_focus():
+    vectorial_psf = pytest.importorskip("psfmodels").vectorial_psf
+    optics = vectorial(0.08, 0.639, 1.4, 0.6)
+    focus = len(optics.radius_um) // 2
+    assert optics.first_um + focus * optics.step_um == pytest.approx(0, abs=1e-9)
+    image = vectorial_psf(np.zeros(1), nx=401, dxy=0.01, wvl=0.639, params=OIL)[0]
+    away = np.hypot(*np.meshgrid(*[(np.arange(401) - 200) * 0.01] * 2))
+    quantile = np.linspace(0, 1, optics.radius_um.shape[1])
+    for r in (0.055, 0.105, 0.205, 0.505):  # between the image's pixels
+        share = np.interp(r, optics.radius_um[focus], quantile)
+        assert share == pytest.approx(image[away < r].sum() / image[away < 2.0].sum(), rel=0.05)
+    assert np.all(np.diff(optics.radius_um[focus:, 1024]) > 0)
+    assert optics.radius_um[focus + 8, 1024] > 2 * optics.radius_um[focus, 1024]
+
+
+def test_defocus_widens_what_the_camera_sees(tmp_path):
+    def width(z):
+        world = World(
+            made(
+                molecules=30.0,
+                D_um2_s=[0.0],
+                photons=5e4,
+                background_e=0.0,
+                depth_um=0.5,
+                focus_um=z,
+            )
+        )
+        shot = world.step()
+        rows = shot.truth[shot.truth["in_view"]]
+        assert rows["z_um"] == pytest.approx(-z)
+        return rows, shot.adu.astype(float).sum(), shot.adu.max()
+
+    (_, light, peak), (_, far_light, far_peak) = width(0.0), width(0.5)
+    assert far_light == pytest.approx(light, rel=0.05)
+    assert far_peak == pytest.approx(peak / 2, rel=0.2)
+
+
+def test_the_background_follows_its_map(tmp_path):
+    relief = np.ones((64, 64))
+    relief[:, 32:] = 3.0
+    np.save(tmp_path / "relief.npy", relief)
+    world = World(
+        made(
+            molecules=1.0, photons=1e-3, background_e=5.0, camera={"model": "ideal"},
+            background_map=str(tmp_path / "relief.npy"),
+        )
+    )  # fmt: skip
+    adu = np.mean([world.step().adu for _ in range(20)], axis=0)
+    assert adu[:, :32].mean() == pytest.approx(5, abs=4 * np.sqrt(5 / 40_960))
+    assert adu[:, 32:].mean() == pytest.approx(15, abs=4 * np.sqrt(15 / 40_960))

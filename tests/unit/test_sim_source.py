@@ -75,6 +75,18 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_does_not():
         ({"off_per_s": 1.0, "on_per_s": 0.0}, "on_per_s: 0"),
         ({"scene": "cylinder", "molecules": 1.5}, "molecules: 1.5 in a cylinder"),
         ({"prerender": 10_000_000}, "prerender"),
+        ({"geometry": "capsule", "molecules": 5.5}, "molecules: 5.5 in a capsule"),
+        (
+            {"geometry": "capsule", "molecules": 5.0, "cylinder_length_um": 0.5},
+            "cylinder_length_um",
+        ),
+        ({"zone": 0.5, "zone_rates_per_s": [[0, 1.0], [1.0, 0]]}, "zone: a field has none"),
+        ({"geometry": "capsule", "molecules": 5.0, "zone": 0.5}, "zone_rates_per_s: goes with"),
+        ({"light_brightness": [0.0, 0.0]}, "light_brightness: all 0"),
+        ({"light_brightness": [1.0], "light_rates_per_s": [[0, 1], [1, 0]]}, "light_rates_per_s"),
+        ({"light_brightness": [1.0, 0.0], "light_bleach_per_s": [1.0]}, "light_bleach_per_s: 1 "),
+        ({"psf": "vectorial", "numerical_aperture": 1.6}, "numerical_aperture: 1.6"),
+        ({"background_map": "none.npy"}, "background_map: none.npy"),
     ],
 )
 def test_a_wrong_option_is_named(options, named):
