@@ -21,6 +21,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from livespt.cli_movies import Json, calibrate, localize
+from livespt.cli_reproduce import reproduce
 from livespt.cli_tables import link
 from livespt.types import LivesptError
 
@@ -220,6 +221,7 @@ def check(config: Path, *, json: Json = False) -> int:
 app.command(localize)
 app.command(calibrate)
 app.command(link)
+app.command(reproduce)
 
 
 class _RunFailed(LivesptError):

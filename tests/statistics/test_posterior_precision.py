@@ -7,9 +7,6 @@ skewness does to the position is in the reported precision.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -17,19 +14,8 @@ from livespt import psf
 from livespt.camera import Ideal
 from livespt.localize import fit_rois
 from livespt.localize.posterior import blur_ratio, choose
-
-_spec = importlib.util.spec_from_file_location(
-    "blurred_spots", Path(__file__).with_name("blurred_spots.py")
-)
-_spots = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_spots)
-CAMERA, SIGMA0, Cell, images, judge = (
-    _spots.CAMERA,
-    _spots.SIGMA0,
-    _spots.Cell,
-    _spots.images,
-    _spots.judge,
-)
+from livespt_sim.linden2017 import CAMERA, SIGMA0, Cell, images
+from livespt_sim.papers.precision import judge
 
 CELLS = [Cell(t, b, n) for t in (1, 3, 6, 10, 16, 22) for b in (1.0, 3.0) for n in (100, 300, 600)]
 

@@ -1,0 +1,1 @@
+"""The papers' results as experiments of `livespt.reproduce`, one module per subject."""
