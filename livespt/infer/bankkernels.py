@@ -114,29 +114,29 @@ def add_past(bank: Bank, slot: int, frames: Ints, p: Array, sums: Array) -> None
     `frames` descends; the last column counts the tracks. `p` is (2, K) scratch. Only spots of the
     history count: a frame in which the track was not seen adds nothing.
     """
-    n_states = p.shape[1]
-    depth = bank.past_frame.shape[1]
+    F, past_frame, past_back = bank.F, bank.past_frame, bank.past_back
+    n_states, depth, n = p.shape[1], past_frame.shape[1], frames.shape[0]
     for k in range(n_states):
-        p[0, k] = math.exp(bank.F[slot, k, LNW, 0])
-    target = 0
+        p[0, k] = math.exp(F[slot, k, LNW, 0])
+    target, oldest = 0, frames[n - 1]
     row = bank.n_spots[slot] % depth
     for _ in range(bank.n_kept[slot]):
         row = (row if row > 0 else depth) - 1
-        frame = bank.past_frame[slot, row]
-        while target < frames.shape[0] and frames[target] > frame:
+        frame = past_frame[slot, row]
+        while target < n and frames[target] > frame:
             target += 1
-        if target == frames.shape[0]:
+        if target == n:
             return
         if frames[target] == frame:
             for k in range(n_states):
                 sums[target, k] += p[0, k]
             sums[target, n_states] += 1.0
-        if frame <= frames[frames.shape[0] - 1]:
+        if frame <= oldest:
             return
         for j in range(n_states):
             total = 0.0
             for k in range(n_states):
-                total += bank.past_back[slot, row, j, k] * p[0, k]
+                total += past_back[slot, row, j, k] * p[0, k]
             p[1, j] = total
         for j in range(n_states):
             p[0, j] = p[1, j]

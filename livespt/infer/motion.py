@@ -105,10 +105,11 @@ def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float
     `occupancy_lag` (L, K) is in the order of `answer`.
     """
     k = (occupancy_lag.shape[1],) * 2
-    states = order(answer.theta, k[0])
-    where = permutation_of(states, k[0])
-    covariance = answer.covariance[np.ix_(where, where)]
-    at = motion(answer.theta[where], k[0])
+    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, k[0])
+    if (states[1:] < states[:-1]).any():
+        where = permutation_of(states, k[0])
+        theta, covariance = theta[where], covariance[np.ix_(where, where)]
+    at = motion(theta, k[0])
     sd = np.sqrt(np.diag(covariance))
     T = np.exp(at.ln_T[..., 0])
     return Model(

@@ -16,6 +16,7 @@ import math
 
 from livespt.infer.arrays import Array, Ints, Seen
 from livespt.infer.batchkernels import FALSE_LINK
+from livespt.infer.elementkernels import exp_of, log_of
 from livespt.infer.stepkernels import first_dark
 from livespt.jit import kernel, lanes
 
@@ -24,8 +25,12 @@ N_GRID = 32
 #: Rows of a track's array: mean, covariance, ln weight; then the last spot's r S^-1 r and det S.
 MX, MY, PXX, PXY, PYY, LNW, NEAR, DET = range(0, 8 * N_GRID, N_GRID)
 N_ROWS = 8
+#: Strands of a sum that are added side by side; a row has four of each.
+EIGHT = N_GRID // 4
 #: A posterior with a smaller s.d. (in steps of the grid) is described by its summit.
 NARROW = 0.7
+#: ... as it surely is where three values from the top are below this: a normal one of s.d. 0.7.
+STEEP = -9.2
 #: ln weight below the top where nothing is left to be summed.
 NOTHING = -40.0
 #: A link is false where it is beyond `FALSE_LINK` for D so many grid steps above the fastest state,
@@ -72,8 +77,7 @@ def step_own(own: Array, last: Array, seen: Seen, n_spots: Ints, grid: Array, po
             if F[NEAR + far] > FALSE_LINK:
                 begin(F, spot, seen.exposure_s, grid, pooled[0])
             elif seen.weight[i] > 0.0:
-                for g in range(N_GRID):
-                    F[LNW + g] -= 0.5 * (F[NEAR + g] + math.log(F[DET + g]))
+                weigh(F)
         describe(F, base, step, out[i])
         last[slot, 0], last[slot, 1] = seen.t_s, seen.exposure_s
         last[slot, 2] = min(N_GRID - 1.0, math.ceil((out[i, 2] - base) / step))
@@ -115,29 +119,85 @@ def observe(F: Array, spot: Array, two_dark: float, two_te: float, grid: Array, 
         F[DET + g] = det
 
 
-@kernel
+@lanes
+def weigh(F: Array) -> None:
+    """Take the likelihood of the spot just observed into the ln weights."""
+    for g in range(N_GRID):
+        F[LNW + g] -= 0.5 * (F[NEAR + g] + log_of(F[DET + g]))
+
+
+@lanes
+def find_top(F: Array) -> int:
+    """Return the first summit of the ln weights: eight strands side by side, then among these."""
+    for i in range(EIGHT):
+        F[DET + i] = max(
+            max(F[LNW + i], F[LNW + EIGHT + i]),
+            max(F[LNW + 2 * EIGHT + i], F[LNW + 3 * EIGHT + i]),
+        )
+    top = F[DET]
+    for i in range(1, EIGHT):
+        top = max(top, F[DET + i])
+    at = 0
+    while F[LNW + at] < top:
+        at += 1
+    return at
+
+
+@lanes
+def moments(F: Array, at: int) -> tuple[float, float]:
+    """Return mean and variance of the weights in the row NEAR over g - at."""
+    for i in range(EIGHT):
+        a, b = F[NEAR + i], F[NEAR + EIGHT + i]
+        c, d = F[NEAR + 2 * EIGHT + i], F[NEAR + 3 * EIGHT + i]
+        g = float(i - at)
+        h, k, m = g + EIGHT, g + 2 * EIGHT, g + 3 * EIGHT
+        F[DET + i] = (a + b) + (c + d)
+        F[DET + EIGHT + i] = (a * g + b * h) + (c * k + d * m)
+        F[DET + 2 * EIGHT + i] = (a * g * g + b * h * h) + (c * k * k + d * m * m)
+    total, first, second = 0.0, 0.0, 0.0
+    for i in range(EIGHT):
+        total += F[DET + i]
+        first += F[DET + EIGHT + i]
+        second += F[DET + 2 * EIGHT + i]
+    mean = first / total
+    return mean, second / total - mean * mean
+
+
+@lanes
 def describe(F: Array, base: float, step: float, out: Array) -> None:
     """Write mean and 95 % interval of ln D; subtract the top from the ln weights."""
-    top, at = F[LNW], 0
-    for g in range(1, N_GRID):
-        if F[LNW + g] > top:
-            top, at = F[LNW + g], g
-    total, first, second = 0.0, 0.0, 0.0
+    at = find_top(F)
+    top = F[LNW + at]
     for g in range(N_GRID):
         F[LNW + g] -= top
-        w = math.exp(F[LNW + g]) if F[LNW + g] > NOTHING else 0.0
-        F[NEAR + g] = w  # free until the next spot
-        total += w
-        first += w * (g - at)
-        second += w * (g - at) ** 2
-    mean = first / total
-    if second / total - mean * mean < NARROW * NARROW:
+    if is_steep(F, at):
+        describe_summit(F, at, out)
+    else:
+        describe_wide(F, at, out)
+    for i in range(3):
+        out[i] = base + step * min(max(out[i], 0.0), N_GRID - 1.0)
+
+
+@lanes
+def is_steep(F: Array, at: int) -> bool:
+    """Return whether so little is left three values from the top that its s.d. is surely small."""
+    if at < 3 or at > N_GRID - 4:
+        return False
+    return max(F[LNW + at - 3], F[LNW + at + 3]) < STEEP
+
+
+@kernel
+def describe_wide(F: Array, at: int, out: Array) -> None:
+    """Write mean and interval of a posterior whose sums over the grid must say how wide it is."""
+    for g in range(N_GRID):  # in a row that is free until the next spot
+        w = exp_of(F[LNW + g])
+        F[NEAR + g] = w if F[LNW + g] > NOTHING else 0.0
+    mean, variance = moments(F, at)
+    if variance < NARROW * NARROW:
         describe_summit(F, at, out)
     else:
         out[0] = at + mean
         describe_tails(F, out)
-    for i in range(3):
-        out[i] = base + step * min(max(out[i], 0.0), N_GRID - 1.0)
 
 
 @kernel
@@ -154,7 +214,9 @@ def describe_summit(F: Array, at: int, out: Array) -> None:
     for _ in range(6):
         slope = d1 + u * (d2 + u * (0.5 * d3 + u * d4 / 6.0))
         bend = min(d2 + u * (d3 + 0.5 * u * d4), -1e-3)
-        u = min(max(u - slope / bend, -2.0), 2.0)
+        before, u = u, min(max(u - slope / bend, -2.0), 2.0)
+        if abs(u - before) < 1e-9:
+            break
     variance = -1.0 / min(d2 + u * (d3 + 0.5 * u * d4), -1e-3)
     sd = math.sqrt(variance)
     third = d3 + u * d4
@@ -166,11 +228,7 @@ def describe_summit(F: Array, at: int, out: Array) -> None:
 @kernel
 def describe_tails(F: Array, out: Array) -> None:
     """2.5 and 97.5 % points of a wide posterior, whose weights stand in the row NEAR."""
-    total = 0.0
-    for g in range(N_GRID - 1):
-        F[DET + g] = total  # free until the next spot
-        total += cell(F, g)
-    F[DET + N_GRID - 1] = total
+    total = fill_cells(F)
     for side in range(2):
         wanted = (0.025 if side == 0 else 0.975) * total
         g = 0
@@ -184,10 +242,21 @@ def describe_tails(F: Array, out: Array) -> None:
         out[1 + side] = g + part
 
 
-@kernel
-def cell(F: Array, g: int) -> float:
-    """Integrate the weights from value g to g + 1 of the grid, exact for cubics but at its ends."""
-    inner = F[NEAR + g] + F[NEAR + g + 1]
-    if g == 0 or g == N_GRID - 2:
-        return 0.5 * inner
-    return max((13.0 * inner - F[NEAR + g - 1] - F[NEAR + g + 2]) / 24.0, 0.0)
+@lanes
+def fill_cells(F: Array) -> float:
+    """Integrate the weights up to each value of the grid, into the row DET; return the whole.
+
+    From one value to the next exact for cubics, but at the grid's ends.
+    """
+    for g in range(1, N_GRID - 2):
+        inner = F[NEAR + g] + F[NEAR + g + 1]
+        F[DET + g] = max((13.0 * inner - F[NEAR + g - 1] - F[NEAR + g + 2]) / 24.0, 0.0)
+    F[DET] = 0.5 * (F[NEAR] + F[NEAR + 1])
+    F[DET + N_GRID - 2] = 0.5 * (F[NEAR + N_GRID - 2] + F[NEAR + N_GRID - 1])
+    total = 0.0
+    for g in range(N_GRID - 1):
+        part = F[DET + g]
+        F[DET + g] = total
+        total += part
+    F[DET + N_GRID - 1] = total
+    return total

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from livespt.infer.arrays import Seen
+from livespt.infer.elementkernels import exp_of, log_of
 from livespt.infer.own import OwnD
 from livespt.infer.ownkernels import LNW, N_GRID
 
@@ -106,3 +107,12 @@ def test_any_track_of_any_length_gives_numbers():
         assert (np.diff(said[:, [1, 0, 2]], axis=1) >= 0).all()
         assert (said >= own.grid[0] * (1 - 1e-9)).all()
         assert (said <= own.grid[-1] * (1 + 1e-9)).all()
+
+
+def test_exponential_and_logarithm_are_those_of_the_library():
+    """To 4 units in the last place; the exponential ends at e^-300."""
+    x = np.linspace(-299, 50, 2001)
+    np.testing.assert_allclose([exp_of(v) for v in x], np.exp(x), rtol=1e-15)
+    assert exp_of(-1e300) == pytest.approx(np.exp(-300), rel=1e-15)
+    y = np.concatenate([np.exp(np.linspace(-600, 600, 2001)), 1 + np.linspace(-0.4, 0.6, 400)])
+    np.testing.assert_allclose([log_of(v) for v in y], np.log(y), rtol=1e-15, atol=4e-16)
