@@ -12,6 +12,7 @@ from livespt.config import Config, ConfigError
 from livespt.infer import OnlineFilter
 from livespt.link import Linker
 from livespt.localize import Guide, Localizer
+from livespt.pipeline import Chain
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
 
@@ -31,6 +32,12 @@ class Stages(NamedTuple):
     linker: Linker
     online: OnlineFilter
     notes: tuple[str, ...] = ()
+
+    @property
+    def chain(self) -> Chain:
+        """The stages as the live loop wants them."""
+        lag = self.config.link.lag
+        return Chain(self.localizer, self.linker, self.online, self.guide, lag)
 
 
 def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
