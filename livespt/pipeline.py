@@ -7,7 +7,8 @@ order; its kernels release the GIL. All that follows is cheap and runs on one th
 the same frames give the same answers whatever the number of workers.
 
 In joint mode the tracks' predictions are looked up in the frame's own pixels before the linker's
-step; the frame is still here, so nothing is copied.
+step; the frame is still here, so nothing is copied. Tracks that are followed in their pixels take
+theirs from it behind the filter.
 
 Where the linker may revise the last frames' identities, a frame waits until they are settled: all
 that comes after sees it `lag` frames later, whole, with links that no longer change.
@@ -85,6 +86,14 @@ class InferStage(Protocol):
         ...
 
 
+class FollowStage(Protocol):
+    """What the loop needs to follow tracks in a frame's pixels."""
+
+    def step(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> Estimates:
+        """Return the estimates with what the pixels say of each track."""
+        ...
+
+
 class Chain(NamedTuple):
     """The stages of the loop, in order.
 
@@ -95,6 +104,8 @@ class Chain(NamedTuple):
         The two sequential stages.
     guide : GuideStage, optional
         Joint mode: looks for what the linker predicts; the linker must then be able to `predict`.
+    follow : FollowStage, optional
+        Follows tracks in their pixels.
     lag : int
         For so many frames the linker may revise identities.
     """
@@ -103,6 +114,7 @@ class Chain(NamedTuple):
     linker: LinkStage
     online: InferStage
     guide: GuideStage | None = None
+    follow: FollowStage | None = None
     lag: int = 0
 
 
@@ -311,7 +323,7 @@ class Pipeline:
     def _hand_out(self, settled: list[Settled[_Held]]) -> None:
         """Infer from frames whose identities are settled, and tell the sinks."""
         for spots, links, held in settled:
-            estimates = self._chain.online.step(spots, links)
+            estimates = self._infer(held.frame, spots, links)
             self.last = estimates
             self._count(spots, links)
             for sink in self.sinks:
@@ -324,6 +336,11 @@ class Pipeline:
             self.counters.latency.add(1e3 * (time.perf_counter() - held.frame.arrived_s))
             for event in held.behind:
                 self._event(event)
+
+    def _infer(self, frame: Frame, spots: Spots, links: Links) -> Estimates:
+        estimates = self._chain.online.step(spots, links)
+        follow = self._chain.follow
+        return estimates if follow is None else follow.step(frame, spots, links, estimates)
 
     def _count(self, spots: Spots, links: Links) -> None:
         counters = self.counters

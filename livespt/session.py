@@ -252,6 +252,7 @@ class Session:
             stages.guide,
             stages.linker,
             stages.online,
+            stages.follow,
         )
         steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
         info, n_states = stages.source.info, self.config.infer.first_n_states
