@@ -40,11 +40,13 @@ SIDE = 9
 REACH = 2.5
 #: Frames without a spot are taken while the place foretold has a smaller s.d. than this.
 MOST_SD_PX = 2.0
+#: A frame without a spot is taken where the molecule shines with so much probability.
+LEAST_P_ON = 0.5
 #: Blinking per frame: goes dark, comes back (as the linker assumes).
 P_OFF, P_ON = 0.02, 0.3
 #: A filter is told its light anew where it is off by this factor; it begins anew where excitation
-#: changed by the second, or where a spot is so many s.d. off.
-OTHER_LIGHT, OTHER_EXCITATION, WRONG_PLACE = 1.05, 1.25, 5.0
+#: changed by the second, or where more spots in a row than the last are so many s.d. off.
+OTHER_LIGHT, OTHER_EXCITATION, WRONG_PLACE, MOST_WRONG = 1.05, 1.25, 5.0, 1
 #: Rows whose light is known, though some cannot be linked.
 _LIT = (FitStatus.OK, FitStatus.BAD_WIDTH)
 
@@ -69,6 +71,7 @@ class _Track:
     regions: list[Region] = field(default_factory=list)
     film: PixelFilter | None = None
     p_on: float = 1.0
+    n_wrong: int = 0  # spots in a row that contradict the pixels
 
 
 class Follower:
@@ -176,9 +179,11 @@ class Follower:
         else:
             track.regions = [*track.regions[1 - YOUNG :], region]
             answer = self._take(track, region, scale)
-            if answer is None or _contradicts(answer, spot):
+            wrong = answer is None or _contradicts(answer, spot)
+            track.n_wrong = track.n_wrong + 1 if wrong else 0
+            if answer is None or track.n_wrong > MOST_WRONG:
                 track.film, track.regions = None, [region]
-            else:
+            elif not wrong:
                 self._tell(row, answer, track.film)
 
     def _look(self, frame: Frame, lit_px: Array, track: _Track, dtype: np.dtype) -> np.void | None:
@@ -205,7 +210,7 @@ class Follower:
         assert track.film is not None
         ln_odds = np.log(track.p_on / max(1 - track.p_on, 1e-9)) + track.film.ln_odds(*region)
         track.p_on = float(1 / (1 + np.exp(-np.clip(ln_odds, -30, 30))))
-        return track.p_on > 0.5
+        return track.p_on > LEAST_P_ON
 
     def _cut(self, frame: Frame, centre_px: Array, others_px: Array) -> Region | None:
         """Return the region around a place; None where the frame ends or other light reaches in."""
@@ -220,7 +225,7 @@ class Follower:
 
     def _begin(self, track: _Track, region: Region, scale: float) -> None:
         """Begin to follow a track once it has been seen often enough, with what was kept of it."""
-        track.film = None
+        track.film, track.n_wrong = None, 0
         track.regions = [*track.regions[1 - YOUNG :], region]
         photons, bg = track.light.now
         if len(track.regions) < YOUNG or min(photons, bg) <= 0:
