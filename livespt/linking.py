@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,8 @@ class LinkOptions(NamedTuple):
     ----------
     interval_s, exposure_s : float
         Time from frame to frame, and how much of it the shutter is open.
-    n_states : int
+    n_states : int or "auto"
+        "auto" finds it from the table, as the run does.
     field_um : (height, width) or None
         Field of view, from the origin.
     lag : int
@@ -49,7 +50,7 @@ class LinkOptions(NamedTuple):
 
     interval_s: float
     exposure_s: float
-    n_states: int
+    n_states: int | Literal["auto"]
     field_um: tuple[float, float] | None = None
     lag: int = LAG
 
@@ -127,8 +128,8 @@ def check_options(options: LinkOptions) -> None:
         )
     if not 0 <= options.lag <= 3:
         raise SpotTableError(f"--lag: {options.lag}; expected 0 to 3")
-    if not 1 <= options.n_states <= 4:
-        raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4")
+    if options.n_states != "auto" and not 1 <= options.n_states <= 4:
+        raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4 or auto")
 
 
 def _frames(table: SpotTable, times_s: NDArray[np.float64]) -> Iterator[_FrameRows]:
@@ -202,7 +203,7 @@ def _stages(options: LinkOptions) -> tuple[Linker, OnlineFilter]:
     )
     linker.warm_up()
     online.warm_up()
-    warm_up_smoother(options.n_states, options.interval_s)
+    warm_up_smoother(config.first_n_states, options.interval_s)
     return linker, online
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from livespt.camera import Camera
 from livespt.infer.arrays import Array
-from livespt.infer.light import Light
+from livespt.infer.light import MEMORY, Light
 from livespt.infer.pixels import PixelEstimate, PixelFilter, region_maps
 from livespt.types import Estimates, FitStatus, Frame, Links, Spots
 
@@ -71,6 +71,7 @@ class _Track:
     regions: list[Region] = field(default_factory=list)
     film: PixelFilter | None = None
     p_on: float = 1.0
+    n_taken: int = 0  # frames that taught `light`, or could have
     n_wrong: int = 0  # spots in a row that contradict the pixels
 
 
@@ -246,7 +247,9 @@ class Follower:
         """Step a track's filter; None, and no filter any more, where no number came out."""
         film = track.film
         assert film is not None
-        self._weigh(film, track, region, scale)
+        track.n_taken += 1
+        if track.n_taken < MEMORY or track.n_taken % 5 == 0:  # known well enough, save for drift
+            self._weigh(film, track, region, scale)
         answer = film.step(*region)
         if all(np.isfinite(part).all() for part in answer):
             return answer
