@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.config import Config
-from livespt.pipeline import ordered_map
+from livespt.ordered import ordered_map
 from livespt.stages import Stages, note_on_first_frames, open_stages
 from livespt.tables import TableWriter, check_place, format_of, rows_of
 from livespt.types import Event, FitStatus, Frame, Spots

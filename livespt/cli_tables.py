@@ -6,7 +6,7 @@ They stand in `livespt.cli` beside the others, which also turns their errors int
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +19,7 @@ def link(
     out: Path,
     frame_ms: float,
     exposure_ms: float | None = None,
-    states: int = 2,
+    states: int | Literal["auto"] = 2,
     field_um: Annotated[tuple[float, float] | None, Parameter(negative="")] = None,
     pixel_um: float | None = None,
     lag: int = 2,
@@ -39,7 +39,7 @@ def link(
     exposure_ms
         How long of it the shutter is open; all of it if left out.
     states
-        Number of motion states.
+        Number of motion states, 1 to 4, or "auto": found from the table.
     field_um
         Height and width of the field of view, from the origin.
     pixel_um

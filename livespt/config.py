@@ -123,7 +123,8 @@ class LinkConfig(Section, frozen=True):
 class InferConfig(Section, frozen=True):
     """The motion model: number of states, and a first guess that may be badly wrong.
 
-    With "auto" the number of states is found from the data, 1 to 4, beginning with two.
+    With "auto" the number of states is found from the data, 1 to 4, beginning with two. With
+    `filter` "ukf" or "unscented" each track's own position and D come from its pixels.
     """
 
     #: States that "auto" begins with, and the most that it may come to.
@@ -133,6 +134,7 @@ class InferConfig(Section, frozen=True):
     n_states: Annotated[int, msgspec.Meta(ge=1, le=4)] | Literal["auto"] = 2
     D_um2_s: list[Positive] = []
     p_switch: Probability = 0.05
+    filter: Literal["tracks", "ukf", "unscented"] = "tracks"
     lags: list[Annotated[int, msgspec.Meta(ge=0, le=50)]] = msgspec.field(
         default_factory=lambda: [0, 3, 7]
     )

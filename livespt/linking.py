@@ -8,10 +8,9 @@ smooths the tracks. Frames without a row are frames in which nothing was found.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +21,10 @@ from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoothe
 from livespt.link import Linker
 from livespt.offline import TRACK_ROW_DTYPE
 from livespt.results import model_json
+from livespt.settle import Settled, Settling
 from livespt.spot_tables import SpotTable, SpotTableError
 from livespt.tables import format_of
-from livespt.types import Estimates, FitStatus, Links, Spots
+from livespt.types import Estimates, FitStatus, Spots
 
 #: Called with (frames done, frames in all, name of the table).
 Progress = Callable[[int, int, str], None]
@@ -40,7 +40,8 @@ class LinkOptions(NamedTuple):
     ----------
     interval_s, exposure_s : float
         Time from frame to frame, and how much of it the shutter is open.
-    n_states : int
+    n_states : int or "auto"
+        "auto" finds it from the table, as the run does.
     field_um : (height, width) or None
         Field of view, from the origin.
     lag : int
@@ -49,7 +50,7 @@ class LinkOptions(NamedTuple):
 
     interval_s: float
     exposure_s: float
-    n_states: int
+    n_states: int | Literal["auto"]
     field_um: tuple[float, float] | None = None
     lag: int = LAG
 
@@ -64,14 +65,6 @@ class Linked(NamedTuple):
 class _FrameRows(NamedTuple):
     frame: int
     t_s: float
-    rows: NDArray[np.intp]
-
-
-class _Waiting(NamedTuple):
-    """A linked frame whose identities may still change; `links` is revised in place."""
-
-    spots: Spots
-    links: Links
     rows: NDArray[np.intp]
 
 
@@ -135,8 +128,8 @@ def check_options(options: LinkOptions) -> None:
         )
     if not 0 <= options.lag <= 3:
         raise SpotTableError(f"--lag: {options.lag}; expected 0 to 3")
-    if not 1 <= options.n_states <= 4:
-        raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4")
+    if options.n_states != "auto" and not 1 <= options.n_states <= 4:
+        raise SpotTableError(f"--states: {options.n_states}; expected 1 to 4 or auto")
 
 
 def _frames(table: SpotTable, times_s: NDArray[np.float64]) -> Iterator[_FrameRows]:
@@ -171,13 +164,12 @@ def _stream(table: SpotTable, options: LinkOptions, progress: Progress) -> _Stre
     times_s = _times_of_frames(table, options.interval_s)
     track_id, p_link = np.full(n, -1, np.int64), np.zeros(n)
     link_ms, infer_ms = np.zeros(times_s.size), np.zeros(times_s.size)
-    waiting: deque[_Waiting] = deque()
+    settling: Settling[NDArray[np.intp]] = Settling(options.lag)
     last: Estimates | None = None
 
-    def settle(n_left: int) -> None:
+    def infer(settled: list[Settled[NDArray[np.intp]]]) -> None:
         nonlocal last
-        while len(waiting) > n_left:
-            spots, links, rows = waiting.popleft()
+        for spots, links, rows in settled:
             began_s = time.perf_counter()
             last = online.step(spots, links)
             infer_ms[spots.frame - table.frame.min()] = 1e3 * (time.perf_counter() - began_s)
@@ -188,12 +180,10 @@ def _stream(table: SpotTable, options: LinkOptions, progress: Progress) -> _Stre
         began_s = time.perf_counter()
         links = linker.step(spots)
         link_ms[i] = 1e3 * (time.perf_counter() - began_s)
-        waiting.append(_Waiting(spots, links, rows))
-        _revise(waiting, links)
-        settle(options.lag)
+        infer(settling.take(spots, links, rows))
         if i % _TELL_EVERY == 0:
             progress(i, times_s.size, table.path.name)
-    settle(0)
+    infer(settling.rest())
     progress(times_s.size, times_s.size, table.path.name)
     assert last is not None
     return _Streamed(times_s, track_id, p_link, last, link_ms, infer_ms)
@@ -213,17 +203,8 @@ def _stages(options: LinkOptions) -> tuple[Linker, OnlineFilter]:
     )
     linker.warm_up()
     online.warm_up()
-    warm_up_smoother(options.n_states, options.interval_s)
+    warm_up_smoother(config.first_n_states, options.interval_s)
     return linker, online
-
-
-def _revise(waiting: deque[_Waiting], links: Links) -> None:
-    """Change the identities of waiting frames to what the linker now says."""
-    first = waiting[0].spots.frame
-    for change in links.revised:
-        told = waiting[change["frame"] - first].links
-        told.track_id[change["row"]] = change["track_id"]
-        told.p_link[change["row"]] = change["p_link"]
 
 
 def _order_of(table: SpotTable, streamed: _Streamed) -> NDArray[np.intp]:

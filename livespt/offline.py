@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from livespt.journal import FINAL_FILE, JournalError, Run, read_run, write_final
 from livespt.link import Linker
 from livespt.pipeline import LatencyLog
 from livespt.results import RunResult, model_json
+from livespt.settle import Settled, Settling
 from livespt.types import Estimates, FitStatus, Links, Model, Spots
 
 Progress = Callable[[int, int], None]
@@ -158,13 +159,20 @@ def replay_recorded(folder: Path, progress: Progress | None = None) -> RunResult
     )
 
 
-def replay_stages(run: Run) -> Any:
+def replay_stages(run: Run) -> Iterator[tuple[Spots, Links, Estimates]]:
     """Yield (Spots, Links, Estimates) of each frame, computed anew from the recorded spots."""
     linker, online = _stages_of(run)
-    for recorded, _ in run.iter_spots():
-        spots: Spots = recorded._replace(arrived_s=time.perf_counter())
-        links: Links = linker.step(spots)
+    for spots, links, _ in _linked_anew(run, linker):
         yield spots, links, online.step(spots, links)
+
+
+def _linked_anew(run: Run, linker: Linker) -> Iterator[Settled[None]]:
+    """Yield each frame once its links are settled."""
+    settling: Settling[None] = Settling(_config(run).link.lag)
+    for recorded, _ in run.iter_spots():
+        spots = recorded._replace(arrived_s=time.perf_counter())
+        yield from settling.take(spots, linker.step(spots), None)
+    yield from settling.rest()
 
 
 def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:

@@ -1,35 +1,40 @@
 """The live loop: frames in, answers out, in order.
 
-    source -> (ring) -> ordered_map(localize) -> [guide] -> link -> infer -> sinks
+    source -> (ring) -> ordered_map(localize) -> [guide] -> link -> (settle) -> infer -> sinks
 
 Localization is pure and most of the work, so it is spread over a few threads and put back in
 order; its kernels release the GIL. All that follows is cheap and runs on one thread, so that
 the same frames give the same answers whatever the number of workers.
 
 In joint mode the tracks' predictions are looked up in the frame's own pixels before the linker's
-step; the frame is still here, so nothing is copied.
+step; the frame is still here, so nothing is copied. Tracks that are followed in their pixels take
+theirs from it behind the filter.
 
-Events ride in line with the frames: a sink sees a gap exactly where it happened.
+Where the linker may revise the last frames' identities, a frame waits until they are settled: all
+that comes after sees it `lag` frames later, whole, with links that no longer change.
+
+Events ride in line with the frames: a sink sees a gap exactly where it happened. That a camera is
+silent is told at once.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from livespt.ordered import ordered_map
+from livespt.settle import Settled, Settling
 from livespt.types import Estimates, Event, Frame, Links, Predictions, Spots, StreamItem
 
-_END = object()
 _NO_PIXELS = np.empty((0, 0), dtype=np.uint16)
 
 
@@ -79,6 +84,45 @@ class InferStage(Protocol):
     def step(self, spots: Spots, links: Links) -> Estimates:
         """Take the next frame's spots into the running answer."""
         ...
+
+
+class FollowStage(Protocol):
+    """What the loop needs to follow tracks in a frame's pixels."""
+
+    def step(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> Estimates:
+        """Return the estimates with what the pixels say of each track."""
+        ...
+
+
+class Chain(NamedTuple):
+    """The stages of the loop, in order.
+
+    Attributes
+    ----------
+    localize : Frame -> Spots
+    linker, online
+        The two sequential stages.
+    guide : GuideStage, optional
+        Joint mode: looks for what the linker predicts; the linker must then be able to `predict`.
+    follow : FollowStage, optional
+        Follows tracks in their pixels.
+    lag : int
+        For so many frames the linker may revise identities.
+    """
+
+    localize: Callable[[Frame], Spots]
+    linker: LinkStage
+    online: InferStage
+    guide: GuideStage | None = None
+    follow: FollowStage | None = None
+    lag: int = 0
+
+
+class _Held(NamedTuple):
+    """What waits with a linked frame: its image, and the events that came behind it."""
+
+    frame: Frame
+    behind: list[Event]
 
 
 class LatencyLog:
@@ -175,101 +219,13 @@ class Counters:
         return (self.frames_in - n_in) / span, (self.frames_processed - n_out) / span
 
 
-def ordered_map(
-    function: Callable[[Frame], Spots],
-    items: Iterable[StreamItem],
-    workers: int,
-    window: int = 0,
-    patience_s: float | None = None,
-) -> Iterator[Event | tuple[Frame, Spots] | None]:
-    """Apply `function` to the frames of a stream on a few threads; yield in stream order.
-
-    Each result is handed over as soon as it and all before it are ready: a slow source never
-    holds back the frames that it has already given. Events pass through in their place.
-
-    Parameters
-    ----------
-    function : Frame -> Spots
-        Pure; called from `workers` threads.
-    items : iterable of Frame or Event
-        Read from a thread of its own.
-    workers : int
-    window : int
-        Frames in flight at most; twice the workers if 0.
-    patience_s : float, optional
-        Yield None where nothing came for so long, so that the caller can look around.
-
-    Raises
-    ------
-    Exception
-        What `items` or `function` raised, after all results before it.
-    """
-    window = window or 2 * workers
-    slots = threading.Semaphore(window)
-    results: queue.SimpleQueue[object] = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def feed(pool: ThreadPoolExecutor) -> None:
-        try:
-            for item in items:
-                if isinstance(item, Frame):
-                    slots.acquire()
-                    if stop.is_set():
-                        return
-                    results.put((item, pool.submit(function, item)))
-                else:
-                    results.put(item)
-        except BaseException as error:  # noqa: BLE001 (handed to the consumer, in order)
-            results.put(error)
-        else:
-            results.put(_END)
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="localize") as pool:
-        feeder = threading.Thread(target=feed, args=(pool,), name="feed", daemon=True)
-        feeder.start()
-        try:
-            yield from _drain(results, slots, patience_s)
-        finally:
-            stop.set()
-            slots.release(window)
-
-
-def _drain(
-    results: queue.SimpleQueue[object], slots: threading.Semaphore, patience_s: float | None
-) -> Iterator[Event | tuple[Frame, Spots] | None]:
-    while True:
-        try:
-            item = results.get(timeout=patience_s)
-        except queue.Empty:
-            yield None
-            continue
-        if item is _END:
-            return
-        if isinstance(item, Event):
-            yield item
-        elif isinstance(item, BaseException):
-            raise item
-        else:
-            frame, future = _pair(item)
-            spots = future.result()
-            slots.release()
-            yield frame, spots
-
-
-def _pair(item: object) -> tuple[Frame, Future[Spots]]:
-    return item  # type: ignore[return-value]  # what `feed` put there
-
-
 class Pipeline:
     """Link, infer and hand out, frame after frame.
 
     Parameters
     ----------
-    localize : Frame -> Spots
-    linker, online
-        The two sequential stages.
-    guide : GuideStage, optional
-        Joint mode: looks for what the linker predicts; the linker must then be able to `predict`.
+    chain : Chain
+        The stages.
     sinks : sequence of Sink
         Called in order, on the loop's thread.
     workers : int
@@ -281,24 +237,19 @@ class Pipeline:
 
     def __init__(
         self,
-        localize: Callable[[Frame], Spots],
-        linker: LinkStage,
-        online: InferStage,
+        chain: Chain,
         sinks: Sequence[Sink],
         *,
-        guide: GuideStage | None = None,
         workers: int = 2,
         interval_s: float = 0.0,
         tick_s: float = 0.5,
     ) -> None:
-        self._localize = localize
-        self._linker = linker
-        self._guide = guide
-        self._online = online
+        self._chain = chain
         self.sinks = list(sinks)
         self._workers = workers
         self._tick_s = tick_s
         self._pace = PaceCheck(interval_s)
+        self._settling: Settling[_Held] = Settling(chain.lag)
         self._stop = threading.Event()
         self.counters = Counters()
         self.last: Estimates | None = None
@@ -318,12 +269,23 @@ class Pipeline:
         A camera that is silent when `max_s` have passed is not waited for any longer.
         """
         self.counters = Counters()
+        try:
+            self._take_all(self._until(items, max_frames), max_s)
+        except BaseException:
+            with suppress(Exception):  # what went wrong first says more
+                self._hand_out(self._settling.rest())
+            raise
+        self._hand_out(self._settling.rest())
+        self._tick()
+        return self.counters
+
+    def _take_all(self, stream: Iterable[StreamItem], max_s: float | None) -> None:
         deadline = math.inf if max_s is None else time.perf_counter() + max_s
         next_tick = time.perf_counter() + self._tick_s
-        stream = self._until(items, max_frames)
-        for item in ordered_map(self._localize, stream, self._workers, patience_s=self._tick_s):
+        localize = self._chain.localize
+        for item in ordered_map(localize, stream, self._workers, patience_s=self._tick_s):
             if isinstance(item, Event):
-                self._event(item)
+                self._in_line(item)
             elif item is not None:
                 self._frame(*item)
             elif time.perf_counter() > deadline:
@@ -331,8 +293,6 @@ class Pipeline:
             if time.perf_counter() >= next_tick:
                 self._tick()
                 next_tick = time.perf_counter() + self._tick_s
-        self._tick()
-        return self.counters
 
     def _until(self, items: Iterable[StreamItem], max_frames: int | None) -> Iterator[StreamItem]:
         count = itertools.count(1)
@@ -357,34 +317,57 @@ class Pipeline:
 
     def _frame(self, frame: Frame, spots: Spots) -> None:
         spots, links = self._link(frame, spots)
-        estimates = self._online.step(spots, links)
-        self.last = estimates
+        self.counters.frames_in += 1
+        self._hand_out(self._settling.take(spots, links, _Held(frame, [])))
+
+    def _hand_out(self, settled: list[Settled[_Held]]) -> None:
+        """Infer from frames whose identities are settled, and tell the sinks."""
+        for spots, links, held in settled:
+            estimates = self._infer(held.frame, spots, links)
+            self.last = estimates
+            self._count(spots, links)
+            for sink in self.sinks:
+                sink.send(held.frame, spots, links, estimates)
+            for event in estimates.events:
+                self._event(event)
+            note = self._pace.see(held.frame)
+            if note is not None:
+                self._event(note)
+            self.counters.latency.add(1e3 * (time.perf_counter() - held.frame.arrived_s))
+            for event in held.behind:
+                self._event(event)
+
+    def _infer(self, frame: Frame, spots: Spots, links: Links) -> Estimates:
+        estimates = self._chain.online.step(spots, links)
+        follow = self._chain.follow
+        return estimates if follow is None else follow.step(frame, spots, links, estimates)
+
+    def _count(self, spots: Spots, links: Links) -> None:
         counters = self.counters
-        counters.frames_in += 1
         counters.frames_processed += 1
         counters.t_s = spots.t_s
         counters.spots += int(np.count_nonzero(spots.table["status"] == 0))
         counters.tracks_ended += len(links.ended)
         if len(links.track_id):
             counters.tracks_seen = max(counters.tracks_seen, int(links.track_id.max()) + 1)
-        for sink in self.sinks:
-            sink.send(frame, spots, links, estimates)
-        for event in estimates.events:
-            self._event(event)
-        note = self._pace.see(frame)
-        if note is not None:
-            self._event(note)
-        counters.latency.add(1e3 * (time.perf_counter() - frame.arrived_s))
 
     def _link(self, frame: Frame, spots: Spots) -> tuple[Spots, Links]:
         """Link one frame; in joint mode look first where the tracks should be."""
-        guide = self._guide
+        guide, linker = self._chain.guide, self._chain.linker
         if guide is None:
-            return spots, self._linker.step(spots)
-        spots = guide(frame, spots, self._linker.predict(spots.frame, spots.t_s, spots.exposure_s))
-        links = self._linker.step(spots)
+            return spots, linker.step(spots)
+        spots = guide(frame, spots, linker.predict(spots.frame, spots.t_s, spots.exposure_s))
+        links = linker.step(spots)
         guide.learn(spots, links)
         return spots, links
+
+    def _in_line(self, event: Event) -> None:
+        """Tell an event behind the frames that came before it."""
+        newest = self._settling.newest
+        if newest is None or event.kind == "stalled":
+            self._event(event)
+        else:
+            newest.extra.behind.append(event)
 
     def _event(self, event: Event) -> None:
         self.counters.count(event)

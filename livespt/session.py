@@ -95,11 +95,8 @@ class Session:
         if self._publisher is not None:
             sinks.append(CommandSink(self._publisher, self.stop))
         self.pipeline = Pipeline(
-            self._stages.localizer,
-            self._stages.linker,
-            self._stages.online,
+            self._stages.chain,
             sinks,
-            guide=self._stages.guide,
             workers=config.localize.workers,
             interval_s=self._stages.source.info.interval_s,
         )
@@ -255,6 +252,7 @@ class Session:
             stages.guide,
             stages.linker,
             stages.online,
+            stages.follow,
         )
         steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
         info, n_states = stages.source.info, self.config.infer.first_n_states

@@ -9,9 +9,10 @@ import msgspec
 from livespt import config as configuration
 from livespt.camera import Camera
 from livespt.config import Config, ConfigError
-from livespt.infer import OnlineFilter
+from livespt.infer import Follower, OnlineFilter, PixelFilterError
 from livespt.link import Linker
 from livespt.localize import Guide, Localizer
+from livespt.pipeline import Chain
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
 
@@ -30,7 +31,14 @@ class Stages(NamedTuple):
     guide: Guide | None
     linker: Linker
     online: OnlineFilter
+    follow: Follower | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def chain(self) -> Chain:
+        """The stages as the live loop wants them."""
+        lag = self.config.link.lag
+        return Chain(self.localizer, self.linker, self.online, self.guide, self.follow, lag)
 
 
 def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
@@ -94,7 +102,27 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     )
     optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
     resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(resolved, source, camera, localizer, guide, linker, online, tuple(notes))
+    return Stages(
+        resolved, source, camera, localizer, guide, linker, online,
+        _follower(config, camera, (pixel_um, sigma_um), info.shape, origin), tuple(notes),
+    )  # fmt: skip
+
+
+def _follower(
+    config: Config,
+    camera: Camera,
+    optics_um: tuple[float, float],
+    shape: tuple[int, int],
+    origin: str,
+) -> Follower | None:
+    """Return what follows tracks in their pixels, where that was asked for."""
+    method = config.infer.filter
+    if method == "tracks":
+        return None
+    try:
+        return Follower(camera, *optics_um, shape, method=method)
+    except PixelFilterError as error:
+        raise ConfigError(f"{origin}: infer.filter: '{method}': {error}") from None
 
 
 def note_on_first_frames(stages: Stages) -> str:

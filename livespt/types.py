@@ -160,7 +160,8 @@ class Links(NamedTuple):
         Tracks given up at this frame; their identities never return.
     revised : (r,) `REVISION_DTYPE`
         Spots of earlier frames, up to `link.lag` frames ago, that belong to another track than
-        was said then. Where a spot is named again later, the latest holds.
+        was said then. Where a spot is named again later, the latest holds. Empty once identities
+        are settled (`livespt.settle`).
     """
 
     frame: int
@@ -181,7 +182,7 @@ def track_dtype(n_states: int) -> np.dtype:
     return np.dtype(
         [
             ("track_id", "i8"),
-            ("spot", "i4"),  # row in Spots.table
+            ("spot", "i4"),  # row in Spots.table; -1: seen in its pixels alone
             ("n_spots", "i4"),  # spots in the track so far
             ("x_um", "f8"),  # filtered position: mean over the exposure
             ("y_um", "f8"),

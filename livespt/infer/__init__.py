@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livespt.infer.follow import Follower
 from livespt.infer.motion import InferError
 from livespt.infer.online import OnlineFilter
 from livespt.infer.pixels import PixelEstimate, PixelFilter, PixelFilterError
@@ -10,6 +11,7 @@ from livespt.infer.smooth import warm_up as warm_up_smoother
 
 __all__ = [
     "FinalResult",
+    "Follower",
     "InferError",
     "OnlineFilter",
     "PixelEstimate",

@@ -34,6 +34,7 @@ from scipy.special import ndtr
 
 from livespt.camera import Camera, Emccd, electron_maps
 from livespt.infer import pixelbankkernels as kernels
+from livespt.infer import pixelkernels as pixels
 from livespt.infer.arrays import Array, Ints
 from livespt.infer.motion import InferError
 
@@ -41,6 +42,8 @@ from livespt.infer.motion import InferError
 N_BANK, SLOWEST_UM2_S, FASTEST_UM2_S = 72, 1e-4, 1e2
 #: Sites with a larger s.d. than this have their moments summed.
 DIM_PX = 0.45
+#: Least variance of a place that is averaged over half pixels.
+LEAST_CAVITY_PX2 = 0.04
 
 
 class PixelFilterError(InferError):
@@ -110,8 +113,8 @@ class PixelFilter:
 
     Parameters
     ----------
-    camera : Ideal or Scmos
-        Of the whole frame.
+    camera : Ideal, Scmos or RegionMaps
+        Of the whole frame; maps, where many filters share them.
     sigma_um, pixel_um : float
         Width of an in-focus spot; pixel size.
     photons, bg_photons : float
@@ -133,7 +136,7 @@ class PixelFilter:
 
     def __init__(
         self,
-        camera: Camera,
+        camera: Camera | RegionMaps,
         sigma_um: float,
         pixel_um: float,
         photons: float,
@@ -155,9 +158,9 @@ class PixelFilter:
             raise PixelFilterError(f"method: {method!r}; expected 'ukf' or 'unscented'")
         if D_um2_s is None and method == "unscented":
             raise PixelFilterError("method 'unscented' needs D_um2_s")
-        self._maps = _region_maps(camera)
-        self._pixel_um, self._side = pixel_um, side
-        sigma_px, var_e2 = sigma_um / pixel_um, float(np.mean(self._maps[2]))
+        self._maps, var_e2 = camera if isinstance(camera, RegionMaps) else region_maps(camera)
+        self._pixel_um, self._side, self._var_e2 = pixel_um, side, var_e2
+        sigma_px = sigma_um / pixel_um
         bank = np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) if D_um2_s is None else [D_um2_s]
         D_px2_s = np.asarray(bank, dtype=np.float64) / pixel_um**2
         self._film = new_film(side, sigma_px, (photons, bg_photons), var_e2, D_px2_s)
@@ -204,6 +207,78 @@ class PixelFilter:
             square * np.exp(out[:, 4]), out[:, 5],
         )  # fmt: skip
 
+    def one_D(self) -> Array:
+        """Return D as if both axes had the same, (3,): exp of the mean of ln D, and 95 % limits."""
+        log_weights, ln_D = self._film.log_weights.sum(axis=0), np.log(self._film.D_px2_s)
+        weights = np.exp(log_weights - log_weights.max())
+        weights /= weights.sum()
+        limits = np.interp([0.025, 0.975], np.cumsum(weights) - 0.5 * weights, ln_D)
+        return self._pixel_um**2 * np.exp([weights @ ln_D, *limits])
+
+    def foretell(self, t_s: float, exposure_s: float) -> tuple[Array, Array]:
+        """Return mean and variance, (2,) each, um, of the position in an exposure to come.
+
+        Raises
+        ------
+        PixelFilterError
+            Nothing was seen yet, or a time that is not after the last one.
+        """
+        film, t = self._film, int(self._film.counter[0]) - 1
+        if t < 0 or not t_s > self._last_s:
+            raise PixelFilterError(f"t_s {t_s}: expected a time after {self._last_s}")
+        passed_s = t_s - self._last_s - film.te_s[t] / 2 + exposure_s / 2
+        grown = 2.0 * (film.weights @ film.D_px2_s) * max(passed_s, 0.0)
+        mean, var = film.smoothed[:, t].T
+        return self._pixel_um * mean, self._pixel_um**2 * (var + grown)
+
+    def electrons(self, adu: NDArray[np.uint16], corner_px: tuple[int, int]) -> tuple[Array, Array]:
+        """Return a region's counts in electrons, and its read variance (P, P) or (1, 1)."""
+        gain, offset, read = self._crop(corner_px)
+        return (adu - offset) / gain, read
+
+    def ln_odds(
+        self, adu: NDArray[np.uint16], corner_px: tuple[int, int], t_s: float, exposure_s: float
+    ) -> float:
+        """Return how much more probable a region to come is with the molecule's light than without.
+
+        In ln, the place averaged over what is foretold, in half pixels; changes nothing. Arguments
+        as for `step`.
+        """
+        film, side, unit = self._film, self._side, self._pixel_um
+        mean, var = self.foretell(t_s, exposure_s)
+        electrons, read = self.electrons(adu, corner_px)
+        electrons = np.maximum(electrons + read, 1e-6)
+        cavity = np.empty(4)
+        cavity[0::2] = mean / unit - corner_px
+        cavity[1::2] = np.maximum(var / unit**2, LEAST_CAVITY_PX2)
+        pixels.tilt(
+            electrons.ravel(), cavity, film.light, film.templates, film.inside, film.grid,
+            film.moments,
+        )  # fmt: skip
+        ln_prior, ln_both = 0.0, film.grid
+        for axis, a in ((1, 0), (0, 1)):
+            low, high = pixels.window(cavity[2 * a], cavity[2 * a + 1], side)
+            ln_both = np.take(ln_both, np.arange(low, high + 1), axis)
+            off = 0.5 * np.arange(low, high + 1) - cavity[2 * a]
+            ln_prior += _ln_sum_exp(-0.5 * off**2 / cavity[2 * a + 1])
+        return _ln_sum_exp(ln_both) - ln_prior
+
+    def set_light(self, photons: float, bg_photons: float) -> None:
+        """Go on with better figures of the light, which was the same all the time.
+
+        Raises
+        ------
+        PixelFilterError
+            A number that is not positive.
+        """
+        if not (0 < photons < math.inf and 0 < bg_photons < math.inf):
+            raise PixelFilterError(f"light: {photons}, {bg_photons}; expected numbers > 0")
+        light, sigma_px = (photons, bg_photons), self._model.sigma_px
+        self._film.light[:] = light
+        self._film.templates[:] = _templates(self._side, sigma_px, light, self._var_e2)
+        sd_px = _typical_sd_px(sigma_px, photons, bg_photons + self._var_e2, self._side)
+        self._model = self._model._replace(dim=sd_px > DIM_PX)
+
     def latest(self) -> tuple[Array, Array]:
         """Return mean and variance, (n, 2) each, um, of the last frames (at most `lag` + 1)."""
         n = int(self._film.counter[0])
@@ -228,23 +303,33 @@ def new_film(
 ) -> Film:
     """Return an empty film and the tables that its kernels read."""
     n, k, z = kernels.LENGTH, D_px2_s.size, np.zeros
-    photons, bg = light
-    templates = z((2, 2, 2 * side, 2 * side))
-    along = [_shares(side - 1 + 0.5 * half, sigma_px, 2 * side) for half in (0, 1)]
-    for y in (0, 1):
-        for x in (0, 1):
-            shares = np.outer(along[y], along[x])
-            templates[y, x] = np.log1p(photons * shares / (bg + var_e2))
+    templates = _templates(side, sigma_px, light, var_e2)
     inside = np.array([_shares(0.5 * c, sigma_px, side).sum() for c in range(2 * side - 1)])
     return Film(
         d=z((n, side * side)), v=z((n, side * side)), origin=z((n, 2)), t_s=z(n), te_s=z(n),
         bank=z((n, 2, 3, k)), sites=z((n, 2, 2)), at=z((n, 2)), log_weights=z((2, k)),
         weights=z((2, k)), smoothed=z((2, n, 2)), counter=np.zeros(2, np.int64),
-        D_px2_s=D_px2_s, light=np.array([photons, bg]), templates=templates,
+        D_px2_s=D_px2_s, light=np.array(light), templates=templates,
         inside=inside, cavity=z(4), sigmas=z(2), profiles=z((2, 3, side)), slopes=z(5),
         site=z((2, 2)), grid=z((2 * side, 2 * side)), moments=z((2, 2)),
         points=z((6, side * side)), work=z((5, 5)),
     )  # fmt: skip
+
+
+def _templates(side: int, sigma_px: float, light: tuple[float, float], var_e2: float) -> Array:
+    photons, bg = light
+    templates = np.zeros((2, 2, 2 * side, 2 * side))
+    along = [_shares(side - 1 + 0.5 * half, sigma_px, 2 * side) for half in (0, 1)]
+    for y in (0, 1):
+        for x in (0, 1):
+            shares = np.outer(along[y], along[x])
+            templates[y, x] = np.log1p(photons * shares / (bg + var_e2))
+    return templates
+
+
+def _ln_sum_exp(values: Array) -> float:
+    top = float(values.max())
+    return top + math.log(float(np.exp(values - top).sum()))
 
 
 def _shares(centre: float, sigma: float, n: int) -> Array:
@@ -260,10 +345,29 @@ def _typical_sd_px(sigma: float, photons: float, bg: float, side: int) -> float:
     return float(info.sum() ** -0.5)
 
 
-def _region_maps(camera: Camera) -> Array:
-    """Return gain, offset and read variance, (3, H, W) or (3, 1, 1)."""
+class RegionMaps(NamedTuple):
+    """Gain, offset and read variance of a camera's pixels, and the mean of the last.
+
+    Attributes
+    ----------
+    maps : (3, H, W) or (3, 1, 1) float64
+    var_e2 : float
+    """
+
+    maps: Array
+    var_e2: float
+
+
+def region_maps(camera: Camera) -> RegionMaps:
+    """Return a camera's maps, to be shared by many filters.
+
+    Raises
+    ------
+    PixelFilterError
+        An EMCCD.
+    """
     if isinstance(camera, Emccd):
         raise PixelFilterError("camera: the pixel filter knows Ideal and Scmos; found an EMCCD")
     shape = camera.shape or (1, 1)
     maps = [np.broadcast_to(np.asarray(m, np.float64), shape) for m in electron_maps(camera)]
-    return np.stack(maps)
+    return RegionMaps(np.stack(maps), float(np.mean(maps[2])))

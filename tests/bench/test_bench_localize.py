@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from livespt.camera import Emccd, Ideal, Scmos
 from livespt.localize import LocalizeError, Localizer, detect_kernels, detection, fit_rois
-from livespt.pipeline import ordered_map
+from livespt.ordered import ordered_map
 from livespt.types import FitStatus, Frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # spot_scene.py

@@ -71,6 +71,14 @@ def complain(capsys, name, *arguments, out="o.parquet"):
     return line
 
 
+def test_the_number_of_states_can_be_found_from_the_table(spots, capsys):
+    given, _ = run(capsys, write(spots), "--lag", "0")
+    found, out = run(capsys, write(spots), "--lag", "0", "--states", "auto")
+    assert found["final"]["D_um2_s"] == given["final"]["D_um2_s"]
+    assert {"p_state_0", "p_state_1"} <= set(out.column_names)
+    assert "p_state_2" not in out.column_names
+
+
 def test_the_answer_is_the_scenes_and_the_rows_are_the_tables(spots, capsys):
     answer, out = run(capsys, write(spots))
     final = answer["final"]

@@ -15,8 +15,9 @@ import pytest
 
 from livespt.camera import Ideal
 from livespt.cli import main
-from livespt.config import parse
+from livespt.config import LinkConfig, parse
 from livespt.journal import Journal, JournalError, read_parquet, read_run
+from livespt.link import Linker
 from livespt.offline import replay_stages
 from livespt.session import Session
 from livespt.types import Frame, SourceInfo
@@ -80,6 +81,29 @@ def test_recorded_spots_give_the_live_answers_bit_for_bit(finished):
     for name in ("D_um2_s", "D_95", "occupancy", "p_switch_95", "error_scale_95"):
         replayed = np.array([getattr(model, name) for model in models])
         assert replayed.tobytes() == run.models[name].tobytes(), name
+
+
+def test_with_a_lag_every_frame_is_answered_whole_with_settled_identities(finished, tmp_path):
+    """Crowded, so that identities are revised; once more from the spots, bit for bit."""
+    messages: list[schema.AnyMessage] = []
+    config = run_config(tmp_path, molecules=150.0, n_frames=60)
+    config = msgspec.structs.replace(config, link=LinkConfig(lag=2))
+    with Session(config, listeners=[messages.append]) as session:
+        result = session.run()
+    assert result.frames == {"in": 60, "processed": 60, "shed": 0, "missing": 0}
+    told = [m for m in messages if isinstance(m, schema.EstimateMessage)]
+    assert [m.frame for m in told] == list(range(60))
+    assert all(m.revised is None for m in told)
+    run = read_run(result.run)
+    tracks = np.concatenate([m.tracks.array()["track_id"] for m in told])
+    assert np.array_equal(tracks, run.links["track_id"][run.links["track_id"] >= 0])
+    linker = Linker(0.02, field_um=(25.6, 25.6), overrides=LinkConfig(lag=2))
+    first = np.concatenate([linker.step(spots).track_id for spots, _ in run.iter_spots()])
+    assert np.count_nonzero(first != run.links["track_id"]) > 20
+    replayed = list(replay_stages(run))
+    again = np.concatenate([answer.table for *_, answer in replayed])
+    assert again["D_um2_s"].tobytes() == run.estimates["D_um2_s"].tobytes()
+    assert replayed[-1][2].model.p_switch.tobytes() == result.live.p_switch.tobytes()
 
 
 def test_one_worker_equals_two(finished, tmp_path):

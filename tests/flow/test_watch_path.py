@@ -13,7 +13,7 @@ from livespt.config import WatchConfig
 from livespt.dashboard.state import LiveState
 from livespt.infer import OnlineFilter
 from livespt.journal import Journal, read_run
-from livespt.pipeline import Pipeline
+from livespt.pipeline import Chain, Pipeline
 from livespt.sinks import BroadcastSink, JournalSink
 from livespt.types import Frame, SourceInfo
 
@@ -51,9 +51,8 @@ def run(tmp_path_factory):
             JournalSink(journal),
             BroadcastSink([messages.append], pixel_um=0.1, image_every_s=0),
         ]
-        pipeline = Pipeline(
-            lambda frame: spots[frame.index], TrueLinker(links), online, sinks, workers=1
-        )
+        chain = Chain(lambda frame: spots[frame.index], TrueLinker(links), online)
+        pipeline = Pipeline(chain, sinks, workers=1)
         adu = np.zeros((4, 4), np.uint16)
         pipeline.run(Frame(n, n * scenes.DT_S, adu, 1e-6) for n in range(N_FRAMES))
     return read_run(journal.folder), messages, pipeline.last

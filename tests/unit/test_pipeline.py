@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
-from livespt.pipeline import Counters, LatencyLog, PaceCheck, ordered_map
-from livespt.types import SPOT_DTYPE, Event, Frame, Spots
+from livespt.ordered import ordered_map
+from livespt.pipeline import Chain, Counters, LatencyLog, PaceCheck, Pipeline
+from livespt.settle import Settling
+from livespt.types import (
+    REVISION_DTYPE,
+    SPOT_DTYPE,
+    Estimates,
+    Event,
+    Frame,
+    Links,
+    Spots,
+    track_dtype,
+)
 
 ADU = np.zeros((4, 4), np.uint16)
 
@@ -119,3 +131,99 @@ def test_every_lost_frame_is_counted_by_its_kind():
     ):
         counters.count(event)
     assert (counters.frames_missing, counters.frames_shed, counters.frames_in) == (3, 2, 2)
+
+
+def linked(n: int, revised: list[tuple[int, int, int, float]] | None = None):
+    """Two spots of frame `n`, on tracks 0 and 1; and what is revised with it."""
+    spots = Spots(n, 0.01 * n, 0.01, 1.0, np.zeros(2, SPOT_DTYPE))
+    changes = np.array(revised or [], REVISION_DTYPE)
+    nobody = np.zeros(0, np.int64)
+    return spots, Links(n, np.array([0, 1]), np.ones(2), nobody, changes)
+
+
+def test_a_frame_waits_until_its_identities_are_settled():
+    """Frames 0, 1, 5, 6 (a gap between): each comes two frames later, with the last word on it."""
+    settling: Settling[str] = Settling(2)
+    revisions = {1: [(0, 1, 7, 0.6)], 5: [(0, 1, 8, 0.7), (1, 0, 9, 0.9)]}
+    taken = {n: settling.take(*linked(n, revisions.get(n)), f"image {n}") for n in (0, 1, 5, 6)}
+    assert [[each.spots.frame for each in taken[n]] for n in (0, 1, 5, 6)] == [[], [], [0], [1]]
+    first, second = taken[5][0], taken[6][0]
+    assert first.links.track_id.tolist() == [0, 8]
+    assert first.links.p_link.tolist() == [1.0, 0.7]
+    assert second.links.track_id.tolist() == [9, 1]
+    assert (first.extra, len(second.links.revised)) == ("image 0", 0)
+    assert [each.spots.frame for each in settling.rest()] == [5, 6]
+    assert settling.rest() == []
+
+
+def test_without_a_lag_nothing_waits():
+    settling: Settling[None] = Settling(0)
+    (only,) = settling.take(*linked(3), None)
+    assert only.spots.frame == 3
+    assert settling.newest is None
+
+
+class Revising:
+    """A linker that gives the first spot of the frame before to track 7, if it may."""
+
+    def __init__(self, lag: int) -> None:
+        self.lag = lag
+
+    def step(self, spots):
+        before = [(spots.frame - 1, 0, 7, 0.6)] if self.lag and spots.frame else []
+        return linked(spots.frame, before)[1]
+
+
+class Noting:
+    """A filter and a sink in one, which note what comes."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def step(self, spots, links):
+        self.seen.append(links.track_id.tolist())
+        return Estimates(spots.frame, spots.t_s, np.zeros(0, track_dtype(1)), None)
+
+    def send(self, frame, spots, links, estimates):
+        assert frame.index == spots.frame == links.frame == estimates.frame
+        self.seen.append(frame.index)
+
+    def event(self, event):
+        self.seen.append(event.kind)
+
+    def tick(self, counters):
+        pass
+
+
+def run_revising(lag: int, stream) -> tuple[list[object], Pipeline]:
+    noting = Noting()
+    chain = Chain(lambda item: linked(item.index)[0], Revising(lag), noting, lag=lag)
+    pipeline = Pipeline(chain, [noting], workers=1)
+    with suppress(OSError):
+        pipeline.run(stream)
+    return noting.seen, pipeline
+
+
+GAP, SILENT = Event("missing", 0.0, 2, 3, ""), Event("stalled", 0.0, -1, 0, "")
+
+
+def test_the_filter_sees_settled_identities_and_events_stay_in_line():
+    """Frames 0, 1, gap, 2 with lag 1: each answer a frame later, the last one when all is over."""
+    stream = [frame(0), frame(1), GAP, frame(2)]
+    seen, pipeline = run_revising(1, stream)
+    assert seen == [[7, 1], 0, [7, 1], 1, "missing", [0, 1], 2]
+    assert (pipeline.counters.frames_in, pipeline.counters.frames_processed) == (3, 3)
+    assert run_revising(0, stream[:3])[0] == [[0, 1], 0, [0, 1], 1, "missing"]
+
+
+def test_that_a_camera_is_silent_is_told_at_once():
+    seen, _ = run_revising(1, [frame(0), SILENT])
+    assert seen == ["stalled", [0, 1], 0]
+
+
+def test_frames_that_wait_are_answered_when_the_source_fails():
+    def stream():
+        yield from (frame(0), frame(1))
+        raise OSError("cable")
+
+    assert run_revising(3, stream())[0] == [[7, 1], 0, [0, 1], 1]
