@@ -13,11 +13,12 @@ import numpy as np
 
 from livespt.jit import inlined, kernel
 from livespt.localize import level_kernels as levels
+from livespt.localize import light_kernels as light
 from livespt.localize import line_kernels as strips
-from livespt.localize.line_kernels import GROUP, INNER, LANES, MARGIN, STRIDE, Layout
-from livespt.localize.peak_kernels import limit_of, strength_of
+from livespt.localize.line_kernels import GROUP, LANES, MARGIN, STEP, STRIDE, Layout
+from livespt.localize.peak_kernels import limit_of, weigh
 
-LEAD = 16  # columns before a strip that are filtered too: a peak needs its neighbours
+LEAD = 8  # columns before a strip that are filtered too: a peak needs its neighbours
 
 
 class Plan(NamedTuple):
@@ -25,6 +26,9 @@ class Plan(NamedTuple):
 
     at: Layout
     maps: np.ndarray  # (2 H W,) or (2,) float32: electrons per count, then electrons of no light
+    strips: np.ndarray  # (n, 5) int64, see `packing`
+    packed: np.ndarray  # uint32 words, see `packing`; empty for a camera without maps
+    steps: np.ndarray  # (4,) float32, what they are told in
     taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a Gaussian of peak 1, then zeros
     tile_var: np.ndarray  # (ty, tx) float32, mean read variance of each tile, e2
     tile_var_f: np.ndarray  # (ty, tx) float32, least read variance behind the filter
@@ -70,9 +74,9 @@ def limits_of_tiles(plan, lines):
 
 
 @inlined
-def tile_line(g, at):
-    """Return the line of tiles that holds the first line of a group."""
-    return min(max(GROUP * g, 0), at.height - 1) * at.n_y // at.height
+def tile_line(y, at):
+    """Return the line of tiles that holds a line of the frame, or the nearest to it."""
+    return min(max(y, 0), at.height - 1) * at.n_y // at.height
 
 
 @inlined
@@ -88,27 +92,28 @@ def fill_limit(lines, at, ty, x0, x1):
 
 
 @inlined
-def copy_edge(lines, at, which, x0, first, to):
-    """Fill lines of a group from `first` (0 to 3) on, and its sum, with the background outside."""
+def copy_edge(lines, at, which, x0, first, sums):
+    """Fill lines of light from `first` (0 to 3) on, and their sum, with the background outside."""
     source = np.uint64(at.edges + which * at.edge_stride + x0)
-    for j in range(first, GROUP + 1):
-        line = to + np.uint64(j * STRIDE)
-        times = np.float32(GROUP) if j == GROUP else np.float32(1.0)
+    for j in range(first, GROUP):
+        line = np.uint64(j * STRIDE)
         for x in range(np.uint64(STRIDE)):
-            lines[line + x] = times * lines[source + x]
+            lines[line + x] = lines[source + x]
+    for x in range(np.uint64(STRIDE)):
+        lines[sums + x] = np.float32(GROUP) * lines[source + x]
 
 
 @inlined
-def pad_sides(lines, at, y, x, to, start, n):
+def pad_sides(lines, at, y, x, sums, start, n):
     """Set columns beside the frame to the background at its edge."""
     level = np.float32(levels.level_at(lines, at, y + 1.5, x))
     for j in range(GROUP):
-        strips.fill(lines, to + np.uint64(j * STRIDE + start), n, level)
-    strips.fill(lines, to + np.uint64(GROUP * STRIDE + start), n, np.float32(GROUP) * level)
+        strips.fill(lines, np.uint64(j * STRIDE + start), n, level)
+    strips.fill(lines, sums + np.uint64(start), n, np.float32(GROUP) * level)
 
 
 @inlined
-def load_last(counts, maps, y, left, n, lines, at, to, limit):
+def load_last(counts, maps, y, left, n, lines, at, to, sums, limit):
     """Load the fewer than four lines at the bottom of a frame whose height is no multiple."""
     for j in range(at.height - y):
         for x in range(n):
@@ -118,41 +123,43 @@ def load_last(counts, maps, y, left, n, lines, at, to, limit):
                 scale, offset = maps[p], maps[p + counts.size]
             line = to + np.uint64(j * STRIDE)
             lines[line + np.uint64(x)] = np.float32(counts[p]) * scale - offset
-    strips.sum_clipped(n, lines, to, limit)
+    light.sum_clipped(n, lines, to, sums, limit)
 
 
 @inlined
-def push_group(counts, maps, g, x0, x1, lines, at):
-    """Load four lines of a strip; what lies outside the frame is background without noise."""
-    y, to = GROUP * g, strips.light_at(g, at)
+def push_group(counts, maps, packed, steps, strip, g, lines, at):
+    """Load four lines of a strip; what lies outside the frame is background without noise.
+
+    `strip` and `steps` are the numbers of `Plan.strips` and `Plan.steps`.
+    """
+    (x0, x1, left, n, word), y, sums = strip, GROUP * g, strips.clips_at(g, at)
     if y < 0 or y >= at.height:
-        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0, to)
+        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0, sums)
         return
-    reach = max(at.box, at.n_taps) + 2
-    left, right = max(x0 - reach, 0), min(x1 + reach, at.width)
-    n = min((right - left + LANES - 1) // LANES * LANES, at.width)
-    left = min(left, at.width - n)
-    column = np.uint64(left - x0 + MARGIN)
-    limit = np.uint64(at.limit) + column
-    if y + GROUP <= at.height:
-        levels.load_lines(counts, maps, y, 1, left, n, lines, at, to + column, limit)
+    start, to = y * at.width + left, np.uint64(left - x0 + MARGIN)
+    limit, into = np.uint64(at.limit) + to, sums + to
+    if y + GROUP > at.height:
+        copy_edge(lines, at, 1, x0, at.height - y, sums)
+        load_last(counts, maps, y, left, n, lines, at, to, into, limit)
+    elif maps.size == 2:
+        light.load_flat(counts, start, at.width, n, steps, lines, to, into, limit)
+    elif packed.size:
+        first = word + y * n
+        light.load_packed(counts, packed, start, at.width, first, n, steps, lines, to, into, limit)
     else:
-        copy_edge(lines, at, 1, x0, at.height - y, to)
-        load_last(counts, maps, y, left, n, lines, at, to + column, limit)
+        light.load_mapped(counts, maps, start, at.width, n, lines, to, into, limit)
     if x0 == 0:
-        pad_sides(lines, at, y, 0, to, MARGIN - reach, reach)
+        pad_sides(lines, at, y, 0, sums, MARGIN - at.reach, at.reach)
     if x1 == at.width:
-        pad_sides(lines, at, y, at.width - 1, to, MARGIN + x1 - x0, reach)
+        pad_sides(lines, at, y, at.width - 1, sums, MARGIN + x1 - x0, at.reach)
 
 
 @inlined
 def filter_group(g, x0, x1, lines, at):
     """Fill the output of four lines of a strip; outside the frame it is 0, below any threshold."""
-    n = (LEAD + x1 - x0 + LEAD // 2 + LANES - 1) // LANES * LANES
-    start = MARGIN - LEAD
     if 0 <= GROUP * g < at.height:
-        strips.average_down(lines, at, g, start, n)
-        strips.average_along(lines, at, g, start + LEAD // 2, n - LEAD // 2)
+        n = (LEAD + x1 - x0 + 1 + STEP - 1) // STEP * STEP
+        strips.average_down(lines, at, g, MARGIN - LEAD, n)
     out = strips.out_at(g, at)
     for j in range(GROUP):
         line = out + np.uint64(j * STRIDE)
@@ -231,56 +238,63 @@ def pick(lines, above, here, below, size, bound, x0, y, picked, n):
 
 @inlined
 def peaks_of_group(g, x0, x1, lines, picked, at, n):
-    """Append the peaks of four lines above the crude threshold to `picked`; return how many."""
-    y = GROUP * g
+    """Append the peaks above the crude threshold to `picked`; return how many there are.
+
+    Of four lines: the last of the group before and the first three of this one.
+    """
     here = strips.out_at(g, at) + np.uint64(MARGIN)
     before = strips.out_at(g - 1, at) + np.uint64(MARGIN + 3 * STRIDE)
-    after = strips.out_at(g + 1, at) + np.uint64(MARGIN)
-    greatest = here + np.uint64(GROUP * STRIDE)
-    n_lines = min(GROUP, at.height - y)
+    greatest = np.uint64(at.greatest + MARGIN)
     for start in range(0, x1 - x0, LANES):
         size = min(LANES, x1 - x0 - start)
         crude = lines[at.floors + start // LANES]
         if not any_above(lines, greatest + np.uint64(start), size, crude):
             continue
-        for j in range(n_lines):
-            this = here + np.uint64(j * STRIDE + start)
-            above = this - np.uint64(STRIDE) if j > 0 else before + np.uint64(start)
-            below = this + np.uint64(STRIDE) if j < GROUP - 1 else after + np.uint64(start)
+        for j in range(-1, GROUP - 1):
+            y = GROUP * g + j
+            if not 0 <= y < at.height:
+                continue
+            this = (here + np.uint64(j * STRIDE) if j >= 0 else before) + np.uint64(start)
+            above = before + np.uint64(start) if j == 0 else this - np.uint64(STRIDE)
+            below = here + np.uint64(start) if j < 0 else this + np.uint64(STRIDE)
             if any_peak(lines, above, this, below, size, crude):
-                n = pick(lines, above, this, below, size, crude, x0 + start, y + j, picked, n)
+                n = pick(lines, above, this, below, size, crude, x0 + start, y, picked, n)
     return n
 
 
 @inlined
-def peaks_of_strip(plan, counts, x0, x1, lines, picked, n):
+def peaks_of_strip(plan, counts, strip, lines, picked, n):
     """Run down a strip and append its peaks to `picked`; return how many there are.
 
     Each is weighed at once, while the pixels around it are still near at hand.
     """
-    at, maps = plan.at, plan.maps
+    at, maps, packed, s = plan.at, plan.maps, plan.packed, plan.steps
+    steps = (s[0], s[1], s[2], s[3])
+    x0, x1 = plan.strips[strip, 0], plan.strips[strip, 1]
+    numbers = (x0, x1, plan.strips[strip, 2], plan.strips[strip, 3], plan.strips[strip, 4])
     half, n_groups = at.groups // 2, (at.height + GROUP - 1) // GROUP
-    n_box = (2 * LEAD + x1 - x0 + LANES - 1) // LANES * LANES
+    n_wide = (2 * LEAD + x1 - x0 + STEP - 1) // STEP * STEP
     tile, floor = -1, -1
     for g in range(-1 - half, n_groups + half + 2):
-        ty = tile_line(g, at)
+        ty = tile_line(GROUP * g, at)
         if ty != tile:
             fill_limit(lines, at, ty, x0, x1)
             tile = ty
-        push_group(counts, maps, g, x0, x1, lines, at)
+        push_group(counts, maps, packed, steps, numbers, g, lines, at)
+        strips.average_along(lines, at, g, MARGIN - LEAD, n_wide)
         if g - half >= -1:
-            strips.box_line(lines, at, g - half, MARGIN - LEAD, n_box)
+            strips.box_line(lines, at, g - half, MARGIN - LEAD, n_wide)
         done = g - half - 1
         if done >= -1:
             filter_group(done, x0, x1, lines, at)
-        if done >= 1:
-            ty = tile_line(done - 1, at)
+        if done >= 0:
+            ty = tile_line(GROUP * done - 1, at)
             if ty != floor:
                 fill_floors(lines, at, ty, x0, x1)
                 floor = ty
-            first, n = n, peaks_of_group(done - 1, x0, x1, lines, picked, at, n)
-            for k in range(first, n):
-                picked[k, 7], picked[k, 8] = strength_of(plan, counts, picked, k, lines)
+            first, n = n, peaks_of_group(done, x0, x1, lines, picked, at, n)
+            if n > first:
+                weigh(plan, counts, steps, numbers, picked, first, n, lines)
     return n
 
 
@@ -339,9 +353,7 @@ def detect_frame(adu, plan, work):
     levels.edge_line(lines, at, 0, at.edges)
     levels.edge_line(lines, at, at.height - 1, at.edges + at.edge_stride)
     limits_of_tiles(plan, lines)
-    n_strips = (at.width + INNER - 1) // INNER
     n = 0
-    for strip in range(n_strips):
-        x0, x1 = strip * at.width // n_strips, (strip + 1) * at.width // n_strips
-        n = peaks_of_strip(plan, counts, x0, x1, lines, picked, n)
+    for strip in range(plan.strips.shape[0]):
+        n = peaks_of_strip(plan, counts, strip, lines, picked, n)
     return keep_spots(plan, work, n)

@@ -34,6 +34,7 @@ from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit import check_sigma
 from livespt.localize.line_kernels import GROUP, SPARE, TILE, Layout, layout_of
+from livespt.localize.packing import pack, strips_of
 from livespt.localize.threshold import draw_peaks, level_sds, limits
 
 #: Result of `detect`; `strength` is the filter's output over its threshold.
@@ -141,11 +142,15 @@ def make_plan(
     excess = camera.excess if isinstance(camera, Emccd) else 1.0
     levels = np.geomspace(1e-2, 1e5, 65)
     sds = _level_sds(kernels_4, false_per_frame / (shape[0] * shape[1]), var, excess * levels)
-    maps = gain.ndim > 0 or offset.ndim > 0
-    full = shape if maps else (1, 1)
+    at = _layout(shape, sigma_px)
+    strips = strips_of(at)
+    maps, packed, steps = _maps(gain, offset, shape, strips)
     return Plan(
-        at=_layout(shape, sigma_px),
-        maps=np.concatenate([_flat(1.0 / gain, full), _flat(offset / gain, full)]),
+        at=at,
+        maps=maps,
+        strips=strips,
+        packed=packed,
+        steps=steps,
         taps=np.pad(taps[taps.size // 2 :], (0, SPARE)).astype(np.float32),
         tile_var=_tiles(var, shape, np.mean),
         tile_var_f=_tiles(var_f if var_f.size > 1 else var_f[0, 0], shape, np.min),
@@ -162,11 +167,18 @@ def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
     """Return the work space of one thread."""
     capacity = max(64, shape[0] * shape[1] // 12)
     return Work(
-        np.zeros(_layout(shape, sigma_px).size, np.float32),
+        _aligned(_layout(shape, sigma_px).size),
         np.zeros((capacity, 9)),
         np.zeros(shape[0] + 1, np.int64),
         np.zeros((capacity, 5)),
     )
+
+
+def _aligned(n: int) -> NDArray[np.float32]:
+    """Return zeros that begin a line of the cache: registers then take no part of two."""
+    room = np.zeros(n + 16, np.float32)
+    first = -room.ctypes.data // room.itemsize % 16
+    return room[first : first + n]
 
 
 def _level_sds(
@@ -206,8 +218,20 @@ def _layout(shape: tuple[int, int], sigma_px: float) -> Layout:
     return layout_of(shape, box, groups, taps.size // 2, scale)
 
 
-def _flat(values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
-    return np.broadcast_to(values, shape).astype(np.float32).reshape(-1)
+def _maps(
+    gain: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape: tuple[int, int],
+    strips: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.float32]]:
+    """Return what turns counts into electrons: as it is, and packed for a camera with maps."""
+    mapped = gain.ndim > 0 or offset.ndim > 0
+    full = shape if mapped else (1, 1)
+    both = (np.broadcast_to(m, full) for m in (1.0 / gain, offset / gain))
+    maps = np.concatenate([m.astype(np.float32).reshape(-1) for m in both])
+    if not mapped:
+        return maps, np.empty(0, np.uint32), np.array([maps[0], 0.0, maps[1], 0.0], np.float32)
+    return maps, *pack(np.broadcast_to(gain, full), np.broadcast_to(offset, full), strips)
 
 
 def _n_tiles(shape: tuple[int, int]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from livespt.jit import narrow_lanes
+from livespt.localize import light_kernels as loads
 from livespt.localize import line_kernels as strips
 from livespt.localize.line_kernels import GROUP, MARGIN, STRIDE
 
@@ -20,7 +21,7 @@ AT_ONCE = 8  # tiles
 ROUNDS = 2  # of clipping
 CLIP_SDS, CLIP_E = np.float32(4.0), np.float32(4.0)  # brighter than this is no background
 
-_S1, _S2, _S3, _S4 = (np.uint64(k * STRIDE) for k in range(1, 5))
+_S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
 _NONE, _ONE, _NO_LIMIT = np.float32(0.0), np.float32(1.0), np.float32(3e38)
 
 
@@ -34,19 +35,6 @@ def edge(tile, n_tiles, length):
 def bright(level, read_var, excess):
     """Return the count, in electrons, that tells a spot from background of a level."""
     return level + CLIP_SDS * np.float32(math.sqrt(excess * max(level, _NONE) + read_var)) + CLIP_E
-
-
-@narrow_lanes
-def load_lines(counts, maps, y, step, x, n, lines, at, to, limit):
-    """Load four lines from pixel (y, x) on, and their clipped sum."""
-    start = y * at.width + x
-    if maps.size == 2:
-        strips.load_flat(counts, start, step * at.width, n, maps[0], maps[1], lines, to, limit)
-        return
-    for j in range(GROUP):
-        line = to + np.uint64(j * STRIDE)
-        strips.load_line(counts, maps, start + j * step * at.width, n, lines, line)
-    strips.sum_clipped(n, lines, to, limit)
 
 
 @narrow_lanes
@@ -93,14 +81,20 @@ def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, li
     light, limit, sums = np.uint64(0), np.uint64(at.limit), np.uint64(at.sums)
     raw = at.raw + ty * at.n_x
     strips.fill(lines, limit, n, _NO_LIMIT)
-    load_lines(counts, maps, y, step, x0, n, lines, at, light, limit)
+    start = y * at.width + x0
+    apart = step * at.width
+    if maps.size == 2:
+        flat = (maps[0], _NONE, maps[1], _NONE)
+        loads.load_flat(counts, start, apart, n, flat, lines, light, sums, limit)
+    else:
+        loads.load_mapped(counts, maps, start, apart, n, lines, light, sums, limit)
     for turn in range(ROUNDS + 1):
         if turn > 0:
             sum_unclipped(lines, light, limit, sums, n)
         for tx in range(first, last):
             a, b = edge(tx, at.n_x, at.width) - x0, edge(tx + 1, at.n_x, at.width) - x0
             if turn == 0:
-                level = sum_along(lines, 4 * STRIDE + a, b - a) / np.float32(GROUP * (b - a))
+                level = sum_along(lines, at.sums + a, b - a) / np.float32(GROUP * (b - a))
             else:
                 total = sum_along(lines, at.sums + a, b - a)
                 n_below = sum_along(lines, at.sums + STRIDE + a, b - a)

@@ -8,11 +8,13 @@ is needed at every fourth line only. Loops run over offsets into that one buffer
 indices and a fixed stride: the compiler then sees that loads and stores do not overlap and runs
 them in lanes.
 
-    light  ring of blocks of 5 lines: four of electrons, then their clipped sum down the columns
-    box    ring of 4 lines: clipped light summed over `box_groups` groups and 2 box + 1 columns
-    out    ring of blocks of 5 lines: four of the filter's output, then the greatest of them
+    light  four lines of electrons (`light_kernels`), used up before the next four are loaded
+    clips  ring of lines: a group's clipped light, summed down the columns
+    wide   ring of blocks of 4 lines: light averaged along the line
+    box    ring of lines: clipped light summed over `box_groups` groups and 2 box + 1 columns
+    out    ring of blocks of 4 lines: the filter's output
 
-The output is G * light - B: G the taps down and along, B the box sums of the groups, interpolated
+The output is G * light - B: G the taps along and down, B the box sums of the groups, interpolated
 linearly between the middles of groups, so that no gradient is left.
 """
 
@@ -26,15 +28,16 @@ from livespt.jit import narrow_lanes
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)
-INNER = 512  # columns of a strip
+INNER = 256  # columns of a strip: all of its lines fill the first cache and no more
 MARGIN = 64  # columns on either side of it
 STRIDE = INNER + 2 * MARGIN + 16  # odd in cache lines, for lines to spread over the cache
-BLOCK = 5 * STRIDE
-LANES = 32  # loops are as long as a multiple of this, so that nothing is left over
+BLOCK = GROUP * STRIDE
+LANES = 32  # pixels of a line looked at together
+STEP = 16  # loops are as long as a multiple of this, so that nothing is left over
 SPARE = 3  # zeros after the last tap: the first three pairs are taken at once
-BOXES, OUTS = 4, 3  # lines and blocks in their rings
+BOXES, OUTS = 4, 2  # lines and blocks in their rings
 
-_S1, _S2, _S3, _S4 = (np.uint64(k * STRIDE) for k in range(1, 5))
+_S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
 _FAR, _NEAR = np.float32(0.375), np.float32(0.125)
 
 
@@ -50,12 +53,15 @@ class Layout(NamedTuple):
     n_x: int  # tiles in a line
     box: int  # columns of the background box on either side
     groups: int  # groups of lines in the box, odd
+    reach: int  # columns beside a strip that its filter needs, a multiple of 8
     box_scale: np.float32  # the filter's background is this times the box sum
-    ring: int  # blocks of light
+    ring: int  # blocks of light averaged along the line
     n_taps: int
+    clips: int  # ring of `groups` lines
+    wide: int  # ring of `ring` blocks
     boxes: int  # ring of `BOXES` lines
     out: int  # ring of `OUTS` blocks
-    tall: int  # four lines averaged down the column
+    greatest: int  # line: the greatest of four lines of output, the first from the group before
     limit: int  # line: where light is clipped
     sums: int  # two lines of scratch for box sums
     taps: int  # half of a Gaussian of peak 1, then `SPARE` zeros
@@ -73,13 +79,15 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
     """Lay out the buffer for a frame shape and a filter."""
     n_y, n_x = max(1, shape[0] // TILE), max(1, shape[1] // TILE)
     half, ahead = groups // 2, -(-n_taps // GROUP)
-    ring = max(half + 1 + ahead, groups - 1) + 1
+    ring = half + ahead + 2
     edge_stride = shape[1] + 2 * MARGIN + STRIDE
     lengths = {
-        "boxes": ring * BLOCK,  # after the light
+        "clips": BLOCK,  # after the light
+        "wide": groups * STRIDE,
+        "boxes": ring * BLOCK,
         "out": BOXES * STRIDE,
-        "tall": OUTS * BLOCK,
-        "limit": GROUP * STRIDE,
+        "greatest": OUTS * BLOCK,
+        "limit": STRIDE,
         "sums": STRIDE,
         "taps": 2 * STRIDE,
         "edges": n_taps + 1 + SPARE,
@@ -98,6 +106,7 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
         n_x=n_x,
         box=box,
         groups=groups,
+        reach=-(-(max(box, n_taps) + 2) // 8) * 8,
         box_scale=np.float32(scale),
         ring=ring,
         n_taps=n_taps,
@@ -107,9 +116,15 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
 
 
 @narrow_lanes
-def light_at(g, at):
-    """Return where the light of group `g` lies."""
-    return np.uint64((g + 4 * at.ring) % at.ring * BLOCK)
+def clips_at(g, at):
+    """Return where the clipped sum of group `g` lies."""
+    return np.uint64(at.clips + (g + 4 * at.groups) % at.groups * STRIDE)
+
+
+@narrow_lanes
+def wide_at(g, at):
+    """Return where the light of group `g`, averaged along the line, lies."""
+    return np.uint64(at.wide + (g + 4 * at.ring) % at.ring * BLOCK)
 
 
 @narrow_lanes
@@ -125,46 +140,6 @@ def box_at(g, at):
 
 
 @narrow_lanes
-def load_flat(counts, start, step, n, scale, offset, lines, to, limit):
-    """Load four lines, `step` apart, of a camera without maps, and their clipped sum."""
-    a, b = np.uint64(start), np.uint64(start + step)
-    c, d = np.uint64(start + 2 * step), np.uint64(start + 3 * step)
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        one = np.float32(counts[a + x]) * scale - offset
-        two = np.float32(counts[b + x]) * scale - offset
-        three = np.float32(counts[c + x]) * scale - offset
-        four = np.float32(counts[d + x]) * scale - offset
-        lines[to + x] = one
-        lines[to + _S1 + x] = two
-        lines[to + _S2 + x] = three
-        lines[to + _S3 + x] = four
-        upper = (one if one < bound else bound) + (two if two < bound else bound)
-        lower = (three if three < bound else bound) + (four if four < bound else bound)
-        lines[to + _S4 + x] = upper + lower
-
-
-@narrow_lanes
-def load_line(counts, maps, start, n, lines, to):
-    """Load one line of a camera with maps: all scales, then all offsets."""
-    first, other = np.uint64(start), np.uint64(start + counts.size)
-    for x in range(np.uint64(n)):
-        lines[to + x] = np.float32(counts[first + x]) * maps[first + x] - maps[other + x]
-
-
-@narrow_lanes
-def sum_clipped(n, lines, to, limit):
-    """Sum four loaded lines, each clipped."""
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        one, two = lines[to + x], lines[to + _S1 + x]
-        three, four = lines[to + _S2 + x], lines[to + _S3 + x]
-        upper = (one if one < bound else bound) + (two if two < bound else bound)
-        lower = (three if three < bound else bound) + (four if four < bound else bound)
-        lines[to + _S4 + x] = upper + lower
-
-
-@narrow_lanes
 def fill(lines, start, n, value):
     """Set a stretch of the buffer."""
     start = np.uint64(start)
@@ -173,30 +148,25 @@ def fill(lines, start, n, value):
 
 
 @narrow_lanes
-def average_down(lines, at, g, start, n):
-    """Fill `tall`: the taps down the columns of the four lines of group `g`."""
-    tall = np.uint64(at.tall + start)
-    first = np.uint64(start)
-    a, b, c = light_at(g - 1, at) + first, light_at(g, at) + first, light_at(g + 1, at) + first
+def average_along(lines, at, g, start, n):
+    """Fill `wide` of group `g`: the taps along its four lines of light."""
     w1, w2, w3 = lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3]
-    for x in range(np.uint64(n)):
-        a1, a2, a3 = lines[a + _S1 + x], lines[a + _S2 + x], lines[a + _S3 + x]
-        b0, b1 = lines[b + x], lines[b + _S1 + x]
-        b2, b3 = lines[b + _S2 + x], lines[b + _S3 + x]
-        c0, c1, c2 = lines[c + x], lines[c + _S1 + x], lines[c + _S2 + x]
-        lines[tall + x] = b0 + w1 * (a3 + b1) + w2 * (a2 + b2) + w3 * (a1 + b3)
-        lines[tall + _S1 + x] = b1 + w1 * (b0 + b2) + w2 * (a3 + b3) + w3 * (a2 + c0)
-        lines[tall + _S2 + x] = b2 + w1 * (b1 + b3) + w2 * (b0 + c0) + w3 * (a3 + c1)
-        lines[tall + _S3 + x] = b3 + w1 * (b2 + c0) + w2 * (b1 + c1) + w3 * (b0 + c2)
-    for k in range(4, at.n_taps + 1):
-        w = lines[at.taps + k]
-        for j in range(GROUP):
-            up, low = GROUP * g + j - k, GROUP * g + j + k
-            above = light_at(up // GROUP, at) + np.uint64(up % GROUP * STRIDE + start)
-            below = light_at(low // GROUP, at) + np.uint64(low % GROUP * STRIDE + start)
-            to = tall + np.uint64(j * STRIDE)
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    for j in range(GROUP):
+        light = np.uint64(j * STRIDE + start)
+        to = wide_at(g, at) + light
+        for x in range(np.uint64(n)):
+            here = light + x
+            lines[to + x] = (
+                lines[here]
+                + w1 * (lines[here - one] + lines[here + one])
+                + w2 * (lines[here - two] + lines[here + two])
+                + w3 * (lines[here - three] + lines[here + three])
+            )
+        for k in range(4, at.n_taps + 1):
+            w, before, after = lines[at.taps + k], light - np.uint64(k), light + np.uint64(k)
             for x in range(np.uint64(n)):
-                lines[to + x] += w * (lines[above + x] + lines[below + x])
+                lines[to + x] += w * (lines[before + x] + lines[after + x])
 
 
 @narrow_lanes
@@ -206,18 +176,14 @@ def box_line(lines, at, g, start, n):
     Of 2 box + 1 elements, either one is left over or the last window covers one twice.
     """
     box, scale, half = at.box, at.box_scale, at.groups // 2
-    sums, fours, first = np.uint64(at.sums), np.uint64(at.sums + STRIDE), np.uint64(4 * STRIDE)
-    a, b, c = (
-        light_at(g - 1, at) + first,
-        light_at(g, at) + first,
-        light_at(g + 1, at) + first,
-    )
+    sums, fours = np.uint64(at.sums), np.uint64(at.sums + STRIDE)
+    a, b, c = clips_at(g - 1, at), clips_at(g, at), clips_at(g + 1, at)
     begin = np.uint64(start - box)
-    wide = np.uint64((n + 2 * box + LANES - 1) // LANES * LANES)
+    wide = np.uint64((n + 2 * box + STEP - 1) // STEP * STEP)
     for x in range(begin, begin + wide):
         lines[sums + x] = lines[a + x] + lines[b + x] + lines[c + x]
     for k in range(2, half + 1):
-        a, b = light_at(g - k, at) + first, light_at(g + k, at) + first
+        a, b = clips_at(g - k, at), clips_at(g + k, at)
         for x in range(begin, begin + wide):
             lines[sums + x] += lines[a + x] + lines[b + x]
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -247,47 +213,55 @@ def box_line(lines, at, g, start, n):
 
 
 @narrow_lanes
-def average_pair(lines, tall, out, here, side, n, shares, taps):
-    """Fill two lines of output: the taps along `tall`, less the interpolated box sums."""
-    (w1, w2, w3), (first, second) = taps, shares
-    b1, b2, b3 = tall - np.uint64(1), tall - np.uint64(2), tall - np.uint64(3)
-    a1, a2, a3 = tall + np.uint64(1), tall + np.uint64(2), tall + np.uint64(3)
+def average_down(lines, at, g, start, n):
+    """Fill the output of group `g`: the taps down `wide`, less the interpolated box sums.
+
+    `greatest` is over the last line of the group before and the first three of this one, whose
+    neighbours are all known by now.
+    """
+    first = np.uint64(start)
+    a, b, c = wide_at(g - 1, at) + first, wide_at(g, at) + first, wide_at(g + 1, at) + first
+    above, here, below = box_at(g - 1, at), box_at(g, at), box_at(g + 1, at)
+    above, here, below = above + first, here + first, below + first
+    out, before = out_at(g, at) + first, out_at(g - 1, at) + first + _S3
+    greatest = np.uint64(at.greatest + start)
+    w1, w2, w3 = lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3]
     for x in range(np.uint64(n)):
+        a1, a2, a3 = lines[a + _S1 + x], lines[a + _S2 + x], lines[a + _S3 + x]
+        b0, b1 = lines[b + x], lines[b + _S1 + x]
+        b2, b3 = lines[b + _S2 + x], lines[b + _S3 + x]
+        c0, c1, c2 = lines[c + x], lines[c + _S1 + x], lines[c + _S2 + x]
         box = lines[here + x]
-        slope = lines[side + x] - box
-        lines[out + x] = (
-            lines[tall + x]
-            + w1 * (lines[b1 + x] + lines[a1 + x])
-            + w2 * (lines[b2 + x] + lines[a2 + x])
-            + w3 * (lines[b3 + x] + lines[a3 + x])
-        ) - (box + first * slope)
-        lines[out + _S1 + x] = (
-            lines[tall + _S1 + x]
-            + w1 * (lines[b1 + _S1 + x] + lines[a1 + _S1 + x])
-            + w2 * (lines[b2 + _S1 + x] + lines[a2 + _S1 + x])
-            + w3 * (lines[b3 + _S1 + x] + lines[a3 + _S1 + x])
-        ) - (box + second * slope)
+        up, down = lines[above + x] - box, lines[below + x] - box
+        o0 = (b0 + w1 * (a3 + b1) + w2 * (a2 + b2) + w3 * (a1 + b3)) - (box + _FAR * up)
+        o1 = (b1 + w1 * (b0 + b2) + w2 * (a3 + b3) + w3 * (a2 + c0)) - (box + _NEAR * up)
+        o2 = (b2 + w1 * (b1 + b3) + w2 * (b0 + c0) + w3 * (a3 + c1)) - (box + _NEAR * down)
+        o3 = (b3 + w1 * (b2 + c0) + w2 * (b1 + c1) + w3 * (b0 + c2)) - (box + _FAR * down)
+        lines[out + x], lines[out + _S1 + x] = o0, o1
+        lines[out + _S2 + x], lines[out + _S3 + x] = o2, o3
+        last = lines[before + x]
+        upper, lower = (last if last > o0 else o0), (o1 if o1 > o2 else o2)
+        lines[greatest + x] = upper if upper > lower else lower
+    if at.n_taps > SPARE:
+        average_further(lines, at, g, start, n)
 
 
 @narrow_lanes
-def average_along(lines, at, g, start, n):
-    """Fill the output of group `g`: the taps along `tall`, less the box, and the greatest line."""
-    first = np.uint64(start)
-    tall, out = np.uint64(at.tall) + first, out_at(g, at) + first
-    above, here, below = box_at(g - 1, at), box_at(g, at), box_at(g + 1, at)
-    above, here, below = above + first, here + first, below + first
-    taps = (lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3])
-    average_pair(lines, tall, out, here, above, n, (_FAR, _NEAR), taps)
-    average_pair(lines, tall + _S2, out + _S2, here, below, n, (_NEAR, _FAR), taps)
-    for k in range(4, at.n_taps + 1):
-        w, step = lines[at.taps + k], np.uint64(k)
+def average_further(lines, at, g, start, n):
+    """Add what more than seven taps reach to the output of group `g`."""
+    out = out_at(g, at) + np.uint64(start)
+    for k in range(SPARE + 1, at.n_taps + 1):
+        w = lines[at.taps + k]
         for j in range(GROUP):
-            before, to = tall + np.uint64(j * STRIDE) - step, out + np.uint64(j * STRIDE)
-            after = before + step + step
+            up, low = GROUP * g + j - k, GROUP * g + j + k
+            above = wide_at(up // GROUP, at) + np.uint64(up % GROUP * STRIDE + start)
+            below = wide_at(low // GROUP, at) + np.uint64(low % GROUP * STRIDE + start)
+            to = out + np.uint64(j * STRIDE)
             for x in range(np.uint64(n)):
-                lines[to + x] += w * (lines[before + x] + lines[after + x])
+                lines[to + x] += w * (lines[above + x] + lines[below + x])
+    before, greatest = out_at(g - 1, at) + np.uint64(start) + _S3, np.uint64(at.greatest + start)
     for x in range(np.uint64(n)):
-        one, two = lines[out + x], lines[out + _S1 + x]
-        three, four = lines[out + _S2 + x], lines[out + _S3 + x]
+        one, two = lines[before + x], lines[out + x]
+        three, four = lines[out + _S1 + x], lines[out + _S2 + x]
         upper, lower = (one if one > two else two), (three if three > four else four)
-        lines[out + _S4 + x] = upper if upper > lower else lower
+        lines[greatest + x] = upper if upper > lower else lower

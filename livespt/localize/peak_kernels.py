@@ -9,6 +9,7 @@ import numpy as np
 
 from livespt.jit import inlined
 from livespt.localize import level_kernels as levels
+from livespt.localize import light_kernels as light
 
 
 @inlined
@@ -33,7 +34,7 @@ def limit_of(limits, log_levels, log_vars, level, var_f):
 
 
 @inlined
-def look_around(counts, maps, x, y, bound, at, lines):
+def look_around(counts, maps, packed, steps, strip, x, y, bound, at, lines):
     """Lay sixteen pixels on the border of the filter's box into `sums`; count those above."""
     box, scratch, n_above = at.box, np.uint64(at.sums), 0
     for k in range(16):
@@ -41,9 +42,13 @@ def look_around(counts, maps, x, y, bound, at, lines):
         if k >= 8:
             along, across = -along, -across
         dx, dy = (along, -across) if k // 4 % 2 == 0 else (across, along)
-        pixel = min(max(y + dy, 0), at.height - 1) * at.width + min(max(x + dx, 0), at.width - 1)
+        line, column = min(max(y + dy, 0), at.height - 1), min(max(x + dx, 0), at.width - 1)
+        pixel = line * at.width + column
         if maps.size == 2:
             value = np.float32(counts[pixel]) * maps[0] - maps[1]
+        elif packed.size:  # still in the cache, which maps as they are never were
+            word = packed[strip[4] + line * strip[3] + column - strip[2]]
+            value = light.electrons(counts[pixel], word, steps)
         else:
             value = np.float32(counts[pixel]) * maps[pixel] - maps[counts.size + pixel]
         lines[scratch + np.uint64(k)] = value
@@ -66,23 +71,27 @@ def median_around(lines, at):
 
 
 @inlined
-def strength_of(plan, counts, picked, k, lines):
-    """Return a peak's background and how far it exceeds its threshold.
+def weigh(plan, counts, steps, strip, picked, first, last, lines):
+    """Fill the background of some peaks and how far each exceeds its threshold.
 
     Where the background is rougher than its tiles, what stands around the peak counts instead: the
     median of 16 pixels has an error of .31 s.d., so three errors above the level it is no chance.
     With less than eight pixels that high the median is not, and need not be found.
     """
-    at, x, y = plan.at, int(picked[k, 0]), int(picked[k, 1])
-    level = levels.level_at(lines, at, y, x)
-    var = plan.var_f[y, x] if plan.var_f.size > 1 else plan.var_f[0, 0]
-    limit = limit_of(plan.limits, plan.log_levels, plan.log_vars, level, var)
-    if picked[k, 2] > limit:
-        read_var = plan.tile_var[y * at.n_y // at.height, x * at.n_x // at.width]
-        bound = level + math.sqrt(plan.excess * max(level, 0.0) + read_var)
-        if look_around(counts, plan.maps, x, y, bound, at, lines) >= 8:
-            around = median_around(lines, at)
-            if around > bound:
-                level = around
-                limit = limit_of(plan.limits, plan.log_levels, plan.log_vars, level, var)
-    return level, picked[k, 2] / limit
+    at, maps, var_f, tile_var = plan.at, plan.maps, plan.var_f, plan.tile_var
+    limits, log_levels, log_vars = plan.limits, plan.log_levels, plan.log_vars
+    packed = plan.packed
+    for k in range(first, last):
+        x, y = int(picked[k, 0]), int(picked[k, 1])
+        level = levels.level_at(lines, at, y, x)
+        var = var_f[y, x] if var_f.size > 1 else var_f[0, 0]
+        limit = limit_of(limits, log_levels, log_vars, level, var)
+        if picked[k, 2] > limit:
+            read_var = tile_var[y * at.n_y // at.height, x * at.n_x // at.width]
+            bound = level + math.sqrt(plan.excess * max(level, 0.0) + read_var)
+            if look_around(counts, maps, packed, steps, strip, x, y, bound, at, lines) >= 8:
+                around = median_around(lines, at)
+                if around > bound:
+                    level = around
+                    limit = limit_of(limits, log_levels, log_vars, level, var)
+        picked[k, 7], picked[k, 8] = level, picked[k, 2] / limit

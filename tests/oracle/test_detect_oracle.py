@@ -98,17 +98,18 @@ def naive_peaks(out):
     "shape, sigma_px",
     [((64, 80), 1.3), ((67, 301), 1.0), ((150, 530), 2.0), ((96, 100), 0.5), ((130, 128), 5.0)],
 )
-@pytest.mark.parametrize("mapped", [False, True])
-def test_detections_are_those_of_plain_convolutions(shape, sigma_px, mapped, rng):
-    """One strip and two, heights that groups of four do not divide, more taps than seven."""
+@pytest.mark.parametrize("maps", ["none", "packed", "too wide to pack"])
+def test_detections_are_those_of_plain_convolutions(shape, sigma_px, maps, rng):
+    """One strip to three, heights that groups of four do not divide, more taps than seven."""
     ramp = np.add.outer(0.05 * np.arange(shape[0]), 0.02 * np.arange(shape[1]))
     camera = Scmos(2.2, 100.0, 1.6)
-    if mapped:
-        camera = Scmos(
-            rng.normal(2.2, 0.07, shape), rng.normal(100, 2, shape), rng.uniform(1, 3, shape)
-        )
+    if maps != "none":
+        offset = rng.normal(100, 2, shape)
+        offset[20, 30] = 40_000.0 if maps == "too wide to pack" else 99.0
+        camera = Scmos(rng.normal(2.2, 0.07, shape), offset, rng.uniform(1, 3, shape))
     adu = camera.sample(8.0 + ramp, rng)
     plan = detection.make_plan(camera, sigma_px, shape, 0.0005 * adu.size)
+    assert (plan.packed.size > 0) == (maps == "packed")
     plan = plan._replace(limits=0.5 * plan.limits)  # so that there is much to compare
     work = detection.make_work(shape, sigma_px)
     n = detect_kernels.detect_frame(adu, plan, work)
