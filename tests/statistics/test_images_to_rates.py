@@ -1,12 +1,12 @@
 """From images to switching rates where molecules lie so thick that many share a spot.
 
-One thousand molecules in 40 x 40 um, D .05 and 1 um2/s, one switch in 50 frames either way, 20 ms of
-continuous exposure, 300 photons on a background of 1, blinking and bleaching: localized, linked (each
-identity open to revision for two frames), inferred and refitted as `livespt localize` and `livespt link`
-do. In each frame 13 % of the molecules have no spot of their own.
+One thousand molecules in 40 x 40 um, D .05 and 1 um2/s, one switch in 50 frames either way, 20 ms
+of continuous exposure, 300 photons on a background of 1, blinking and bleaching: localized, linked
+(each identity open to revision for two frames), inferred and refitted as `livespt localize` and
+`livespt link` do. In each frame 13 to 17 % of the molecules have no spot of their own.
 
-Measured (150 frames; estimate over truth, with and without `localize.crowding = "widen"`), seed 7:
-pairs split p12 0.98 / 1.32, p21 1.16 / 1.42; spots not split 1.02 / 1.98 and 1.28 / 1.97.
+Measured (seed 7, estimate over truth): pairs split p12 1.02, p21 1.25; not split 1.05, 1.32. With
+`localize.crowding = "ignore"` and pairs split 1.43, 1.55.
 """
 
 from __future__ import annotations
@@ -80,13 +80,14 @@ def over_truth(answer):
 def test_rates_of_a_crowd_come_out_of_its_images(movie, overlap, most_p21):
     """The aim for p12 is 15 %; what is left of p21 is links that went to the neighbour.
 
-    Of seven seeds tried none was off by more than 11 % in p12, either way.
+    On two other seeds and 100 frames p12 was .98 and 1.04, p21 1.12 and 1.22 (pairs split): about
+    5 % of scatter.
     """
     (p12, p21), D = over_truth(final_answer(movie, overlap=overlap, crowding="widen"))
     print(f"{overlap}: p12 {p12:.3f} p21 {p21:.3f} D {D} of the truth")  # noqa: T201
     assert 0.85 < p12 < 1.15
     assert 0.85 < p21 < most_p21
-    assert D == pytest.approx(1, abs=0.08)
+    assert np.abs(D - 1).max() < 0.08
 
 
 def test_without_widening_the_same_images_mislead(movie):
