@@ -100,6 +100,7 @@ class LocalizeConfig(Section, frozen=True):
     model: Literal["symmetric", "asymmetric", "auto"] = "symmetric"
     method: Literal["mle", "map"] = "mle"
     overlap: Literal["single", "pair"] = "single"
+    crowding: Literal["widen", "ignore"] = "widen"
     joint: bool = False
     guided_false: Probability = 0.02
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2

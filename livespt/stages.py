@@ -76,6 +76,7 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         false_per_frame=config.localize.false_per_frame,
         roi_px=config.localize.roi_px,
         overlap=config.localize.overlap,
+        crowding=config.localize.crowding,
         saturation_adu=config.camera.saturation_adu,
         model=config.localize.model,
         method=config.localize.method,

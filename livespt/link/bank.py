@@ -4,8 +4,9 @@ Symbols
 -------
 ``modes[i, k] = (w, x, y, pxx, pxy, pyy)``: motion mode k of track i has probability w; given it,
 the position at the END of the last exposure is normal with mean (x, y) and covariance p.
-``life[i] = (on, off)``: probability that the molecule is there and shining, or there and dark;
-the rest is the probability that it is gone (bleached, left, or never was).
+``life[i] = (on, off, gap)``: probability that the molecule is there and shining, or there and
+dark; the rest is the probability that it is gone (bleached, left, or never was). `gap` counts the
+frames since it was linked to a spot, `UNKNOWN` before a second spot and where frames were missing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+
+#: A gap whose length is not known.
+UNKNOWN = -1.0
 
 
 class Motion(NamedTuple):
@@ -68,7 +72,7 @@ class Bank(NamedTuple):
     track_id: I8
     modes: F8  # (capacity, K, 6)
     before: F8  # (capacity, K): mode probabilities before the last switching step
-    life: F8  # (capacity, 2)
+    life: F8  # (capacity, 3)
     spot: I8  # (capacity,): spot chosen in this frame, -1 for none
     cost: F8  # (capacity,): of the link to that spot
 

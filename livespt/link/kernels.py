@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from livespt.jit import inlined, kernel
 from livespt.link.assign_kernels import choose
-from livespt.link.bank import F8, I8, Bank, Edges, Elapsed, Motion, Search, Sheet
+from livespt.link.bank import F8, I8, UNKNOWN, Bank, Edges, Elapsed, Motion, Search, Sheet
 from livespt.link.graph_kernels import lay_out, load, marginal_of, marginals, propose
 from livespt.link.motion_kernels import (
     bear,
@@ -25,12 +25,13 @@ GIVE_UP = 0.05
 def advance(
     table: NDArray[np.void], again: bool, bank: Bank, n_live: int, motion: Motion,
     elapsed: Elapsed, sheet: Sheet, edges: Edges, search: Search, scratch: F8, counts: F8,
-    tally: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
+    tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Take one frame in: carry the tracks to it, choose the links, update, end and begin tracks.
 
     `track_id` and `p_link` are filled in the table's order; `tally` gains the expected number of
-    spots that continue no track and the number of spots, `counts` the expected switches.
+    spots that continue no track and the number of spots, `counts` the expected switches, `gaps`
+    how long tracks were without a spot (see `livespt.link.life_kernels`).
 
     Returns
     -------
@@ -53,8 +54,8 @@ def advance(
         track_id[r] = -1
         p_link[r] = 0.0
     n_live, n_ended = settle(
-        bank, n_live, n, motion, elapsed, sheet, edges, scratch, counts, tally, next_id,
-        track_id, p_link, ended,
+        bank, n_live, n, motion, elapsed, sheet, edges, scratch, counts, tally, gaps,
+        next_id, track_id, p_link, ended,
     )  # fmt: skip
     return -1, n_edges, n, n_live, n_ended
 
@@ -72,7 +73,8 @@ def look_ahead(
 @inlined
 def settle(
     bank: Bank, n_live: int, n: int, motion: Motion, elapsed: Elapsed, sheet: Sheet, edges: Edges,
-    scratch: F8, counts: F8, tally: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
+    scratch: F8, counts: F8, tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8,
+    ended: I8,
 ) -> tuple[int, int]:  # fmt: skip
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
@@ -95,6 +97,7 @@ def settle(
         j = chosen[i]
         if j < 0:
             miss(modes, life, i, D_um2_s, motion.p_detect, exposure_s)
+            count_miss(life, i, elapsed.n_life, gaps)
             continue
         p = marginal_of(start, spot, ratio, to_track, i, j)
         number[j] = numbers[i]
@@ -104,7 +107,9 @@ def settle(
         condition(modes, i, spots, j, D_um2_s, exposure_s)
         if spots[j, 5] > 0.0:
             believe(life, i, bank.cost[i])
+            life[i, 2] = UNKNOWN
             continue
+        count_link(life, i, p, elapsed.n_life, gaps)
         life[i, 0] = 1.0
         life[i, 1] = 0.0
         if elapsed.n_walk == 1:
@@ -116,6 +121,7 @@ def settle(
             numbers[n_kept] = next_id
             life[n_kept, 0] = motion.p_real
             life[n_kept, 1] = 0.0
+            life[n_kept, 2] = UNKNOWN
             number[j] = next_id
             next_id += 1
             n_kept += 1
@@ -123,6 +129,26 @@ def settle(
         track_id[row[j]] = number[j]
         p_link[row[j]] = p_chosen[j]
     return n_kept, n_ended
+
+
+@inlined
+def count_miss(life: F8, i: int, n_life: int, gaps: F8) -> None:
+    """Track i was not found: its gap grows, and is counted where the track is given up."""
+    if life[i, 2] < 0.0:
+        return
+    life[i, 2] = life[i, 2] + 1.0 if n_life == 1 else UNKNOWN
+    gap = int(life[i, 2])
+    if 0 <= gap < gaps.shape[1] and life[i, 0] + life[i, 1] < GIVE_UP:
+        gaps[1, gap] += 1.0
+
+
+@inlined
+def count_link(life: F8, i: int, p_link: float, n_life: int, gaps: F8) -> None:
+    """Track i was found: count the gap before, and begin the next."""
+    gap = int(life[i, 2])
+    if n_life == 1 and 0 <= gap < gaps.shape[1]:
+        gaps[0, gap] += p_link
+    life[i, 2] = 0.0
 
 
 @kernel
@@ -140,6 +166,7 @@ def bury(modes: F8, life: F8, numbers: I8, n_live: int, ended: I8) -> tuple[int,
             numbers[n_kept] = numbers[i]
             life[n_kept, 0] = life[i, 0]
             life[n_kept, 1] = life[i, 1]
+            life[n_kept, 2] = life[i, 2]
             for k in range(modes.shape[1]):
                 for f in range(6):
                     modes[n_kept, k, f] = modes[i, k, f]

@@ -34,7 +34,7 @@ class Lag:
         self._edges, self._search = new_edges(64, 512), new_search(64)
         self._start_of: I8 = np.zeros(0, np.int64)
         self._modes: F8 = np.zeros((2, n_modes, 6))
-        self._life: F8 = np.zeros((2, 2))
+        self._life: F8 = np.zeros((2, 3))
         self._scratch: F8 = np.zeros((n_modes, 6))
         self._reach: F8 = np.zeros((n_modes, 2))
 

@@ -17,11 +17,18 @@ import numpy as np
 
 from livespt.config import LinkConfig
 from livespt.link.bank import F8, Motion
+from livespt.link.life_kernels import LEAST, MOST, relearn
 
 #: Modes of a molecule of which nothing is known: from stuck to a free small protein.
 GENERIC_D_UM2_S = (0.005, 0.063, 0.8, 10.0)
-#: Switching per frame before anything is learned; photophysics for good.
+#: Switching and photophysics per frame before anything is learned.
 P_SWITCH, P_DETECT, P_OFF, P_ON, P_BLEACH = 0.05, 0.95, 0.02, 0.3, 0.01
+#: Prior events of the photophysics, in the order p_detect, p_off, p_on, p_bleach: frames in which a
+#: molecule was on, on, dark, and there at all.
+PRIOR_EVENTS = (200.0, 200.0, 10.0, 200.0)
+#: Longest gap that is counted; gaps kept before half of them is forgotten; news that are worth
+#: another look, as a share of what was known; rounds of one look.
+MOST_GAP, MOST_GAPS, LIFE_NEWS, LIFE_ROUNDS = 31, 1e5, 0.25, 10
 #: Most and least share that one frame forgets of the density of new spots.
 FORGET_DENSITY = (1 / 50, 1 / 500)
 #: Most share that one frame forgets of the switching: it is slow to change.
@@ -61,13 +68,18 @@ class Learner:
         n_modes = len(self.D_um2_s)
         self._learns_switching = overrides.p_switch is None and n_modes > 1
         self._prior = PRIOR_STEPS * even_switching(n_modes, overrides.p_switch or P_SWITCH)
-        self._p_detect = overrides.p_detect or P_DETECT
-        self._p_off = overrides.p_off or P_OFF
-        self._p_on = overrides.p_on or P_ON
-        self._p_bleach = overrides.p_bleach or P_BLEACH
+        fixed = (overrides.p_detect, overrides.p_off, overrides.p_on, overrides.p_bleach)
+        assumed = (P_DETECT, P_OFF, P_ON, P_BLEACH)
+        given = np.array([f is not None for f in fixed])
+        values = np.array([a if f is None else f for f, a in zip(fixed, assumed, strict=True)])
+        self._life_prior = np.where(given, values, np.clip(values, LEAST, MOST))
+        self._life_events = np.where(given, math.inf, PRIOR_EVENTS)
+        self._life = self._life_prior.copy()
+        self._n_gaps = 0.0
         self._field_um = field_um
         self._corners_um = (math.inf, math.inf, -math.inf, -math.inf)
-        #: Filled by the kernel: expected switches; expected new spots, and spots.
+        #: Filled by the kernel: gaps; expected switches; expected new spots, and spots.
+        self.gaps: F8 = np.zeros((2, MOST_GAP + 1))
         self.counts: F8 = np.zeros((n_modes, n_modes))
         self.tally: F8 = np.zeros(2)
         self._n_new, self._n_new_frames = 0.0, 0.0
@@ -116,14 +128,15 @@ class Learner:
         n_spots = self._n_spots / max(self._n_frames, 1.0)
         expected = PRIOR_FRAMES * (NEW_SHARE * n_spots + LEAST_NEW)
         new = (expected + self._n_new) / (PRIOR_FRAMES + self._n_new_frames)
+        p_detect, p_off, p_on, p_bleach = self._life.tolist()
         return Motion(
             self.D_um2_s,
             self._transition,
             self._occupancy,
-            self._p_detect,
-            self._p_off,
-            self._p_on,
-            self._p_bleach,
+            p_detect,
+            p_off,
+            p_on,
+            p_bleach,
             REAL_SHARE,
             max(new, LEAST_SHARE * n_spots) / self.area_um2,
         )
@@ -139,6 +152,16 @@ class Learner:
         self._transition: F8 = transition / transition.sum(axis=1, keepdims=True)
         occupancy = PRIOR_STEPS + self.counts.sum(axis=1)
         self._occupancy: F8 = occupancy / occupancy.sum()
+        self._relearn_life()
+
+    def _relearn_life(self) -> None:
+        """Work out the photophysics from the gaps, where there is news enough."""
+        n_gaps = float(self.gaps.sum())
+        if n_gaps <= (1 + LIFE_NEWS) * self._n_gaps or not np.isfinite(self._life_events).any():
+            return
+        relearn(self.gaps, self._life_prior, self._life_events, LIFE_ROUNDS, self._life)
+        self.gaps *= 0.5 if n_gaps > MOST_GAPS else 1.0
+        self._n_gaps = float(self.gaps.sum())
 
 
 def even_switching(n_modes: int, p_switch: float) -> F8:

@@ -159,7 +159,8 @@ class Linker:
         while True:
             bad, n_edges, n, n_now, n_ended = kernels.advance(
                 table, again, bank, n_live, motion, elapsed, sheet, self._edges, self._search,
-                self._scratch, learner.counts, learner.tally, first_id, track_id, p_link, ended,
+                self._scratch, learner.counts, learner.tally, learner.gaps, first_id, track_id,
+                p_link, ended,
             )  # fmt: skip
             if bad >= 0:
                 raise LinkError(_complaint(spots, bad))

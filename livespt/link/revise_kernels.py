@@ -7,7 +7,7 @@ tail gets its new number.
 
 from livespt.jit import inlined, kernel
 from livespt.link.assign_kernels import choose
-from livespt.link.bank import F8, I8, Edges, Motion, Past, Search, Tails
+from livespt.link.bank import F8, I8, UNKNOWN, Edges, Motion, Past, Search, Tails
 from livespt.link.graph_kernels import marginal_of, marginals
 from livespt.link.kernels import bury
 from livespt.link.motion_kernels import bear
@@ -53,6 +53,7 @@ def append_path(
             bear(modes, 0, past.spots, j, motion.D_um2_s, motion.occupancy, past.when[s, 3])
             life[0, 0] = motion.p_real
             life[0, 1] = 0.0
+            life[0, 2] = UNKNOWN
         else:
             carry(
                 modes, life, 0, motion.D_um2_s, motion.transition, motion.p_off, motion.p_on,

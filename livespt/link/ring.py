@@ -31,7 +31,7 @@ class Ring:
         self.past = Past(
             track_id=np.zeros(n, np.int64),
             modes=np.zeros((n, n_modes, 6)),
-            life=np.zeros((n, 2)),
+            life=np.zeros((n, 3)),
             spots=np.zeros((n, 6)),
             number=np.full(n, -1, np.int64),
             row=np.zeros(n, np.int64),

@@ -16,7 +16,7 @@ Symbols: tails are numbered like the heads they had, then as they were born.
 import math
 
 from livespt.jit import inlined, kernel
-from livespt.link.bank import F8, I8, Edges, Motion, Past, Tails
+from livespt.link.bank import F8, I8, UNKNOWN, Edges, Motion, Past, Tails
 from livespt.link.graph_kernels import LARGEST_RATIO, near_any, reach_of, window_of
 from livespt.link.motion_kernels import (
     TWO_PI,
@@ -59,10 +59,13 @@ def see(
     on = life[i, 0]
     if j < 0:
         miss(modes, life, i, D_um2_s, p_detect, exposure_s)
+        if life[i, 2] >= 0.0:
+            life[i, 2] += 1.0
         return math.log(1.0 - on * p_detect)
     density = condition(modes, i, spots, j, D_um2_s, exposure_s) / TWO_PI
     life[i, 0] = 1.0
     life[i, 1] = 0.0
+    life[i, 2] = 0.0
     likely = on * p_detect * density
     return math.log(likely) if likely > 0.0 else LEAST_LN
 
@@ -75,6 +78,7 @@ def copy_track(modes: F8, life: F8, i: int, to_modes: F8, to_life: F8, to: int) 
             to_modes[to, k, f] = modes[i, k, f]
     to_life[to, 0] = life[i, 0]
     to_life[to, 1] = life[i, 1]
+    to_life[to, 2] = life[i, 2]
 
 
 @inlined
@@ -168,6 +172,7 @@ def weigh(
         bear(modes, 0, spots, j, D_um2_s, occupancy, float(when[slots[first[b] + 1], 3]))
         life[0, 0] = motion.p_real
         life[0, 1] = 0.0
+        life[0, 2] = UNKNOWN
         alone[b] = 0.0
         for w in range(first[b] + 1, n_frames):
             s = slots[w + 1]

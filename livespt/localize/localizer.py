@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import MAX_ADU, Camera, electron_maps
-from livespt.localize import detect_kernels, detection, frame_kernels, posterior
+from livespt.localize import crowd, detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
 from livespt.localize import frame_load_kernels as loads
 from livespt.localize import frame_table_kernels as tables
@@ -63,6 +63,9 @@ class Localizer:
         Side of the fitted region, odd, 5 to 15.
     overlap : {"single", "pair"}
         With "pair" a spot that two explain better is split in two (`livespt.localize.pair`).
+    crowding : {"ignore", "widen"}
+        With "widen" spots that are probably two molecules in one say so by a larger covariance
+        (`livespt.localize.crowd`).
     saturation_adu : int
         Counts from here on are saturated; fits that meet one say so.
     model, method : str
@@ -90,12 +93,15 @@ class Localizer:
         false_per_frame: float = 0.1,
         roi_px: int = 9,
         overlap: str = "single",
+        crowding: str = "ignore",
         saturation_adu: int = MAX_ADU,
         model: str = "symmetric",
         method: str = "mle",
     ) -> None:
         if overlap not in ("single", "pair"):
             raise LocalizeError(f"overlap: {overlap!r}; expected 'single' or 'pair'")
+        if crowding not in ("ignore", "widen"):
+            raise LocalizeError(f"crowding: {crowding!r}; expected 'ignore' or 'widen'")
         for key, value in (("pixel_um", pixel_um), ("sigma_um", sigma_um)):
             if not 0 < value < 100:
                 raise LocalizeError(f"{key}: {value:g}; expected micrometres > 0")
@@ -112,6 +118,8 @@ class Localizer:
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
         self._saturation_adu = int(saturation_adu)
         self._pairs = PairFinder(self._sigma_px, self.roi_px) if overlap == "pair" else None
+        self._told_apart_um = crowd.TOLD_APART[overlap] * float(sigma_um)
+        self._widens = crowding == "widen"
         self._refit = None
         if model != "symmetric" or method != "mle":
             self._refit = Refit(camera, self._maps, self._sigma_px, self.roi_px, model, method)
@@ -140,6 +148,8 @@ class Localizer:
         adu = _read_only(self._marked(frame.adu))
         fits = self._split(adu, self._fit(adu, space))
         table = self._table(fits)
+        if self._widens:
+            crowd.widen(table, self._told_apart_um)
         return Spots(
             frame.index, frame.t_s, frame.exposure_s, frame.excitation, table, frame.arrived_s
         )

@@ -215,7 +215,7 @@ def test_a_guided_link_has_the_odds_of_bayes_rule(rng):
         for (w, x, y, *p), d in zip(bank.modes[0], motion.D_um2_s, strict=True)
     )
     spot[5] = density / evidence
-    on, off = bank.life[0]
+    on, off, _ = bank.life[0]
     _, lit = track.odds_of(on, motion.p_detect)
     far = np.full((3, 2), np.inf)
     ratio = track.ratio_of(
@@ -225,4 +225,4 @@ def test_a_guided_link_has_the_odds_of_bayes_rule(rng):
     assert ratio == pytest.approx(odds, rel=1e-9)
     track.believe(bank.life, 0, -np.log(ratio))
     want = np.array([evidence * on, off, 1 - on - off])
-    np.testing.assert_allclose(bank.life[0], (want / want.sum())[:2], rtol=1e-9)
+    np.testing.assert_allclose(bank.life[0, :2], (want / want.sum())[:2], rtol=1e-9)

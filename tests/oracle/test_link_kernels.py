@@ -50,7 +50,7 @@ def a_bank(rng, n_tracks, extent_um=2.0):
             p = a_covariance(rng, 0.05)
             bank.modes[i, k, 1:3] = centre + 0.02 * rng.normal(size=2)
             bank.modes[i, k, 3:] = p[0, 0], p[0, 1], p[1, 1]
-        bank.life[i] = rng.dirichlet(np.ones(3))[:2]
+        bank.life[i, :2] = rng.dirichlet(np.ones(3))[:2]
         bank.track_id[i] = 100 + i
     return bank
 
@@ -174,7 +174,7 @@ def test_a_gap_of_n_frames_is_n_steps(rng):
 
 def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
     bank, motion = a_bank(rng, 1), a_motion()
-    on, off = bank.life[0]
+    on, off, _ = bank.life[0]
     stay = 1 - motion.p_bleach
     chain = np.array(
         [
@@ -185,10 +185,10 @@ def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
     )
     want = np.array([on, off, 1 - on - off]) @ np.linalg.matrix_power(chain, 4)
     track.live_on(bank.life, 0, motion.p_off, motion.p_on, motion.p_bleach, 4)
-    np.testing.assert_allclose(bank.life[0], want[:2], rtol=1e-13)
+    np.testing.assert_allclose(bank.life[0, :2], want[:2], rtol=1e-13)
     want *= 1 - motion.p_detect, 1, 1
     track.miss(bank.modes, bank.life, 0, motion.D_um2_s, motion.p_detect, EXPOSURE_S)
-    np.testing.assert_allclose(bank.life[0], want[:2] / want.sum(), rtol=1e-13)
+    np.testing.assert_allclose(bank.life[0, :2], want[:2] / want.sum(), rtol=1e-13)
 
 
 @pytest.mark.parametrize(("n_tracks", "n_spots"), [(1, 1), (12, 9), (9, 14), (3, 0), (0, 4)])
@@ -339,8 +339,8 @@ def load(table, search):
 
 def test_the_dead_are_dropped_and_the_rest_keep_their_order(rng):
     bank = a_bank(rng, 6)
-    bank.life[[1, 3]] = 0.01, 0.02
-    bank.life[5] = -1.0, 0.0  # never was: nobody is told
+    bank.life[[1, 3], :2] = 0.01, 0.02
+    bank.life[5, :2] = -1.0, 0.0  # never was: nobody is told
     modes = bank.modes.copy()
     ended = np.zeros(6, np.int64)
     assert kernels.bury(bank.modes, bank.life, bank.track_id, 6, ended) == (3, 2)

@@ -92,7 +92,7 @@ def test_a_whole_tail_is_weighed_as_one_joint_normal(rng):
             for e in range(edges.start[h], edges.start[h + 1]):
                 where = tails.spot[edges.spot[e], :3]
                 when = np.flatnonzero(where >= 0).tolist()
-                state, life = past.modes[heads + h, 0], past.life[heads + h]
+                state, life = past.modes[heads + h, 0], past.life[heads + h, :2]
                 want = naive_cost(state, life, motion, past.spots[where[when], :2], when)
                 np.testing.assert_allclose(edges.cost[e], want, rtol=1e-9, atol=1e-9)
                 checked += 1

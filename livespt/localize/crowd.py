@@ -1,0 +1,108 @@
+"""Spots that are probably two molecules: told by the frame's own crowding and brightness.
+
+Where molecules lie thick, some are nearer to each other than the fit can tell apart and come as one
+spot between them. Nothing in its covariance says so, yet it is off by much more, and to the motion
+model a slow molecule then seems to leap. Molecules scattered at a density n share a spot of radius
+r with probability q = 1 - exp(-n pi r^2), and two shine as bright as the sum of two. So, with f the
+distribution of ln(photons) in the frame, f1 that of single molecules and f2 that of sums of two,
+
+    p = min(1, q f2 / f),   f1 = (1 - p) f / norm,   f2(z) = sum of f1(a) f1(b) over ln(e^a+e^b) = z
+
+repeated a few times: in all no more than a share q can be two, so that a second kind of brighter
+molecule is not taken for pairs. Spots with p > 1/2 get the variance of such mistakes added. The
+density n is that which the spots themselves see in squares of side 8 r: cells full of molecules
+count as dense however empty the rest of the field is.
+
+Two in a disk of radius r are off their middle by r/4 (r.m.s., per axis) each. Pairs stay pairs for
+some frames, and that part of their mistake does not scatter from frame to frame; half the variance
+describes what is seen in steps (measured; `docs/decisions/0025-probable-pairs-are-less-sure.md`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livespt.types import FitStatus
+
+F8 = NDArray[np.float64]
+
+#: Two molecules nearer than so many widths come as one spot (simulated, blur ratio up to 0.8).
+TOLD_APART = {"single": 3.5, "pair": 2.8}
+#: Share of r^2 / 16, the variance of a position between two molecules, that shows in steps.
+SHOWS = 0.5
+#: Spots with less than this probability to be two are left as they are.
+LEAST_P = 0.05
+#: Side of the squares in which neighbours are counted, in radii.
+SQUARE = 8.0
+#: A frame with fewer spots does not know how bright single molecules are.
+FEWEST = 30
+#: Bins of ln(photons): their width, and how many at most (the dimmest go into the first).
+BIN, MOST_BINS = 0.1, 64
+ROUNDS = 4
+_LN_SUM = np.rint(
+    np.logaddexp.outer(np.arange(MOST_BINS) * BIN, np.arange(MOST_BINS) * BIN) / BIN
+).astype(np.intp)
+
+
+def widen(table: NDArray[np.void], radius_um: float) -> None:
+    """Widen, in place, the covariance of the spots that may be two molecules in one.
+
+    Parameters
+    ----------
+    table : (n,) `SPOT_DTYPE`
+        All spots of one frame; those whose status is OK and that were found blind take part.
+    radius_um : float
+        Molecules nearer than this come as one spot.
+    """
+    mine = np.flatnonzero((table["status"] == FitStatus.OK) & (table["guided"] == 0))
+    if mine.size < FEWEST:
+        return
+    at = np.column_stack([table["x_um"][mine], table["y_um"][mine]])
+    p = p_two(table["photons"][mine], share_of_pairs(at, radius_um))
+    p[p < LEAST_P] = 0.0
+    for name in ("var_x_um2", "var_y_um2"):
+        table[name][mine] += p * SHOWS * radius_um**2 / 16
+
+
+def share_of_pairs(at_um: F8, radius_um: float) -> float:
+    """Return q: how probable it is that another molecule lies within the radius of one.
+
+    Parameters
+    ----------
+    at_um : (n, 2) positions
+    """
+    square = np.floor((at_um - at_um.min(axis=0)) / (SQUARE * radius_um)).astype(np.intp)
+    n = np.bincount(square[:, 0] * (square[:, 1].max() + 1) + square[:, 1])
+    seen = float((n * (n - 1)).sum()) / len(at_um)  # others in a spot's own square, on average
+    return -math.expm1(-math.pi / SQUARE**2 * seen)
+
+
+def p_two(photons: F8, share: float) -> F8:
+    """Return the probability of each spot that it holds two molecules.
+
+    Parameters
+    ----------
+    photons : (n,)
+    share : float
+        That of spots with two, from the density (q).
+    """
+    ln = np.log(np.maximum(photons, 1.0))
+    top = ln.max()
+    bins = np.clip(np.rint((ln - top) / BIN).astype(np.intp) + MOST_BINS - 1, 0, MOST_BINS - 1)
+    f = _smooth(np.bincount(bins, minlength=MOST_BINS) / ln.size)
+    p = np.zeros(MOST_BINS)
+    for _ in range(ROUNDS):
+        f1 = (1 - p) * f
+        f1 /= f1.sum()
+        # the sum of two is brighter by up to ln 2 than the brightest spot that was seen
+        f2 = np.bincount(_LN_SUM.ravel(), np.outer(f1, f1).ravel())[:MOST_BINS]
+        p = np.minimum(1.0, share * _smooth(f2) / np.maximum(f, 1e-12))
+    return p[bins]
+
+
+def _smooth(f: F8) -> F8:
+    """Smooth a histogram by about one bin; what runs over an end is lost."""
+    return np.convolve(f, (0.25, 0.5, 0.25), "same")
