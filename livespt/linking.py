@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from livespt.config import InferConfig, LinkConfig, WatchConfig
 from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
+from livespt.journal import TRACK_ROW_DTYPE
 from livespt.link import Linker
-from livespt.offline import TRACK_ROW_DTYPE
 from livespt.results import model_json
 from livespt.spot_tables import SpotTable, SpotTableError
 from livespt.tables import format_of

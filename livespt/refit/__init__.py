@@ -9,7 +9,8 @@ from __future__ import annotations
 from livespt.refit.methods import METHODS, Method, refit
 from livespt.refit.regions import Regions
 from livespt.refit.result import Parameter, Refit, RefitError
-from livespt.refit.tracks import TrackTable, make_tracks
+from livespt.refit.track_files import read_tracks
+from livespt.refit.tracks import TrackTable, make_tracks, select
 
 __all__ = [
     "METHODS",
@@ -20,5 +21,7 @@ __all__ = [
     "Regions",
     "TrackTable",
     "make_tracks",
+    "read_tracks",
     "refit",
+    "select",
 ]

@@ -32,7 +32,34 @@ class Method(NamedTuple):
     says: str
 
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, Method] = {
+    "history": Method(
+        "livespt.refit.history:fit_history",
+        "tracks",
+        "maximum likelihood with the history-merging filter; the default",
+    ),
+    "em": Method(
+        "livespt.refit.em:fit_em",
+        "tracks",
+        "variational EM of a hidden Markov model with blur and pointwise errors (Linden 2017)",
+    ),
+    "em-kalman": Method(
+        "livespt.refit.em:fit_em_kalman", "tracks", "the same without blur (tau = R = 0)"
+    ),
+    "em-vbspt": Method(
+        "livespt.refit.em:fit_em_vbspt", "tracks", "the same without blur and without errors"
+    ),
+    "covariance": Method(
+        "livespt.refit.single:fit_covariance",
+        "tracks",
+        "one D from the covariances of steps, with or without known errors (Vestergaard 2014)",
+    ),
+    "ml": Method(
+        "livespt.refit.single:fit_ml",
+        "tracks",
+        "one D by maximum likelihood with blur and pointwise errors (Berglund 2010)",
+    ),
+}
 
 
 def refit(data: Any, method: str, **settings: Any) -> Refit:

@@ -37,6 +37,10 @@ class TrackTable(NamedTuple):
         Rows or tracks that were left out, by reason.
     source : str
         File or origin.
+    cov_xy_um2, weight : (n,) float64 or None
+        Covariance of the errors along x and y; probability of the link, where known.
+    field_um : (height, width) or None
+        Field of view from the origin, where known.
     """
 
     first: NDArray[np.int64]
@@ -50,6 +54,9 @@ class TrackTable(NamedTuple):
     exposure_s: float
     left_out: dict[str, int]
     source: str
+    cov_xy_um2: Floats | None = None
+    weight: Floats | None = None
+    field_um: tuple[float, float] | None = None
 
     @property
     def n_tracks(self) -> int:
@@ -66,6 +73,9 @@ def make_tracks(
     interval_s: float,
     exposure_s: float | None = None,
     t_s: NDArray[np.floating] | None = None,
+    cov_xy_um2: Floats | None = None,
+    weight: Floats | None = None,
+    field_um: tuple[float, float] | None = None,
     source: str = "arrays",
 ) -> TrackTable:
     """Sort rows by track and time, and check them.
@@ -81,6 +91,8 @@ def make_tracks(
         All of the interval unless given; 0: no motion blur.
     t_s : (n,) float64, optional
         frame * interval_s unless given.
+    cov_xy_um2, weight, field_um : optional
+        As in `TrackTable`.
     source : str
 
     Raises
@@ -96,7 +108,7 @@ def make_tracks(
         )
     if position_um.shape != (track.size, 2) or frame.shape != track.shape:
         raise RefitError(f"{source}: positions of shape {position_um.shape}; expected (n, 2)")
-    times = frame * interval_s if t_s is None else np.asarray(t_s, dtype=np.float64)
+    times = np.asarray(frame * interval_s if t_s is None else t_s, dtype=np.float64)
     good = np.isfinite(position_um).all(axis=1) & np.isfinite(times)
     left_out = {"position not a number": int((~good).sum())}
     if sd_um is not None:
@@ -106,7 +118,8 @@ def make_tracks(
     rows = np.flatnonzero(good)
     rows = rows[np.lexsort((times[rows], track[rows]))]
     again = np.zeros(rows.size, bool)
-    again[1:] = (np.diff(track[rows]) == 0) & (np.diff(times[rows]) <= 0)
+    still = (np.diff(times[rows]) <= 0) | (np.diff(frame[rows]) == 0)
+    again[1:] = (np.diff(track[rows]) == 0) & still
     left_out["frame twice in a track"] = int(again.sum())
     rows = rows[~again]
     if rows.size == 0:
@@ -124,7 +137,52 @@ def make_tracks(
         exposure_s=float(exposure),
         left_out=left_out,
         source=source,
+        cov_xy_um2=None if cov_xy_um2 is None else np.asarray(cov_xy_um2[rows], np.float64),
+        weight=None if weight is None else np.asarray(weight[rows], np.float64),
+        field_um=field_um,
     )
+
+
+def select(table: TrackTable, tracks: NDArray[np.bool_], reason: str = "") -> TrackTable:
+    """Return the tracks that are marked; the others are counted as left out, by `reason` if given.
+
+    Raises
+    ------
+    RefitError
+        None is marked.
+    """
+    left_out = dict(table.left_out)
+    if reason:
+        left_out[reason] = left_out.get(reason, 0) + int((~tracks).sum())
+    if not tracks.any():
+        raise RefitError(f"{table.source}: no track that can be fitted ({_said(left_out)})")
+    if tracks.all():
+        return table._replace(left_out=left_out)
+    lengths = np.diff(table.first)
+    rows = np.repeat(tracks, lengths)
+    columns = {
+        name: column[rows]
+        for name in ("track", "frame", "t_s", "x_um", "y_um", "sd_um", "cov_xy_um2", "weight")
+        if (column := getattr(table, name)) is not None
+    }
+    first = np.concatenate([[0], np.cumsum(lengths[tracks])]).astype(np.int64)
+    return table._replace(first=first, left_out=left_out, **columns)
+
+
+def fit_to_use(table: TrackTable) -> TrackTable:
+    """Leave out the tracks that say nothing of motion: of one position, or of one and the same.
+
+    Raises
+    ------
+    RefitError
+        None is left.
+    """
+    table = select(table, np.diff(table.first) > 1, "tracks of one position")
+    start = table.first[:-1]
+    moved = np.zeros(table.n_tracks, bool)
+    for values in (table.x_um, table.y_um):
+        moved |= np.maximum.reduceat(values, start) > np.minimum.reduceat(values, start)
+    return select(table, moved, "tracks that never move (stuck pixels?)")
 
 
 def _said(left_out: dict[str, int]) -> str:
