@@ -71,6 +71,7 @@ def refit(
     """
     from livespt.refit import METHODS, RefitError
     from livespt.refit import refit as fit
+    from livespt.refit.files import write_answer
     from livespt.refit.methods import find
     from livespt.tables import check_place, format_of
 
@@ -144,26 +145,6 @@ def settings_of(states: str | None, seed: int | None, more: list[str]) -> dict[s
         except ValueError:
             settings[name] = text
     return settings
-
-
-def write_answer(found: Refit, out: Path) -> None:
-    """Write the refined positions, or the single tracks' answers."""
-    import pyarrow as pa
-
-    from livespt.linking import write_linked
-    from livespt.refit import RefitError
-
-    if found.positions is not None:
-        flat = found.positions
-        columns = {name: flat[name] for name in flat.dtype.names or () if name != "p_state"}
-        for k in range(flat["p_state"].shape[1]):
-            columns[f"p_state_{k}"] = flat["p_state"][:, k]
-        table = pa.table(columns)
-    elif found.tables.get("tracks"):
-        table = pa.Table.from_pylist(found.tables["tracks"])
-    else:
-        raise RefitError(f"{out}: {found.method} gives no table")
-    write_linked(table, out)
 
 
 def choice_lines(found: Refit) -> list[str]:

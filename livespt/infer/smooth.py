@@ -22,7 +22,7 @@ from livespt.infer.arrays import (
     scratch,
     states_of,
 )
-from livespt.infer.fit import Fit, climb, evaluate, guess, ordered
+from livespt.infer.fit import Elsewhere, Fit, climb, evaluate, guess, ordered
 from livespt.infer.motion import (
     Answer,
     InferError,
@@ -206,7 +206,7 @@ def _answer(fit: Fit, data: Tracks, interval: float, prior: Prior, ticks: _Ticks
 
 
 def covariance(
-    fit: Fit, data: Tracks, interval: float, prior: Prior, tick: Callable[[], None]
+    fit: Fit, data: Tracks | Elsewhere, interval: float, prior: Prior, tick: Callable[[], None]
 ) -> Array:
     """Covariance of theta at the summit from the observed information, prior included.
 

@@ -12,14 +12,14 @@ log-likelihood that is returned, and AIC and BIC, are without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.arrays import AMBIGUOUS, Array, Tracks, field_of
-from livespt.infer.fit import Fit, climb, evaluate, guess, ordered
+from livespt.infer.fit import Elsewhere, Fit, climb, evaluate, guess, ordered
 from livespt.infer.motion import Answer, Prior, to_model, weak_prior
 from livespt.infer.smooth import TRIAL_SPOTS, covariance, part_of, smooth_at
 from livespt.refit.result import Parameter, Refit, RefitError, positions_dtype
@@ -32,6 +32,14 @@ MOST_STATES, PASSES = 4, 60
 REPORTED, UNKNOWN, HELD = 0.5, 3.0, 1e-6
 #: What a start believes of switching per frame.
 SWITCHING = (0.05, 0.01, 0.2)
+
+
+class Spread(Elsewhere, Protocol):
+    """Tracks that other processes hold, filter and smooth."""
+
+    def smooth(self, theta: Array, interval_s: float) -> NDArray[np.void]:
+        """Return `infer.smoothed_dtype`, in the order of the tracks' rows."""
+        ...
 
 
 class Errors(NamedTuple):
@@ -48,7 +56,7 @@ class Fitted(NamedTuple):
 
     fit: Fit
     prior: Prior
-    tracks: Tracks
+    tracks: Tracks | Spread
     errors: Errors
     loglik: float  # without the prior
     n_passes: int  # over the data
@@ -71,6 +79,7 @@ def fit_history(
     states: int | str = 2,
     error_scale: float | str = "fit",
     sd_um: float | None = None,
+    spread: Callable[[Tracks], Spread] | None = None,
 ) -> Refit:
     """Fit D, switching and the error scale by maximum likelihood; smooth every track.
 
@@ -83,6 +92,8 @@ def fit_history(
         Factor on the standard errors: fitted, or held there.
     sd_um : float, optional
         One error for all rows, in the place of the table's.
+    spread : callable, optional
+        Hands the tracks to other processes (`cluster.spread_over`).
 
     Raises
     ------
@@ -91,10 +102,12 @@ def fit_history(
     """
     data = fit_to_use(data)
     errors = errors_of(data, error_scale, sd_um)
+    tracks = tracks_of(data, errors)
+    full = spread(tracks) if spread else tracks
     if states != "auto":
-        fitted = climb_all(data, check_states(states), errors)
+        fitted = climb_all(tracks, data.interval_s, check_states(states), errors, full)
         return answer(data, fitted, {})
-    found = [climb_all(data, k, errors) for k in range(1, MOST_STATES + 1)]
+    found = [climb_all(tracks, data.interval_s, k, errors, full) for k in range(1, MOST_STATES + 1)]
     rows = [choice_row(one) for one in found]
     best = int(np.argmin([row["bic"] for row in rows]))
     return answer(data, found[best], {"choice": rows})
@@ -169,24 +182,25 @@ def tracks_of(data: TrackTable, errors: Errors) -> Tracks:
     )
 
 
-def climb_all(data: TrackTable, n_states: int, errors: Errors) -> Fitted:
-    """Let several starts compete on a part of the tracks; fit the winner to all."""
-    tracks, interval = tracks_of(data, errors), data.interval_s
+def climb_all(
+    tracks: Tracks, interval: float, n_states: int, errors: Errors, full: Tracks | Spread
+) -> Fitted:
+    """Let several starts compete on a part of the tracks; fit the winner to the full ones."""
     starts = [_with_scale(theta, errors.scale) for theta in _starts(tracks, n_states)]
     prior = _prior(starts[0], n_states, errors)
     part = part_of(tracks, TRIAL_SPOTS)
     passes: list[None] = []
 
-    def up(theta: Array, among: Tracks) -> Fit:
+    def up(theta: Array, among: Tracks | Spread) -> Fit:
         begun = evaluate(theta, among, interval, prior)
         return climb(begun, among, interval, prior, PASSES, lambda: passes.append(None))
 
     best = max((up(theta, part) for theta in starts), key=lambda fit: fit.objective)
     if tracks.t_s.size > part.t_s.size:
-        best = up(best.theta, tracks)
+        best = up(best.theta, full)
     penalty = 0.5 * float(prior.precision @ (best.theta - prior.mean) ** 2)
     return Fitted(
-        ordered(best), prior, tracks, errors, best.objective + penalty, len(passes) + len(starts)
+        ordered(best), prior, full, errors, best.objective + penalty, len(passes) + len(starts)
     )
 
 
@@ -305,7 +319,12 @@ def smoothed(data: TrackTable, fitted: Fitted) -> NDArray[np.void]:
     """Return every position given the whole of its track."""
     labels = np.zeros(data.x_um.size, [("track_id", "i8"), ("frame", "i8")])
     labels["track_id"], labels["frame"] = data.track, data.frame
-    table = smooth_at(fitted.fit.theta, labels, fitted.tracks, data.interval_s)
+    if isinstance(fitted.tracks, Tracks):
+        table = smooth_at(fitted.fit.theta, labels, fitted.tracks, data.interval_s)
+    else:
+        table = fitted.tracks.smooth(fitted.fit.theta, data.interval_s)
+        for name in ("track_id", "frame"):
+            table[name] = labels[name]
     out = np.zeros(len(table), positions_dtype(fitted.n_states))
     for name in out.dtype.names or ():
         out[name] = table["track_id" if name == "track" else name]

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.infer.arrays import Tracks
 from livespt.infer.fit import climb, evaluate
 from livespt.infer.motion import Z95
 from livespt.refit.history import (
@@ -31,6 +32,7 @@ from livespt.refit.history import (
     model_of,
     parameters_of,
     smoothed,
+    tracks_of,
 )
 from livespt.refit.result import Parameter, Refit, RefitError
 from livespt.refit.tracks import Floats, TrackTable, fit_to_use, select
@@ -252,8 +254,9 @@ def fit_ml(
     """
     data = fit_to_use(data)
     errors = errors_of(data, error_scale, sd_um)
-    pooled = climb_all(data, 1, errors)
-    rows = [row for i in range(data.n_tracks) if (row := _one_track(data, pooled, i))]
+    tracks = tracks_of(data, errors)
+    pooled = climb_all(tracks, data.interval_s, 1, errors, tracks)
+    rows = [row for i in range(data.n_tracks) if (row := _one_track(data, tracks, pooled, i))]
     model = model_of(data, pooled)
     n, q = max(pooled.fit.n_steps, 1), 1 + (pooled.n_parameters > 1)
     return Refit(
@@ -281,16 +284,15 @@ def fit_ml(
     )
 
 
-def _one_track(data: TrackTable, pooled: Fitted, i: int) -> dict[str, Any]:
+def _one_track(data: TrackTable, tracks: Tracks, pooled: Fitted, i: int) -> dict[str, Any]:
     """Fit D of one track at the pooled error scale; its interval is the curvature's."""
     low, high = int(data.first[i]), int(data.first[i + 1])
-    all_tracks = pooled.tracks
-    one = all_tracks._replace(
+    one = tracks._replace(
         first=np.array([0, high - low]),
-        t_s=all_tracks.t_s[low:high],
-        exposure_s=all_tracks.exposure_s[low:high],
-        spot=all_tracks.spot[low:high],
-        weight=all_tracks.weight[low:high],
+        t_s=tracks.t_s[low:high],
+        exposure_s=tracks.exposure_s[low:high],
+        spot=tracks.spot[low:high],
+        weight=tracks.weight[low:high],
     )
     theta = pooled.fit.theta
     held = pooled.prior._replace(
