@@ -15,7 +15,7 @@ from pyarrow import csv
 from livespt.cli import main
 from livespt.infer import smooth_run
 from livespt.infer.motion import Answer, to_model
-from livespt.refit import METHODS, RefitError, refit, select
+from livespt.refit import METHODS, RefitError, em_rounds, refit, select, vbspt
 from livespt.refit.single import covariance_estimate, moments
 from livespt.refit.tracks import make_tracks
 
@@ -26,7 +26,7 @@ scenes = sys.modules["refit_scene"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(scenes)
 
 FROM_TRACKS = [name for name, one in METHODS.items() if one.needs == "tracks"]
-SWITCHING = ["history", "em", "em-kalman", "em-vbspt"]
+SWITCHING = ["history", "em", "em-kalman", "em-vbspt", "vbspt"]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,34 @@ def test_auto_takes_one_state_where_there_is_one():
     found = refit(data, "history", states="auto")
     assert [row["states"] for row in found.tables["choice"]] == [1, 2, 3, 4]
     assert found.positions["p_state"].shape[1] == 1
+
+
+def test_the_evidence_chooses_one_state_where_there_is_one():
+    """vbSPT's bound has its own penalty; no errors, no blur, as it believes."""
+    _, data = scenes.one_state(4, (20, 40), 0.3, 1e-9, dt_s=0.01, exposure_s=0.0)
+    found = refit(data, "vbspt", states="auto")
+    assert len(found.tables["choice"]) == 4
+    D = found.parameter("D_um2_s[0]")
+    assert found.positions["p_state"].shape[1] == 1
+    assert D.low < 0.3 < D.high
+
+
+def test_the_bound_on_the_evidence_never_falls(two):
+    steps = vbspt.lay_steps(two[1])
+    prior = vbspt._prior(0.005, 2)
+    q = em_rounds.blank(steps.laid, 2)
+    q.mu[:] = steps.place
+    now, bounds = prior._replace(c=prior.c * [0.5, 2.0]), []
+    for _ in range(40):
+        bounds.append(vbspt.expect(steps.laid.rows, now, prior, q))
+        now = vbspt.Posterior(
+            prior.n + q.p.sum(axis=0),
+            prior.c + q.dy2 @ q.p,
+            prior.w + q.pairs,
+            prior.first + q.starts,
+        )
+    assert np.diff(bounds).min() > -1e-8
+    assert bounds[-1] > bounds[1] + 10
 
 
 def test_starts_are_drawn_from_the_seed(two):
