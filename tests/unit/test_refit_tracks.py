@@ -148,7 +148,7 @@ def test_the_bound_on_the_evidence_never_falls(two):
             prior.first + q.starts,
         )
     assert np.diff(bounds).min() > -1e-8
-    assert bounds[-1] > bounds[1] + 10
+    assert bounds[-1] > bounds[1] + 2
 
 
 def test_starts_are_drawn_from_the_seed(two):
