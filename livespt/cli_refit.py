@@ -152,14 +152,13 @@ def choice_lines(found: Refit) -> list[str]:
     rows = found.tables.get("choice", [])
     if not rows:
         return []
-    best = min(row["bic"] for row in rows)
-    lines = ["states   parameters   log-likelihood          AIC          BIC   D (um2/s)"]
+    names = [n for n in ("n_parameters", "loglik", "bound", "aic", "bic") if n in rows[0]]
+    lines = ["states " + "".join(f"{name:>14}" for name in names) + "   D (um2/s)"]
+    chosen = len(found.tables["share_of_positions"])
     for row in rows:
-        value = row.get("loglik", row.get("bound"))
         D = ", ".join(f"{d:.4g}" for d in row["D_um2_s"])
-        mark = " <" if row["bic"] == best else ""
-        lines.append(
-            f"{row['states']:>6}   {row['n_parameters']:>10}   {value:>14.1f}   "
-            f"{row['aic']:>10.1f}   {row['bic']:>10.1f}   {D}{mark}"
-        )
+        figures = "".join(f"{float(row[name]):>14.1f}" for name in names[1:])
+        first = f"{row[names[0]]:>14}" if names[0] == "n_parameters" else f"{row[names[0]]:>14.1f}"
+        mark = " <" if row["states"] == chosen else ""
+        lines.append(f"{row['states']:>6} {first}{figures}   {D}{mark}")
     return lines

@@ -39,6 +39,9 @@ from livespt.refit.history import MOST_STATES, check_states, errors_of, tracks_o
 from livespt.refit.result import Parameter, Refit, RefitError, positions_dtype
 from livespt.refit.tracks import TrackTable, fit_to_use
 
+#: Rounds from one start, at most.
+ROUNDS = 2000
+
 
 def fit_em(
     data: TrackTable,
@@ -46,7 +49,6 @@ def fit_em(
     states: int | str = 2,
     starts: int = 5,
     seed: int = 1,
-    rounds: int = 2000,
     D_um2_s: tuple[float, ...] | None = None,
     p_switch: float = 0.05,
     sd_um: float | None = None,
@@ -62,8 +64,6 @@ def fit_em(
         The first at `D_um2_s` (or guessed), the others drawn around it; the best bound is kept.
     seed : int
         Of the draws.
-    rounds : int
-        At most, for each start.
     D_um2_s, p_switch : optional
         Where to start.
     sd_um : float, optional
@@ -74,7 +74,7 @@ def fit_em(
     RefitError
         Nothing to fit, no standard errors, or a setting that cannot be.
     """
-    search = _Search(starts, seed, rounds, D_um2_s, p_switch)
+    search = _Search(starts, seed, D_um2_s, p_switch)
     return _fit(data, Kind("em", True, True), states, search, sd_um)
 
 
@@ -84,13 +84,12 @@ def fit_em_kalman(
     states: int | str = 2,
     starts: int = 5,
     seed: int = 1,
-    rounds: int = 2000,
     D_um2_s: tuple[float, ...] | None = None,
     p_switch: float = 0.05,
     sd_um: float | None = None,
 ) -> Refit:
     """Fit by variational EM without blur; settings as `fit_em`."""
-    search = _Search(starts, seed, rounds, D_um2_s, p_switch)
+    search = _Search(starts, seed, D_um2_s, p_switch)
     return _fit(data, Kind("em-kalman", False, True), states, search, sd_um)
 
 
@@ -100,19 +99,17 @@ def fit_em_vbspt(
     states: int | str = 2,
     starts: int = 5,
     seed: int = 1,
-    rounds: int = 2000,
     D_um2_s: tuple[float, ...] | None = None,
     p_switch: float = 0.05,
 ) -> Refit:
     """Fit by EM without blur and without errors; settings as `fit_em`."""
-    search = _Search(starts, seed, rounds, D_um2_s, p_switch)
+    search = _Search(starts, seed, D_um2_s, p_switch)
     return _fit(data, Kind("em-vbspt", False, False), states, search, None)
 
 
 class _Search(NamedTuple):
     starts: int
     seed: int
-    rounds: int
     D_um2_s: tuple[float, ...] | None
     p_switch: float
 
@@ -120,8 +117,8 @@ class _Search(NamedTuple):
 def _fit(
     data: TrackTable, kind: Kind, states: int | str, search: _Search, sd_um: float | None
 ) -> Refit:
-    if search.starts < 1 or search.rounds < 1 or not 0 < search.p_switch < 1:
-        raise RefitError("starts and rounds: expected 1 or more; p_switch: expected 0 < p < 1")
+    if search.starts < 1 or not 0 < search.p_switch < 1:
+        raise RefitError("starts: expected 1 or more; p_switch: expected 0 < p < 1")
     data = fit_to_use(data)
     laid = lay_out(data, kind, sd_um)
     wanted = range(1, MOST_STATES + 1) if states == "auto" else (check_states(states),)
@@ -147,7 +144,7 @@ def _best(data: TrackTable, laid: Laid, n_states: int, search: _Search) -> Found
         leave = search.p_switch if i == 0 else 10 ** rng.uniform(-2.5, -0.5)
         off = np.exp(rng.normal(0, 1, n_states) * (i > 0))
         chain = chain_of(np.sort(D * off), leave, laid, data.interval_s)
-        found = climb(laid, chain, search.rounds)
+        found = climb(laid, chain, ROUNDS)
         if best is None or found.bound > best.bound:
             best = found
     assert best is not None

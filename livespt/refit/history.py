@@ -28,6 +28,9 @@ from livespt.types import Model
 
 #: Most states, and passes over the data for a climb.
 MOST_STATES, PASSES = 4, 60
+#: A climb that a kink has stopped (a link turns false) has arrived where a full step would gain
+#: less (nats): the summit is then within a fifth of a standard error.
+CLOSE = 0.02
 #: S.d. of the prior on ln(error scale): errors that were reported, one that is not known at all.
 REPORTED, UNKNOWN, HELD = 0.5, 3.0, 1e-6
 #: What a start believes of switching per frame.
@@ -198,10 +201,18 @@ def climb_all(
     best = max((up(theta, part) for theta in starts), key=lambda fit: fit.objective)
     if tracks.t_s.size > part.t_s.size:
         best = up(best.theta, full)
+    best = best._replace(converged=best.converged or _left(best, prior) < CLOSE)
     penalty = 0.5 * float(prior.precision @ (best.theta - prior.mean) ** 2)
     return Fitted(
         ordered(best), prior, full, errors, best.objective + penalty, len(passes) + len(starts)
     )
+
+
+def _left(fit: Fit, prior: Prior) -> float:
+    """Return the log-likelihood that a full step would still gain."""
+    gradient = fit.scores.sum(axis=0) - prior.precision * (fit.theta - prior.mean)
+    information = fit.information + np.diag(prior.precision)
+    return 0.5 * float(gradient @ np.linalg.solve(information, gradient))
 
 
 def _starts(tracks: Tracks, n_states: int) -> Iterator[Array]:
@@ -247,7 +258,9 @@ def answer(data: TrackTable, fitted: Fitted, tables: dict[str, Any]) -> Refit:
     row = choice_row(fitted)
     positions = smoothed(data, fitted)
     share = positions["p_state"].mean(axis=0).tolist()
-    notes = [] if fitted.fit.converged else [f"no summit within {PASSES} passes"]
+    notes = (
+        [] if fitted.fit.converged else [f"stopped off the summit, after {fitted.n_passes} passes"]
+    )
     if fitted.fit.n_steps < 10 * fitted.n_parameters:
         notes.append("fewer than ten steps for each parameter: intervals are rough")
     return Refit(

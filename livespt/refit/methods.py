@@ -49,6 +49,11 @@ METHODS: dict[str, Method] = {
     "em-vbspt": Method(
         "livespt.refit.em:fit_em_vbspt", "tracks", "the same without blur and without errors"
     ),
+    "vbspt": Method(
+        "livespt.refit.vbspt:fit_vbspt",
+        "tracks",
+        "variational Bayes over steps, without blur and without errors (Persson 2013)",
+    ),
     "covariance": Method(
         "livespt.refit.single:fit_covariance",
         "tracks",
