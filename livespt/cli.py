@@ -21,6 +21,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from livespt.cli_movies import Json, calibrate, localize
+from livespt.cli_refit import refit
 from livespt.cli_reproduce import reproduce
 from livespt.cli_tables import link
 from livespt.types import LivesptError
@@ -114,7 +115,8 @@ def replay(
     exposure_ms
         Exposure; the whole frame time if left out.
     """
-    from livespt.offline import is_run_folder, replay_recorded
+    from livespt.journal import is_run_folder
+    from livespt.offline import replay_recorded
     from livespt.presets import replay_config
 
     if is_run_folder(movie):
@@ -222,6 +224,7 @@ app.command(localize)
 app.command(calibrate)
 app.command(link)
 app.command(reproduce)
+app.command(refit)
 
 
 class _RunFailed(LivesptError):

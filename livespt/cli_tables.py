@@ -47,10 +47,10 @@ def link(
     lag
         For so many frames an identity may be revised, 0 to 3.
     """
-    from livespt.linking import LinkOptions, check_options, link_table, write_linked
+    from livespt.linking import LinkOptions, check_options, link_table
     from livespt.progress import FrameBar
     from livespt.spot_tables import read_spot_table
-    from livespt.tables import check_place, format_of
+    from livespt.tables import check_place, format_of, write_table
 
     exposure_s = (frame_ms if exposure_ms is None else exposure_ms) / 1000.0
     options = LinkOptions(frame_ms / 1000.0, exposure_s, states, field_um, lag)
@@ -62,7 +62,7 @@ def link(
         options = options._replace(field_um=spots.field_um)
     with FrameBar() as bar:
         linked = link_table(spots, options, bar)
-    write_linked(linked.columns, out)
+    write_table(linked.columns, out)
     answer = linked.answer | {"out": str(out)}
     return tell(answer, _lines(answer), json)
 

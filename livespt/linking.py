@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 
 from livespt.config import InferConfig, LinkConfig, WatchConfig
 from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
+from livespt.journal import TRACK_ROW_DTYPE
 from livespt.link import Linker
-from livespt.offline import TRACK_ROW_DTYPE
 from livespt.results import model_json
 from livespt.settle import Settled, Settling
 from livespt.spot_tables import SpotTable, SpotTableError
-from livespt.tables import format_of
 from livespt.types import Estimates, FitStatus, Spots
 
 #: Called with (frames done, frames in all, name of the table).
@@ -279,26 +277,3 @@ def _answer(
         },
         "seconds": {"stream": float(total_ms.sum() / 1e3), "final": final_s},
     }  # fmt: skip
-
-
-def write_linked(columns: pa.Table, out: Path) -> None:
-    """Write the table, whole or not at all.
-
-    Raises
-    ------
-    SpotTableError
-        The file cannot be written.
-    """
-    from pyarrow import csv, parquet
-
-    temporary = out.with_name(out.name + ".tmp")
-    try:
-        if format_of(out) == "csv":
-            csv.write_csv(columns, temporary)
-        else:
-            parquet.write_table(columns, temporary, compression="zstd")
-        temporary.replace(out)
-    except OSError as error:
-        raise SpotTableError(f"{out}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ any time, on any machine, and gives the same answer.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import Config, parse
 from livespt.infer import FinalResult, OnlineFilter, smooth_run
-from livespt.journal import FINAL_FILE, JournalError, Run, read_run, write_final
+from livespt.journal import (
+    FINAL_FILE,
+    JournalError,
+    Run,
+    config_of,
+    field_um_of,
+    read_run,
+    track_rows,
+    write_final,
+)
 from livespt.link import Linker
 from livespt.pipeline import LatencyLog
 from livespt.results import RunResult, model_json
@@ -34,44 +41,6 @@ NOTHING_FOUND = {
     "median_bg_photons": 0.0,
 }
 
-#: One linked spot, as the final pass reads it.
-TRACK_ROW_DTYPE = np.dtype(
-    [
-        ("track_id", "i8"),
-        ("frame", "i8"),
-        ("t_s", "f8"),
-        ("exposure_s", "f8"),
-        ("x_um", "f8"),
-        ("y_um", "f8"),
-        ("var_x_um2", "f8"),
-        ("var_y_um2", "f8"),
-        ("cov_xy_um2", "f8"),
-        ("p_link", "f8"),
-    ]
-)
-
-
-def is_run_folder(path: Path) -> bool:
-    """Say whether `path` is a run folder."""
-    return (path / "run.json").is_file()
-
-
-def track_rows(run: Run) -> NDArray[np.void]:
-    """Return every linked spot of a run as `TRACK_ROW_DTYPE`, sorted by track and frame."""
-    frames = run.frames
-    spots, links = run.linked()
-    kept = (links["track_id"] >= 0) & (spots["status"] == FitStatus.OK)
-    kept &= np.isin(spots["frame"], frames["frame"])
-    rows = np.zeros(int(kept.sum()), TRACK_ROW_DTYPE)
-    for name in TRACK_ROW_DTYPE.names or ():
-        if name in (spots.dtype.names or ()):
-            rows[name] = spots[name][kept]
-    rows["track_id"] = links["track_id"][kept]
-    rows["p_link"] = links["p_link"][kept]
-    where = np.searchsorted(frames["frame"], rows["frame"])
-    rows["exposure_s"] = frames["exposure_s"][where]
-    return rows[np.lexsort((rows["frame"], rows["track_id"]))]
-
 
 def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> Model:
     """Smooth all tracks of a run, fit the motion to them, write both; return the answer.
@@ -86,7 +55,7 @@ def finish_run(folder: Path, live: Model, progress: Progress | None = None) -> M
     """
     run = read_run(folder)
     result: FinalResult = smooth_run(
-        track_rows(run), live, field_um=_field_um(run), progress=progress
+        track_rows(run), live, field_um=field_um_of(run), progress=progress
     )
     answer = {"final": model_json(result.model), "live": model_json(live)}
     write_final(folder, result.table, answer)
@@ -145,7 +114,7 @@ def replay_recorded(folder: Path, progress: Progress | None = None) -> RunResult
     if last is None:
         raise JournalError(f"{folder}: holds no frame")
     streamed_s = time.perf_counter()
-    final = smooth_run(track_rows(run), last.model, field_um=_field_um(run), progress=progress)
+    final = smooth_run(track_rows(run), last.model, field_um=field_um_of(run), progress=progress)
     p50, p99 = latency.percentiles()
     return RunResult(
         live=last.model,
@@ -168,7 +137,7 @@ def replay_stages(run: Run) -> Iterator[tuple[Spots, Links, Estimates]]:
 
 def _linked_anew(run: Run, linker: Linker) -> Iterator[Settled[None]]:
     """Yield each frame once its links are settled."""
-    settling: Settling[None] = Settling(_config(run).link.lag)
+    settling: Settling[None] = Settling(config_of(run).link.lag)
     for recorded, _ in run.iter_spots():
         spots = recorded._replace(arrived_s=time.perf_counter())
         yield from settling.take(spots, linker.step(spots), None)
@@ -176,7 +145,7 @@ def _linked_anew(run: Run, linker: Linker) -> Iterator[Settled[None]]:
 
 
 def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:
-    config, field_um = _config(run), _field_um(run)
+    config, field_um = config_of(run), field_um_of(run)
     interval_s = float(run.about["source"]["interval_s"])
     linker = Linker(interval_s, field_um=field_um, overrides=config.link)
     online = OnlineFilter(
@@ -187,18 +156,6 @@ def _stages_of(run: Run) -> tuple[Linker, OnlineFilter]:
         watch=config.watch,
     )
     return linker, online
-
-
-def _field_um(run: Run) -> tuple[float, float]:
-    """Return height and width of a run's field of view."""
-    height, width = run.about["source"]["shape"]
-    pixel_um = _config(run).optics.pixel_um  # resolved when the run began
-    return height * pixel_um, width * pixel_um
-
-
-def _config(run: Run) -> Config:
-    config: Config = parse(tomllib.loads(run.config), str(run.folder / "config.toml"))
-    return config
 
 
 def _median(values: NDArray[np.float64]) -> float:

@@ -88,18 +88,25 @@ def read_spot_table(path: Path, pixel_um: float | None = None) -> SpotTable:
         columns = _read_hdf5(path)
         unit_um, field_um = _picasso_unit(path, pixel_um)
     else:
-        columns, unit_um = _read_flat(path, suffix), pixel_um or 0.0
+        columns, unit_um = read_flat(path, suffix), pixel_um or 0.0
     kind = _kind_of(path, columns.column_names)
     unit_um = _LAYOUTS[kind][3] or unit_um
     if unit_um <= 0:
         raise SpotTableError(f"{path}: positions are in pixels; give --pixel-um")
     frame = _frames_of(path, columns)
-    t_s = _numbers(path, columns, "t_s") if "t_s" in columns.column_names else None
+    t_s = numbers(path, columns, "t_s") if "t_s" in columns.column_names else None
     spots = _spots_of(path, columns, kind, unit_um)
     return SpotTable(path, kind, columns, frame, t_s, spots, field_um)
 
 
-def _read_flat(path: Path, suffix: str) -> pa.Table:
+def read_flat(path: Path, suffix: str) -> pa.Table:
+    """Return the columns of a ``.parquet`` or ``.csv`` file.
+
+    Raises
+    ------
+    SpotTableError
+        It cannot be read, or is of another kind.
+    """
     from pyarrow import csv, parquet
 
     try:
@@ -162,7 +169,7 @@ def _kind_of(path: Path, names: list[str]) -> str:
 def _frames_of(path: Path, columns: pa.Table) -> NDArray[np.int64]:
     if "frame" not in columns.column_names:
         raise SpotTableError(f"{path}: no column 'frame' (has: {', '.join(columns.column_names)})")
-    values = _numbers(path, columns, "frame")
+    values = numbers(path, columns, "frame")
     _refuse(
         path, "frame", values, np.isfinite(values) & (values == np.floor(values)), "a whole number"
     )
@@ -180,26 +187,32 @@ def _spots_of(path: Path, columns: pa.Table, kind: str, unit_um: float) -> NDArr
     errors = next(way for way in ways if set(way) <= set(names))
     spots = np.zeros(columns.num_rows, SPOT_DTYPE)
     if "status" in names:
-        spots["status"] = _numbers(path, columns, "status")
+        spots["status"] = numbers(path, columns, "status")
     good = spots["status"] == FitStatus.OK
     for into, name in (("x_um", x), ("y_um", y)):
-        values = unit_um * _numbers(path, columns, name)
+        values = unit_um * numbers(path, columns, name)
         _refuse(path, name, values, np.isfinite(values) | ~good, "a number")
         spots[into] = np.where(good, values, 0.0)
     for into, name in (("var_x_um2", errors[0]), ("var_y_um2", errors[-1])):
-        values = unit_um * _numbers(path, columns, name)
+        values = unit_um * numbers(path, columns, name)
         fine = np.isfinite(values) & (values > 0)
         _refuse(path, name, values, fine | ~good, "a number > 0")
         spots[into] = np.where(good, values, 0.0) ** 2
     if kind == "livespt" and "cov_xy_um2" in names:
-        spots["cov_xy_um2"] = np.where(good, _numbers(path, columns, "cov_xy_um2"), 0.0)
+        spots["cov_xy_um2"] = np.where(good, numbers(path, columns, "cov_xy_um2"), 0.0)
         room = spots["var_x_um2"] * spots["var_y_um2"] - spots["cov_xy_um2"] ** 2
         _refuse(path, "cov_xy_um2", spots["cov_xy_um2"], (room > 0) | ~good, "less than sd_x sd_y")
     return spots
 
 
-def _numbers(path: Path, columns: pa.Table, name: str) -> NDArray[np.float64]:
-    """Return a column as float64; what is missing becomes NaN, for `_refuse` to name."""
+def numbers(path: Path, columns: pa.Table, name: str) -> NDArray[np.float64]:
+    """Return a column as float64; what is missing becomes NaN.
+
+    Raises
+    ------
+    SpotTableError
+        It holds no numbers.
+    """
     column = columns.column(name)
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):

@@ -82,6 +82,29 @@ def check_place(path: Path) -> None:
         raise TableError(f"{path}: no such folder to write it in")
 
 
+def write_table(columns: pa.Table, out: Path) -> None:
+    """Write a table to .parquet or .csv, whole or not at all.
+
+    Raises
+    ------
+    TableError
+        The file cannot be written.
+    """
+    from pyarrow import csv, parquet
+
+    temporary = out.with_name(out.name + ".tmp")
+    try:
+        if format_of(out) == "csv":
+            csv.write_csv(columns, temporary)
+        else:
+            parquet.write_table(columns, temporary, compression="zstd")
+        temporary.replace(out)
+    except OSError as error:
+        raise TableError(f"{out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 class TableWriter:
     """Writes rows as they come; the file is there when the `with` block ends well.
 

@@ -8,7 +8,7 @@ prior. Several starts are tried, the best is kept: a mixture's likelihood has se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,25 +23,44 @@ ENOUGH = 2e-3
 STRIDE = 1.0
 
 
+class Part(NamedTuple):
+    """What some of the tracks say of theta; adds up over tracks."""
+
+    loglik: float
+    score: Array  # (q,)
+    information: Array  # (q, q)
+    n_steps: int
+
+
+class Elsewhere(Protocol):
+    """Tracks that other processes hold and filter."""
+
+    def parts(self, theta: Array, interval_s: float) -> list[Part]:
+        """Filter all tracks at `theta`; the same parts in the same order whoever does it."""
+        ...
+
+
 class Fit(NamedTuple):
     """The summit found: theta (states ordered by D), and what the data say there."""
 
     theta: Array
     objective: float  # penalised log-likelihood
     information: Array  # (q, q) sum of s s' over steps, without the prior
-    scores: Array  # (n_tracks, q)
+    scores: Array  # (n_tracks, q); (parts, q) of tracks elsewhere
     filters: Array  # (n_tracks or 1, K, 6, duals) at each track's end
     n_steps: int
     converged: bool
 
 
 def evaluate(
-    theta: Array, tracks: Tracks, interval_s: float, prior: Prior, *, keep: bool = False
+    theta: Array, tracks: Tracks | Elsewhere, interval_s: float, prior: Prior, *, keep: bool = False
 ) -> Fit:
     """Filter all tracks at `theta`; collect likelihood, scores and information.
 
-    Only with `keep` are the filters of all tracks kept.
+    Only with `keep` are the filters of all tracks kept; those of tracks elsewhere never are.
     """
+    if not isinstance(tracks, Tracks):
+        return _sum(theta, tracks.parts(theta, interval_s), prior)
     n_states = states_of(theta.size)
     q, width, n_tracks = theta.size, n_duals(n_states), tracks.first.size - 1
     filters = np.empty((n_tracks if keep else 1, n_states, 6, width))
@@ -49,12 +68,33 @@ def evaluate(
     loglik, n_steps = run_tracks(
         tracks, motion(theta, n_states), interval_s, filters, sums, half, scratch()
     )
-    objective = loglik - 0.5 * float(prior.precision @ (theta - prior.mean) ** 2)
     information = half + np.triu(half, 1).T
+    objective = loglik - _penalty(theta, prior)
     return Fit(theta, objective, information, sums[:, 1:], filters, n_steps, False)
 
 
-def climb(fit: Fit, tracks: Tracks, interval_s: float, prior: Prior, passes: int,
+def part_at(theta: Array, tracks: Tracks, interval_s: float) -> Part:
+    """Filter some tracks at `theta` for a sum over many."""
+    flat = Prior(theta, np.zeros_like(theta))
+    fit = evaluate(theta, tracks, interval_s, flat)
+    return Part(fit.objective, fit.scores.sum(axis=0), fit.information, fit.n_steps)
+
+
+def _sum(theta: Array, parts: list[Part], prior: Prior) -> Fit:
+    loglik = sum(part.loglik for part in parts)
+    information = np.sum([part.information for part in parts], axis=0)
+    scores = np.array([part.score for part in parts])
+    n_steps = sum(part.n_steps for part in parts)
+    n_states = states_of(theta.size)
+    none = np.empty((0, n_states, 6, n_duals(n_states)))
+    return Fit(theta, loglik - _penalty(theta, prior), information, scores, none, n_steps, False)
+
+
+def _penalty(theta: Array, prior: Prior) -> float:
+    return 0.5 * float(prior.precision @ (theta - prior.mean) ** 2)
+
+
+def climb(fit: Fit, tracks: Tracks | Elsewhere, interval_s: float, prior: Prior, passes: int,
           tick: Callable[[], None] = lambda: None) -> Fit:  # fmt: skip
     """Climb from `fit` to the nearest summit in at most `passes` passes over the data."""
     while passes > 0:

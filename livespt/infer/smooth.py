@@ -12,8 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import AMBIGUOUS, Array, Smoothed, Tracks, field_of, rows, scratch
-from livespt.infer.fit import Fit, climb, evaluate, guess, ordered
+from livespt.infer.arrays import (
+    AMBIGUOUS,
+    Array,
+    Smoothed,
+    Tracks,
+    field_of,
+    rows,
+    scratch,
+    states_of,
+)
+from livespt.infer.fit import Elsewhere, Fit, climb, evaluate, guess, ordered
 from livespt.infer.motion import (
     Answer,
     InferError,
@@ -109,7 +118,7 @@ def smooth_run(
         fit, prior = _fit(data, start, interval, ticks)
         answer = _answer(fit, data, interval, prior, ticks)
         model = to_model(answer, np.ones((1, n_states)), np.zeros(1, np.int64), interval)
-    table = _smooth(tracks, data, _theta(model) if fit is None else fit.theta, n_states, interval)
+    table = smooth_at(_theta(model) if fit is None else fit.theta, tracks, data, interval)
     model = _with_occupancy(model, table, start)
     ticks.end()
     return FinalResult(model, table)
@@ -163,7 +172,7 @@ def _fit(data: Tracks, start: Model, interval: float, ticks: _Ticks) -> tuple[Fi
     n_states = len(start.D_um2_s)
     fresh = guess(data, n_states, 0.05)
     prior = weak_prior(fresh, n_states)
-    part = _part(data, TRIAL_SPOTS)
+    part = part_of(data, TRIAL_SPOTS)
     trials = [
         climb(evaluate(theta, part, interval, prior), part, interval, prior, TRIAL_PASSES // 2)
         for theta in (_theta(start), fresh)
@@ -174,7 +183,7 @@ def _fit(data: Tracks, start: Model, interval: float, ticks: _Ticks) -> tuple[Fi
     return ordered(climb(fit, data, interval, prior, FIT_PASSES, ticks)), prior
 
 
-def _part(data: Tracks, n_spots: int) -> Tracks:
+def part_of(data: Tracks, n_spots: int) -> Tracks:
     """Take whole tracks, spread evenly over the run, of about `n_spots` spots together."""
     n_tracks = data.first.size - 1
     every = max(1, data.t_s.size // n_spots)
@@ -197,7 +206,7 @@ def _answer(fit: Fit, data: Tracks, interval: float, prior: Prior, ticks: _Ticks
 
 
 def covariance(
-    fit: Fit, data: Tracks, interval: float, prior: Prior, tick: Callable[[], None]
+    fit: Fit, data: Tracks | Elsewhere, interval: float, prior: Prior, tick: Callable[[], None]
 ) -> Array:
     """Covariance of theta at the summit from the observed information, prior included.
 
@@ -219,9 +228,14 @@ def covariance(
     return np.asarray(np.linalg.inv(observed), dtype=np.float64)
 
 
-def _smooth(tracks: NDArray[np.void], data: Tracks, theta: Array, n_states: int,
-            interval: float) -> NDArray[np.void]:  # fmt: skip
-    n = len(tracks)
+def smooth_at(
+    theta: Array, tracks: NDArray[np.void], data: Tracks, interval: float
+) -> NDArray[np.void]:
+    """Smooth every track at given parameters; return `smoothed_dtype`, states ordered by D.
+
+    `tracks` names each row of `data`: fields `track_id` and `frame`.
+    """
+    n, n_states = len(tracks), states_of(theta.size)
     out = Smoothed(np.empty((n, 5)), np.empty((n, n_states)))
     at = motion(theta, n_states, derivatives=False)
     room = rows(count_rows(data, interval), n_states)

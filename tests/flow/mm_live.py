@@ -18,8 +18,7 @@ from mm_stage_walk import StageWalk
 
 from livespt.config import parse
 from livespt.infer import smooth_run
-from livespt.journal import read_run
-from livespt.offline import track_rows
+from livespt.journal import read_run, track_rows
 from livespt.session import Session
 
 NO_WIRE = {"enabled": False}

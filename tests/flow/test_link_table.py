@@ -109,6 +109,19 @@ def test_most_steps_join_spots_of_one_molecule(spots, capsys):
     assert np.mean(who[1:][same] == who[:-1][same]) > 0.97
 
 
+def test_what_link_writes_is_refitted_to_the_same_answer(spots, capsys):
+    """Both climb the same likelihood, from elsewhere and with another centre of a weak prior."""
+    answer, _ = run(capsys, write(spots))
+    assert main(["refit", "o.parquet", *SAYS[:2], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] == "ok"
+    for k, final in enumerate(answer["final"]["D_um2_s"]):
+        D = found["parameters"][k]
+        assert D["name"] == f"D_um2_s[{k}]"
+        # refit knows no field of view, so steps near the border count too
+        assert abs(D["value"] - final) < D["sd"]
+
+
 def test_every_layout_says_the_same(spots, capsys):
     ours, _ = run(capsys, write(spots, "t.csv"), out="o.csv")
     n = len(spots["frame"])

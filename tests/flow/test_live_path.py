@@ -19,6 +19,7 @@ from livespt.config import LinkConfig, parse
 from livespt.journal import Journal, JournalError, read_parquet, read_run
 from livespt.link import Linker
 from livespt.offline import replay_stages
+from livespt.refit import read_tracks, refit
 from livespt.session import Session
 from livespt.types import Frame, SourceInfo
 from livespt.wire import Subscriber, schema
@@ -128,6 +129,16 @@ def test_the_run_folder_is_whole(finished):
     final = json.loads((run.folder / "final.json").read_text())
     assert final["final"]["D_um2_s"] == result.final.D_um2_s.tolist()
     assert parse(tomllib.loads(run.config)).optics.pixel_um > 0
+
+
+def test_a_run_folder_is_refitted_to_the_answer_of_its_final_pass(finished):
+    result, _ = finished
+    data = read_tracks(result.run)
+    assert data.interval_s == pytest.approx(result.final.interval_s)
+    found = refit(data, "history")
+    for k, final in enumerate(result.final.D_um2_s):
+        D = found.parameter(f"D_um2_s[{k}]")
+        assert abs(D.value - final) < 0.3 * D.sd  # the priors' centres differ
 
 
 def test_messages_tell_of_compiling_running_and_the_end(finished):

@@ -1,0 +1,164 @@
+"""The command `livespt refit`: tracks in, the answer of a named method out.
+
+It stands in `livespt.cli` beside the others, which also turns its errors into one line.
+"""
+
+from __future__ import annotations
+
+import json as plain_json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from cyclopts import Parameter
+
+from livespt.cli_movies import Json, tell
+
+if TYPE_CHECKING:
+    from livespt.refit import Refit
+
+#: Endings of what holds pixels, not tracks.
+_MOVIES = (".tif", ".tiff", ".npy", ".npz")
+
+
+class Source(NamedTuple):
+    """What was given to be fitted, and what it does not tell."""
+
+    path: Path
+    frame_ms: float | None
+    exposure_ms: float | None
+    pixel_um: float | None
+
+
+def refit(
+    source: Path | None = None,
+    *,
+    method: str = "history",
+    states: str | None = None,
+    frame_ms: float | None = None,
+    exposure_ms: float | None = None,
+    pixel_um: float | None = None,
+    seed: int | None = None,
+    set: Annotated[list[str] | None, Parameter(negative="")] = None,
+    out: Path | None = None,
+    list: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Fit tracks anew by a named method, after the acquisition.
+
+    Parameters
+    ----------
+    source
+        A table of tracks (.csv, .parquet) or a run folder.
+    method
+        One of --list.
+    states
+        Number of motion states, or auto.
+    frame_ms
+        Time from frame to frame; a run folder knows it.
+    exposure_ms
+        How long of it the shutter is open; all of it if left out.
+    pixel_um
+        Pixel size, for tables in pixels.
+    seed
+        Of the methods that draw starts.
+    set
+        A setting of the method, as name=value; once for each.
+    out
+        A table to write (.csv, .parquet): refined positions with the states' probabilities, or the
+        single tracks' answers where the method refines nothing.
+    list
+        Print the methods and leave.
+    """
+    from livespt.refit import METHODS, RefitError
+    from livespt.refit import refit as fit
+    from livespt.refit.files import write_answer
+    from livespt.refit.methods import find
+    from livespt.tables import check_place, format_of
+
+    if list:
+        about = [
+            {"method": name, "needs": one.needs, "says": one.says} for name, one in METHODS.items()
+        ]
+        return tell({"methods": about}, [f"{a['method']:<12} {a['says']}" for a in about], json)
+    if source is None:
+        raise RefitError("give a table of tracks or a run folder (or --list)")
+    chosen = find(method)
+    if out is not None:
+        format_of(out)
+        check_place(out)
+    settings = settings_of(states, seed, set or [])
+    data = open_source(Source(source, frame_ms, exposure_ms, pixel_um), chosen.needs)
+    found = fit(data, method, **settings)
+    if out is not None:
+        write_answer(found, out)
+    answer = found.as_json() | {"out": str(out) if out else None}
+    lines = [*found.lines(), *choice_lines(found), *([f"{out}: written"] if out else [])]
+    return tell(answer, lines, json)
+
+
+def open_source(source: Source, needs: str) -> Any:
+    """Return what a method needs, read from what was given.
+
+    Raises
+    ------
+    RefitError
+        It does not hold that.
+    """
+    from livespt.refit import RefitError, read_tracks
+
+    if needs != "tracks":
+        raise RefitError(f"{source.path}: this method needs {needs}; give it from Python")
+    if source.path.suffix.lower() in _MOVIES:
+        raise RefitError(
+            f"{source.path}: a movie; this method needs a table of tracks (livespt localize, then "
+            "livespt link, make one)"
+        )
+    return read_tracks(
+        source.path,
+        frame_ms=source.frame_ms,
+        exposure_ms=source.exposure_ms,
+        pixel_um=source.pixel_um,
+    )
+
+
+def settings_of(states: str | None, seed: int | None, more: list[str]) -> dict[str, Any]:
+    """Return keywords for the method; numbers and lists are read as JSON, the rest is text.
+
+    Raises
+    ------
+    RefitError
+        An item is not name=value.
+    """
+    from livespt.refit import RefitError
+
+    settings: dict[str, Any] = {}
+    if states is not None:
+        more = [f"states={states}", *more]
+    if seed is not None:
+        more = [f"seed={seed}", *more]
+    for item in more:
+        name, equals, text = item.partition("=")
+        if not (name and equals and text):
+            raise RefitError(f"--set {item}: expected name=value")
+        try:
+            settings[name] = plain_json.loads(text)
+        except ValueError:
+            settings[name] = text
+    return settings
+
+
+def choice_lines(found: Refit) -> list[str]:
+    """Return the table of the choice of a model, the chosen one marked."""
+    rows = found.tables.get("choice", [])
+    if not rows:
+        return []
+    names = [n for n in ("n_parameters", "loglik", "bound", "aic", "bic") if n in rows[0]]
+    lines = ["states " + "".join(f"{name:>14}" for name in names) + "   D (um2/s)"]
+    chosen = len(found.tables["share_of_positions"])
+    for row in rows:
+        D = ", ".join(f"{d:.4g}" for d in row["D_um2_s"])
+        figures = "".join(f"{float(row[name]):>14.1f}" for name in names[1:])
+        first = f"{row[names[0]]:>14}" if names[0] == "n_parameters" else f"{row[names[0]]:>14.1f}"
+        mark = " <" if row["states"] == chosen else ""
+        lines.append(f"{row['states']:>6} {first}{figures}   {D}{mark}")
+    return lines

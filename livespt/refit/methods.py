@@ -1,0 +1,128 @@
+"""The methods by name, and the one door to them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import livespt
+from livespt.refit.result import Refit, RefitError
+
+
+class Method(NamedTuple):
+    """A way to refit.
+
+    Attributes
+    ----------
+    where : str
+        `module:function`, imported when it is asked for. The function takes the data first, then
+        keywords with defaults, and returns a `Refit`; `refit` fills `method`, `seconds` and
+        `provenance`.
+    needs : {"tracks", "regions"}
+        A `TrackTable`, or regions of pixels.
+    says : str
+        One line for people, with the source.
+    """
+
+    where: str
+    needs: str
+    says: str
+
+
+METHODS: dict[str, Method] = {
+    "history": Method(
+        "livespt.refit.history:fit_history",
+        "tracks",
+        "maximum likelihood with the history-merging filter; the default",
+    ),
+    "em": Method(
+        "livespt.refit.em:fit_em",
+        "tracks",
+        "variational EM of a hidden Markov model with blur and pointwise errors (Linden 2017)",
+    ),
+    "em-kalman": Method(
+        "livespt.refit.em:fit_em_kalman", "tracks", "the same without blur (tau = R = 0)"
+    ),
+    "em-vbspt": Method(
+        "livespt.refit.em:fit_em_vbspt", "tracks", "the same without blur and without errors"
+    ),
+    "vbspt": Method(
+        "livespt.refit.vbspt:fit_vbspt",
+        "tracks",
+        "variational Bayes over steps, without blur and without errors (Persson 2013)",
+    ),
+    "covariance": Method(
+        "livespt.refit.single:fit_covariance",
+        "tracks",
+        "one D from the covariances of steps, with or without known errors (Vestergaard 2014)",
+    ),
+    "ml": Method(
+        "livespt.refit.single:fit_ml",
+        "tracks",
+        "one D by maximum likelihood with blur and pointwise errors (Berglund 2010)",
+    ),
+}
+
+
+def refit(data: Any, method: str, **settings: Any) -> Refit:
+    """Fit tracks or pixels anew, by a named method.
+
+    Parameters
+    ----------
+    data : TrackTable or Regions
+        What `METHODS[method].needs`.
+    method : str
+    **settings
+        Keywords of the method's own function.
+
+    Raises
+    ------
+    RefitError
+        Unknown method or setting, the wrong kind of data, or data that cannot be fitted.
+    """
+    chosen = find(method)
+    fit = function_of(chosen)
+    kind = {"TrackTable": "tracks", "Regions": "regions"}.get(type(data).__name__, "")
+    if kind != chosen.needs:
+        raise RefitError(
+            f"{method} fits {chosen.needs}; it was given {kind or type(data).__name__}"
+        )
+    known = list(inspect.signature(fit).parameters)[1:]
+    for name in settings:
+        if name not in known:
+            raise RefitError(f"{method}: no setting '{name}' (has: {', '.join(known)})")
+    began_s = time.perf_counter()
+    found = fit(data, **settings)
+    plain = {name: value for name, value in settings.items() if not callable(value)}
+    return found._replace(
+        method=method,
+        seconds=time.perf_counter() - began_s,
+        provenance={
+            "livespt": livespt.__version__,
+            "source": str(data.source),
+            "settings": plain,
+            **found.provenance,
+        },
+    )
+
+
+def find(method: str) -> Method:
+    """Return a method by its name.
+
+    Raises
+    ------
+    RefitError
+        There is none of that name.
+    """
+    if method not in METHODS:
+        raise RefitError(f"no method '{method}' (has: {', '.join(METHODS)})")
+    return METHODS[method]
+
+
+def function_of(method: Method) -> Callable[..., Refit]:
+    """Import the method's function."""
+    module, name = method.where.split(":")
+    return getattr(importlib.import_module(module), name)
