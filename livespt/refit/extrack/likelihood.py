@@ -22,7 +22,7 @@ from livespt.refit.extrack.arrays import (
     make_slopes,
     n_sequences,
 )
-from livespt.refit.extrack.model import Frame, error_variance, make_tables
+from livespt.refit.extrack.model import Frame, error_names, error_variance, make_tables
 from livespt.refit.extrack.series import Laid
 from livespt.refit.extrack.slopekernels import slopes_of_tracks
 from livespt.refit.extrack.windowkernels import run_tracks
@@ -150,36 +150,42 @@ def scores(
     values = values_of(x)
     loglik, slopes, tables, var = slopes_at(values, problem)
     out = np.empty((loglik.size, x.size))
-    where = problem.laid.series.first[:-1]
+    where, names = problem.laid.series.first[:-1], error_names(list(values))
     for a in range(x.size):
-        there, back, width = _beside(x, a, nudges[a], values_of, problem)
-        d_tables = (_logs(there[0], tables) - _logs(back[0], tables)) / width
-        d_var = (there[1] - back[1]) / width
-        out[:, a] = slopes.tables @ d_tables
-        if np.any(d_var):
+        there, back, width = _beside(x, a, nudges[a], values_of, problem.frame)
+        d_tables = _logs(_tables(there, problem), tables) - _logs(_tables(back, problem), tables)
+        out[:, a] = slopes.tables @ (d_tables / width)
+        if any(there[name] != back[name] for name in names):
+            d_var = (variances(there, problem.laid) - variances(back, problem.laid)) / width
             out[:, a] += np.add.reduceat((slopes.var * d_var).sum(axis=1), where)
     return loglik, out
 
 
 def _beside(
-    x: Array, a: int, nudge: float, values_of: Values, problem: Problem
-) -> tuple[tuple[Tables, Array], tuple[Tables, Array], float]:
-    """Return tables and variances on either side of x in parameter a, and how far apart."""
+    x: Array, a: int, nudge: float, values_of: Values, frame: Frame
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """Return the values on either side of x in parameter a, and how far apart they are.
+
+    At the edge of what is a model, x itself takes the place of the side beyond.
+    """
     found, places = [], []
     for sign in (1.0, -1.0):
         moved = x.copy()
         moved[a] += sign * nudge
         values = values_of(moved)
-        tables = make_tables(values, problem.frame)
-        if tables is None:  # at the edge of what is a model: one side only
+        if make_tables(values, frame) is None:
             moved = x.copy()
             values = values_of(moved)
-            tables = make_tables(values, problem.frame)
-        if tables is None:
-            raise RefitError("params: a probability is below 0 at these values")
-        found.append((tables, variances(values, problem.laid)))
+        found.append(values)
         places.append(moved[a])
     return found[0], found[1], places[0] - places[1]
+
+
+def _tables(values: Mapping[str, float], problem: Problem) -> Tables:
+    tables = make_tables(values, problem.frame)
+    if tables is None:
+        raise RefitError("params: a probability is below 0 at these values")
+    return tables
 
 
 def _logs(tables: Tables, at: Tables) -> Array:
