@@ -187,11 +187,10 @@ def lay_work(rule: Rule, n_dims: int) -> At:
     return At(np.uint64(n), np.uint64(n_dims), *(np.uint64(place) for place in places))
 
 
-def make_slopes(series: Series, rule: Rule, *, filled: bool = True) -> Slopes:
-    """Return room for the derivatives; none where they are not asked for."""
+def make_slopes(series: Series, rule: Rule) -> Slopes:
+    """Return room for the derivatives."""
     n_tracks, (n, d), K = series.first.size - 1, series.x_um.shape, rule.n_states
     n_tables = 4 * K ** (rule.n_sub + 1) + K
-    n_tracks, n = (n_tracks, n) if filled else (0, 0)
     return Slopes(
         np.zeros((n_tracks, n_tables)), np.zeros((n, d)), np.zeros((n, d)), np.zeros((n, K, K))
     )

@@ -118,9 +118,14 @@ def slopes_at(values: Mapping[str, float], problem: Problem) -> tuple[Array, Slo
     tables = make_tables(values, problem.frame)
     if tables is None:
         raise RefitError("params: a probability is below 0 at these values")
-    series, rule = problem.laid.series, problem.rule
-    var, out = variances(values, problem.laid), np.zeros(problem.laid.n_tracks)
-    slopes = make_slopes(series, rule)
+    slopes = make_slopes(problem.laid.series, problem.rule)
+    var = variances(values, problem.laid)
+    return run_slopes(problem, tables, var, slopes), slopes, tables, var
+
+
+def run_slopes(problem: Problem, tables: Tables, var: Array, slopes: Slopes) -> Array:
+    """Fill the slopes; return the log-likelihood of each track."""
+    series, rule, out = problem.laid.series, problem.rule, np.zeros(problem.laid.n_tracks)
 
     def run(tracks: np.ndarray) -> None:
         at = lay_work(rule, series.x_um.shape[1])
@@ -128,7 +133,7 @@ def slopes_at(values: Mapping[str, float], problem: Problem) -> tuple[Array, Slo
         slopes_of_tracks((series, var), tables, rule, tracks, w, at, (out, slopes))
 
     _share_out(run, problem)
-    return out, slopes, tables, var
+    return out
 
 
 def _share_out(run: Callable[[np.ndarray], None], problem: Problem) -> None:
