@@ -32,7 +32,13 @@ class Method(NamedTuple):
     says: str
 
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, Method] = {
+    "extrack": Method(
+        "livespt.refit.extrack.method:refit_tracks",
+        "tracks",
+        "switching diffusion by maximum likelihood over windows of recent states (ExTrack)",
+    ),
+}
 
 
 def refit(data: Any, method: str, **settings: Any) -> Refit:

@@ -1,7 +1,7 @@
 """To the summit of a likelihood within bounds: scoring on the tracks' own slopes.
 
-With s_i the slope of track i, g = sum s_i and J = sum s_i s_i' (Berndt, Hall, Hall, Hausman 1974), a
-step solves (J + lambda diag J) d = g over the parameters that no bound holds (Levenberg,
+With s_i the slope of track i, g = sum s_i and J = sum s_i s_i' (Berndt, Hall, Hall, Hausman 1974),
+a step solves (J + lambda diag J) d = g over the parameters that no bound holds (Levenberg,
 Marquardt), and is cut where it would leave the bounds.
 """
 

@@ -11,6 +11,7 @@ long as it was seen. Expected numbers over the posterior take the place of count
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,7 +118,7 @@ def count_runs(pair: Array, first: Ints) -> tuple[Array, Array]:
     with np.errstate(divide="ignore", invalid="ignore"):
         stays = np.where(held > 0, diagonal / held, 0.0)
         leaves = np.where(held > 0, left / held, 0.0)
-    for low, high in zip(first[:-1], first[1:], strict=True):
+    for low, high in itertools.pairwise(first):
         going = np.zeros((longest + 1, n_states))  # runs now so long, by length - 1
         for t in range(low + 1, high):
             ended += going[:-1] * leaves[t]
@@ -133,13 +134,13 @@ def kaplan_meier(ended: Array, censored: Array) -> Durations:
     at_risk = gone[::-1].cumsum()[::-1]
     some = at_risk > 1e-9
     hazard = np.where(some, ended / np.where(some, at_risk, 1.0), 0.0)
-    survival = np.cumprod(np.clip(1.0 - hazard, 0.0, 1.0))
+    survival = np.cumprod(np.clip(1.0 - hazard, 0.0, 1.0)).astype(np.float64)
     rest = at_risk * (at_risk - ended)
     terms = np.where(rest > 1e-9, ended / np.where(rest > 1e-9, rest, 1.0), 0.0)
     total, events = at_risk.sum(), ended.sum()
     mean = total / events if events > 0 else 0.0
     return Durations(
         np.arange(1, ended.size + 1), ended, censored, at_risk, survival,
-        survival * np.sqrt(np.cumsum(terms)), mean,
+        np.asarray(survival * np.sqrt(np.cumsum(terms)), dtype=np.float64), mean,
         mean / np.sqrt(events) if events > 0 else 0.0,
     )  # fmt: skip

@@ -114,8 +114,18 @@ def fit(params: Parameters, problem: Problem) -> MinimizerResult:
         near, passes = first.x, first.n_passes
     summit = climb(near, bounds, space.evaluator(problem))
     summit = summit._replace(n_passes=summit.n_passes + passes)
-    covar, how = _covariance(summit, space, problem)
-    return _result(params, problem, space, summit, (covar, how))
+    silent = ~summit.scores.any(axis=0)
+    quiet = [name for name, none in zip(space.names, silent, strict=True) if none]
+    known = summit._replace(held=summit.held | silent)
+    covar, how = _covariance(known, space, problem)
+    bound = [name for name, held in zip(space.names, summit.held & ~silent, strict=True) if held]
+    said = [
+        "the summit is reached" if summit.converged else "stopped before the summit was reached",
+        *([how] if how else []),
+        *([f"at a bound: {', '.join(bound)}"] if bound else []),
+        *([f"the data say nothing of {', '.join(quiet)}"] if quiet else []),
+    ]
+    return _result(params, problem, space, known, (covar, "; ".join(said)))
 
 
 class Space(NamedTuple):
@@ -184,7 +194,7 @@ def _covariance(summit: Summit, space: Space, problem: Problem) -> tuple[Array |
     """Return the covariance of the parameters that no bound holds, and where it is from."""
     free = np.flatnonzero(~summit.held)
     if free.size == 0:
-        return None, "no standard errors: bounds hold all parameters"
+        return None, "no standard errors: no parameter is free"
     outer = (summit.scores.T @ summit.scores)[np.ix_(free, free)]
     curvature = _curvature(summit, free, outer, space, problem)
     for matrix, how in ((curvature, ""), (outer, "standard errors from the tracks' own slopes")):
@@ -223,20 +233,15 @@ def _result(
 ) -> MinimizerResult:
     from lmfit.minimizer import MinimizerResult
 
-    covar, how = covariance
-    fitted, held = copy.deepcopy(params), np.flatnonzero(summit.held)
+    covar, message = covariance
+    fitted = copy.deepcopy(params)
     for name, value in zip(space.names, summit.x, strict=True):
         fitted[name].value = float(value)
     _set_errors(fitted, space, summit, covar)
     n_data, q, loss = problem.laid.n_seen - problem.laid.n_tracks, len(space.names), -summit.loglik
-    said = [
-        "the summit is reached" if summit.converged else "stopped before the summit was reached",
-        *([how] if how else []),
-        *([f"at a bound: {', '.join(space.names[a] for a in held)}"] if held.size else []),
-    ]
     return MinimizerResult(
         params=fitted, success=bool(summit.converged), status=0 if summit.converged else 1,
-        message="; ".join(said), method="scoring", aborted=False, nfev=summit.n_passes,
+        message=message, method="scoring", aborted=False, nfev=summit.n_passes,
         nit=summit.n_steps, var_names=list(space.names), nvarys=q,
         init_vals=[float(params[name].value) for name in space.names],
         init_values={name: float(params[name].value) for name in space.names},

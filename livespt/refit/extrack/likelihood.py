@@ -141,19 +141,19 @@ def _share_out(run: Callable[[np.ndarray], None], problem: Problem) -> None:
     if problem.workers == 1:
         run(tracks)
         return
+    # contiguous: another layout would be another compilation
+    parts = [tracks[i :: problem.workers].copy() for i in range(problem.workers)]
     with ThreadPoolExecutor(problem.workers) as pool:
-        list(pool.map(run, [tracks[i :: problem.workers] for i in range(problem.workers)]))
+        list(pool.map(run, parts))
 
 
 Values = Callable[[Array], dict[str, float]]
 
 
-def scores(
-    x: Array, values_of: Values, problem: Problem, nudges: Array
-) -> tuple[Array, Array]:
+def scores(x: Array, values_of: Values, problem: Problem, nudges: Array) -> tuple[Array, Array]:
     """Return each track's log-likelihood (n_tracks,) and its slope in x (n_tracks, q)."""
     values = values_of(x)
-    loglik, slopes, tables, var = slopes_at(values, problem)
+    loglik, slopes, tables, _ = slopes_at(values, problem)
     out = np.empty((loglik.size, x.size))
     where, names = problem.laid.series.first[:-1], error_names(list(values))
     for a in range(x.size):

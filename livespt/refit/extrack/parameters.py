@@ -20,7 +20,8 @@ from livespt.refit.result import RefitError
 if TYPE_CHECKING:
     from lmfit import Parameters
 
-_VARY = MappingProxyType(dict.fromkeys(("LocErr", "D0", "D1", "F0", "p01", "p10", "pBL"), True))
+_NAMES: tuple[str, ...] = ("LocErr", "D0", "D1", "F0", "p01", "p10", "pBL")
+_VARY: Mapping[str, Any] = MappingProxyType(dict.fromkeys(_NAMES, True))
 _VALUES = MappingProxyType(
     {"LocErr": 0.025, "D0": 1e-20, "D1": 0.05, "F0": 0.45, "p01": 0.05, "p10": 0.05, "pBL": 0.1}
 )
@@ -60,7 +61,8 @@ def get_params(
     RefitError
         A name is missing in one of the mappings.
     """
-    tables = dict(vary=vary_params, value=estimated_vals, min=min_values, max=max_values)
+    given = (vary_params, estimated_vals, min_values, max_values)
+    tables = dict(zip(_TABLES, given, strict=True))
     params = _parameters()
 
     def add(name: str, place: int | None = None, **own: Any) -> None:
@@ -91,7 +93,12 @@ def get_params(
     return params
 
 
-_TABLES = {"vary": "vary_params", "value": "estimated_vals", "min": "min_values", "max": "max_values"}
+_TABLES = {
+    "vary": "vary_params",
+    "value": "estimated_vals",
+    "min": "min_values",
+    "max": "max_values",
+}
 
 
 def _place(value: Any, axis: int) -> Any:

@@ -72,8 +72,8 @@ def lay_out(tracks: Any, dt: Any, errors: Any = None, name: str = "all_tracks") 
     """
     groups = _groups(tracks, name)
     times = None if np.isscalar(dt) else _as_dict(dt)
-    if times is None and not (np.isfinite(dt) and dt > 0):
-        raise RefitError(f"dt: {dt!r}; expected the time between frames in seconds, above 0")
+    if times is None:
+        _check_interval(dt)
     given = None if errors is None else _as_dict(errors)
     n_dims = next(iter(groups.values())).shape[2]
     parts: list[tuple[Array, NDArray[np.bool_], Array, Array | None]] = []
@@ -101,7 +101,8 @@ def lay_out(tracks: Any, dt: Any, errors: Any = None, name: str = "all_tracks") 
     series = _series([part[:3] for part in parts])
     error = None
     if given is not None:
-        error = np.concatenate([np.where(p[1][:, None], p[3], 0.0) for p in parts])
+        filled = [np.where(p[1][:, None], p[3], 0.0) for p in parts if p[3] is not None]
+        error = np.concatenate(filled)
     inside = np.ones(series.dt_s.size, bool)
     inside[series.first[1:] - 1] = False
     interval = float(np.median(series.dt_s[inside]))
@@ -109,6 +110,15 @@ def lay_out(tracks: Any, dt: Any, errors: Any = None, name: str = "all_tracks") 
     return Laid(
         series, error, np.array(origin, dtype=np.int64), shapes, left_out, interval
     )  # fmt: skip
+
+
+def _check_interval(dt: Any) -> None:
+    try:
+        fine = 0 < float(dt) < np.inf
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise RefitError(f"dt: {dt!r}; expected the time between frames in seconds, above 0")
 
 
 def _series(parts: list[tuple[Array, NDArray[np.bool_], Array]]) -> Series:
@@ -119,7 +129,7 @@ def _series(parts: list[tuple[Array, NDArray[np.bool_], Array]]) -> Series:
     return Series(first, x, seen, np.concatenate([part[2] for part in parts]))
 
 
-def _as_dict(values: Any) -> Mapping[str, Any]:
+def _as_dict(values: Any) -> Mapping[Any, Any]:
     if isinstance(values, Mapping):
         return values
     return {str(i): np.asarray(value, dtype=np.float64)[None] for i, value in enumerate(values)}
@@ -150,7 +160,7 @@ def _groups(tracks: Any, name: str) -> dict[str, Array]:
     return groups
 
 
-def _times_of(times: Mapping[str, Any] | None, key: str, shape: tuple[int, ...], dt: Any) -> Array:
+def _times_of(times: Mapping[Any, Any] | None, key: str, shape: tuple[int, ...], dt: Any) -> Array:
     n, T, _ = shape
     if times is None:
         return np.full((n, T), float(dt))
@@ -170,7 +180,7 @@ def _checked_times(dts: Array, part: slice, key: str, i: int) -> Array:
     return dts
 
 
-def _errors_of(given: Mapping[str, Any] | None, key: str, shape: tuple[int, ...]) -> Array | None:
+def _errors_of(given: Mapping[Any, Any] | None, key: str, shape: tuple[int, ...]) -> Array | None:
     if given is None:
         return None
     found = _find(given, "input_LocErr", key)
@@ -186,8 +196,9 @@ def _check_errors(error: Array | None, seen: NDArray[np.bool_], key: str, i: int
         raise RefitError(f"input_LocErr['{key}'][{i}]: not a number where a position is given")
 
 
-def _find(values: Mapping[str, Any], name: str, key: str) -> Array:
+def _find(values: Mapping[Any, Any], name: str, key: str) -> Array:
     for known in (key, int(key) if key.isdigit() else key):
         if known in values:
             return np.asarray(values[known], dtype=np.float64)
-    raise RefitError(f"{name}: no entry '{key}' as the tracks have (has: {', '.join(map(str, values))})")
+    has = ", ".join(map(str, values))
+    raise RefitError(f"{name}: no entry '{key}' as the tracks have (has: {has})")

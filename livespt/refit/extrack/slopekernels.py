@@ -184,16 +184,14 @@ def unmerge(
 
 
 @lanes
-def unmerge_axis(d: np.uint64, n: np.uint64, keep: np.uint64, w: Array, at: At) -> None:
+def unmerge_axis(d: int, n: np.uint64, keep: np.uint64, w: Array, at: At) -> None:
     """Fill one axis of the bars before a merge into M (`b`), PP (`c`)."""
     M_bar, PP_bar, M, PP = at.next_m + d * at.n, at.next_P + d * at.n, at.b, at.c
     for g in range(_0, n, keep):
         m, P = at.after_m + d * at.n + g, at.after_P + d * at.n + g
         to_m, to_P, pi = at.bar_m + d * at.n + g, at.bar_P + d * at.n + g, at.a + g
         for j in range(keep):
-            w[to_m + j] = w[pi + j] * (
-                w[M_bar + j] + 2.0 * w[PP_bar + j] * (w[m + j] - w[M + j])
-            )
+            w[to_m + j] = w[pi + j] * (w[M_bar + j] + 2.0 * w[PP_bar + j] * (w[m + j] - w[M + j]))
         for j in range(keep):
             w[to_P + j] = w[pi + j] * w[PP_bar + j]
         for j in range(keep):
@@ -241,7 +239,7 @@ def unmove(
 
 @lanes
 def unsee_axis(
-    fr: np.uint64, d: np.uint64, n: np.uint64, dark: float, te: float, w: Array, at: At
+    fr: np.uint64, d: int, n: np.uint64, dark: float, te: float, w: Array, at: At
 ) -> None:
     """Take one axis of the bars to before its move and its spot.
 

@@ -200,13 +200,16 @@ def position_refinement(
     """
     D, P, F = np.asarray(ds) ** 2 / 2, np.asarray(TrMat, dtype=float), np.asarray(Fs)
     if P.shape != (D.size, D.size) or F.shape != D.shape:
-        raise RefitError(f"TrMat {P.shape}, Fs {F.shape}; expected ({D.size}, {D.size}), ({D.size},)")
+        raise RefitError(
+            f"TrMat {P.shape}, Fs {F.shape}; expected ({D.size}, {D.size}), ({D.size},)"
+        )
     per_position = isinstance(LocErr, Mapping) or (
         isinstance(LocErr, (list, tuple)) and np.ndim(LocErr[0]) > 0
     )
     laid = lay_out(all_tracks, 1.0, LocErr if per_position else None)
     shape = laid.series.x_um.shape
-    sd = laid.error_um if per_position else np.broadcast_to(np.ravel(LocErr), shape)
+    error: Any = laid.error_um if per_position else np.ravel(np.asarray(LocErr, dtype=float))
+    sd = np.broadcast_to(error, shape)
     var = np.where(laid.series.seen[:, None], np.asarray(sd) ** 2, 1.0)
     problem = make_problem(laid, Frame(D.size, 1, 1.0, ()), frame_len)
     slopes = make_slopes(laid.series, problem.rule)
@@ -224,4 +227,3 @@ def plain_tables(F: Array, P: Array, D: Array) -> Tables:
     K = D.size
     old, new = np.divmod(np.arange(K * K), K)
     return Tables(F[old] * step, step, step, 0.5 * (D[old] + D[new]), np.ones(K))
-

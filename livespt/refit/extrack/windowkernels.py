@@ -42,7 +42,13 @@ _LANES = np.uint64(STATES)
 
 @kernel
 def run_tracks(
-    data: tuple[Series, Array], tables: Tables, rule: Rule, tracks: Ints, w: Array, at: At, out: Array
+    data: tuple[Series, Array],
+    tables: Tables,
+    rule: Rule,
+    tracks: Ints,
+    w: Array,
+    at: At,
+    out: Array,
 ) -> None:
     """Write the log-likelihood of each of `tracks` to `out` (n_tracks,).
 
@@ -78,7 +84,10 @@ def power(base: int, n: int) -> np.uint64:
 def filter_track(series: Series, var: Array, rule: Rule, track: int, w: Array, at: At) -> float:
     """Return one track's log-likelihood; leave what each row began with, and its shares."""
     low, high = int(series.first[track]), int(series.first[track + 1])
-    most, wide = power(rule.n_states, max(rule.window - rule.n_sub, 1)), power(rule.n_states, rule.n_sub)
+    most, wide = (
+        power(rule.n_states, max(rule.window - rule.n_sub, 1)),
+        power(rule.n_states, rule.n_sub),
+    )
     load_spot(series.x_um, var, low, w, at)
     n = begin(rule, w, at)
     loglik = 0.0
@@ -139,7 +148,7 @@ def move(row: np.uint64, n: np.uint64, dt: float, te: float, seen: bool, w: Arra
 
 
 @lanes
-def pass_axis(fr: np.uint64, d: np.uint64, n: np.uint64, two_dt: float, w: Array, at: At) -> None:
+def pass_axis(fr: np.uint64, d: int, n: np.uint64, two_dt: float, w: Array, at: At) -> None:
     """Let one axis of all sequences diffuse."""
     m, P, to_m, to_P = at.m + fr, at.P + fr, at.after_m + d * at.n, at.after_P + d * at.n
     for i in range(n):
@@ -150,7 +159,7 @@ def pass_axis(fr: np.uint64, d: np.uint64, n: np.uint64, two_dt: float, w: Array
 
 @lanes
 def observe_axis(
-    fr: np.uint64, d: np.uint64, n: np.uint64, dark: float, te: float, w: Array, at: At
+    fr: np.uint64, d: int, n: np.uint64, dark: float, te: float, w: Array, at: At
 ) -> None:
     """Condition one axis of all sequences; `dark` and `te` are twice these times."""
     x, V = w[at.spot + _2 * d], w[at.spot + _2 * d + _1]
@@ -253,9 +262,7 @@ def add_groups(fr: np.uint64, n: np.uint64, keep: np.uint64, to: np.uint64, w: A
 
 
 @lanes
-def merge_axis(
-    post: np.uint64, n: np.uint64, keep: np.uint64, d: np.uint64, w: Array, at: At
-) -> None:
+def merge_axis(post: np.uint64, n: np.uint64, keep: np.uint64, d: int, w: Array, at: At) -> None:
     """Match the moments of one axis."""
     m, P = at.after_m + d * at.n, at.after_P + d * at.n
     M, PP = at.next_m + d * at.n, at.next_P + d * at.n
@@ -277,9 +284,7 @@ def merge_axis(
 
 
 @lanes
-def branch(
-    row: np.uint64, keep: np.uint64, wide: np.uint64, again: bool, w: Array, at: At
-) -> None:
+def branch(row: np.uint64, keep: np.uint64, wide: np.uint64, again: bool, w: Array, at: At) -> None:
     """Let every sequence go on in each next state, at the next row."""
     to = at.weight + (row + _1) * at.n
     step = at.survive if again else at.step
