@@ -114,7 +114,7 @@ def fit(params: Parameters, problem: Problem) -> MinimizerResult:
         near, passes = first.x, first.n_passes
     summit = climb(near, bounds, space.evaluator(problem))
     summit = summit._replace(n_passes=summit.n_passes + passes)
-    silent = ~summit.scores.any(axis=0)
+    silent = np.asarray((summit.scores == 0).all(axis=0))
     quiet = [name for name, none in zip(space.names, silent, strict=True) if none]
     known = summit._replace(held=summit.held | silent)
     covar, how = _covariance(known, space, problem)
