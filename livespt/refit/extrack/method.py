@@ -33,7 +33,7 @@ def refit_tracks(
     cell_um: tuple[float, ...] = (),
     known_errors: bool = True,
     blur: bool = True,
-    D_max_um2_s: float = 30.0,
+    D_max_um2_s: float = 100.0,
     workers: int = 1,
 ) -> Refit:
     """Fit switching diffusion by ExTrack's likelihood.
