@@ -30,8 +30,6 @@ from livespt.refit.result import RefitError
 
 #: Scratch beyond this is refused: the window is too long.
 MOST_BYTES = 2e9
-#: Relative step of the differences of the tables.
-NUDGE = 1e-6
 
 
 class Problem(NamedTuple):
