@@ -11,6 +11,7 @@ import numpy as np
 from livespt.camera import Ideal
 from livespt.infer import OnlineFilter, PixelFilter, warm_up_smoother
 from livespt.link import Linker
+from livespt.refit.extrack import param_fitting
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     warm_up_smoother(2, 1.0)
     follow = PixelFilter(Ideal(), 0.1, 0.1, 100.0, 5.0)
     follow.step(np.full((9, 9), 5, np.uint16), (0, 0), 0.0, 0.01)
+    param_fitting([np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.2]])] * 4, 0.02)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ METHODS: dict[str, Method] = {
         "tracks",
         "one D by maximum likelihood with blur and pointwise errors (Berglund 2010)",
     ),
+    "extrack": Method(
+        "livespt.refit.extrack.method:refit_tracks",
+        "tracks",
+        "switching diffusion by maximum likelihood over windows of recent states (ExTrack)",
+    ),
 }
 
 
