@@ -12,177 +12,161 @@ which is Laplace's approximation of the likelihood; D is its maximum along each 
 are averaged over the bank: what is not known of D is in their variance. There are two starts, from
 the first frame on and from the last one back; the one of the higher likelihood is kept.
 
-Where single frames are dimmer than `DIM_UM`, one Gaussian is too poor a site and the point-mass filter
-(`livespt.refit.pointmass`) takes over.
+Frames that motion smears by more than a tenth of the spot's variance are fitted with the path in
+their exposure (`livespt.refit.pathkernels`). An EMCCD's pixels enter as the shifted Poisson numbers
+that have the score and information of its table at the mode. Where single frames are dimmer than
+`DIM_UM` one Gaussian is too poor a site, and the point-mass filter (`livespt.refit.pointmass`) takes
+over. Photons and background that are not given are fitted too, the same in all frames.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
-from livespt.infer import pixelbankkernels as bank
-from livespt.infer.pixels import (
-    DIM_PX,
-    FASTEST_UM2_S,
-    N_BANK,
-    SLOWEST_UM2_S,
-    Film,
-    SiteModel,
-    new_film,
-    typical_sd_px,
-)
-from livespt.refit import laplacekernels as kernels
+from livespt.refit import pointmass, sites
+from livespt.refit.curve import Curve, read_curve
 from livespt.refit.looks import (
+    AXES,
     Array,
     D_parameters,
-    Looks,
     check,
     light_parameters,
-    looks_of,
     positions_of,
 )
 from livespt.refit.regions import Regions
-from livespt.refit.result import Refit
+from livespt.refit.result import Parameter, Refit
+from livespt.refit.sites import Light, Scene, Settled
 
 #: Beyond this s.d. of a single frame's position the point-mass filter takes over.
 DIM_UM = 0.035
-#: Sites have settled when none moves by so many of its s.d.
-SETTLED, MOST_LOOPS = 0.1, 20
-#: Half the 95 % quantile of chi^2 with one degree of freedom.
-DROP = 1.9207
+#: The spot's width is worked out once more where the new D changes its variance by this share.
+_WIDER = 0.02
 
 
-class Settled(NamedTuple):
-    """Sites that agree with each other, and their evidence."""
+class Begun(NamedTuple):
+    """Light and settled sites: where l-ml ends, and where other fits of the pixels begin."""
 
-    film: Film
-    curve: Array  # (2, K) ln L along each axis on the bank
-    loglik: float  # at the top of both
-    loops: int  # less than 0: they did not settle
-
-
-class Curve(NamedTuple):
-    """D along one axis: top of the likelihood's curve, s.e. and 95 % interval, um2/s."""
-
-    D: float
-    sd: float
-    low: float
-    high: float
-    inside: bool  # the top is not an end of the bank
+    scene: Scene
+    light: Light
+    parameters: tuple[Parameter, ...]  # of the light
+    light_settled: bool
+    settled: Settled
+    curves: tuple[Curve, Curve]  # um2/s
 
 
-def bank_px2(pixel_um: float) -> Array:
-    """Return the bank of D in squared pixels a second."""
-    return np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) / pixel_um**2
-
-
-def settle(
-    looks: Looks, sigma_px: float, light: tuple[float, float], D_px2_s: Array, start: Array | None
-) -> Settled:
-    """Make sites until they agree.
-
-    Parameters
-    ----------
-    looks : Looks
-    sigma_px : float
-    light : (photons, bg_photons)
-    D_px2_s : (K,) float64
-    start : (n, 2) float64 or None
-        Modes from an earlier run, from each region's first pixel, to go on from.
-    """
-    forth = _film(looks, sigma_px, light, D_px2_s)
-    model = _model(looks, sigma_px, light)
-    n = len(looks.d)
-    if start is not None:
-        forth.at[:n] = start
-    kernels.start(forth, n, model)
-    first = _settled(forth, n, model)
-    back = _film(_reversed(looks), sigma_px, light, D_px2_s)
-    kernels.start(back, n, model)
-    if _same(forth, back, n):
-        return first
-    other = _film(looks, sigma_px, light, D_px2_s)
-    other.sites[:], other.at[:] = back.sites[::-1], back.at[::-1]
-    second = _settled(other, n, model)
-    return second if second.loglik > first.loglik else first
-
-
-def _film(looks: Looks, sigma_px: float, light: tuple[float, float], D_px2_s: Array) -> Film:
-    n, side = len(looks.d), math.isqrt(looks.d.shape[1])
-    film = new_film(side, sigma_px, light, float(looks.v.mean()), D_px2_s, n)
-    film.d[:], film.v[:], film.origin[:] = looks.d, looks.v, looks.origin
-    film.t_s[:], film.te_s[:] = looks.t_s, looks.te_s
-    return film
-
-
-def _model(looks: Looks, sigma_px: float, light: tuple[float, float]) -> SiteModel:
-    side = math.isqrt(looks.d.shape[1])
-    sd_px = typical_sd_px(sigma_px, light[0], light[1] + float(looks.v.mean()), side)
-    return SiteModel(sigma_px, sd_px > DIM_PX, False)
-
-
-def _reversed(looks: Looks) -> Looks:
-    """Return the frames from the last to the first: a free path backward is as likely."""
-    ends = -(looks.t_s + looks.te_s)
-    d, v, origin = (np.ascontiguousarray(x[::-1]) for x in (looks.d, looks.v, looks.origin))
-    return Looks(d, v, origin, ends[::-1].copy(), looks.te_s[::-1].copy())
-
-
-def _same(forth: Film, back: Film, n: int) -> bool:
-    """Tell whether the backward start found, within an s.d., what the forward one settled on."""
-    off = back.sites[n - 1 :: -1, :, 0] - forth.sites[:n, :, 0]
-    return bool((off**2 < forth.sites[:n, :, 1]).all())
-
-
-def _settled(film: Film, n: int, model: SiteModel) -> Settled:
-    tops = np.zeros(2)
-    loops = kernels.settle(film, n, model, SETTLED, MOST_LOOPS, tops)
-    bank.smooth(film, 0, n - 1, False)
-    curve = film.log_weights + tops[:, None]
-    loglik = float(curve.max(axis=1).sum() + kernels.offsets(film, n, model))
-    return Settled(film, curve, loglik, loops)
-
-
-def read_curve(D: Array, curve: Array) -> Curve:
-    """Return top, standard error and interval of a curve of ln L over the bank."""
-    x = np.log(D)
-    spline = CubicSpline(x, curve)
-    fine = np.linspace(x[0], x[-1], 20 * x.size)
-    values = spline(fine)
-    best = int(values.argmax())
-    top, inside = fine[best], 0 < best < fine.size - 1
-    bend = float(spline(top, 2))
-    if inside:
-        top -= float(np.clip(spline(top, 1) / min(bend, -1e-6), -0.02, 0.02))
-    sd = min((-bend) ** -0.5 if bend < 0 else 10.0, 10.0)
-    above = np.flatnonzero(values >= values[best] - DROP)
-    value = math.exp(top)
-    return Curve(value, value * sd, math.exp(fine[above[0]]), math.exp(fine[above[-1]]), inside)
+def begin(regions: Regions) -> Begun:
+    """Check regions, fit the light where it is not given, and settle the sites."""
+    check(regions)
+    scene = sites.scene_of(regions)
+    known = (regions.photons, regions.bg_photons)
+    if known[0] is None or known[1] is None:
+        light, sds, still = sites.fit_light(scene, known)
+    else:
+        light, sds, still = (known[0], known[1]), (0.0, 0.0), True
+    settled = sites.settle(scene, light)
+    D = scene.D_px2_s * regions.pixel_um**2
+    curves = (read_curve(D, settled.curve[0]), read_curve(D, settled.curve[1]))
+    return Begun(scene, light, light_parameters(light, sds), still, settled, curves)
 
 
 def l_ml(regions: Regions) -> Refit:
-    """Fit D along each axis from the pixels of all frames at once.
+    """Fit D along each axis from the pixels of all frames at once; on a grid where they are dim.
 
     Parameters
     ----------
     regions : Regions
+
+    Returns
+    -------
+    Refit
+        `D_x_um2_s`, `D_y_um2_s`, `photons`, `bg_photons`; positions with their variances.
+
+    Raises
+    ------
+    RefitError
+        Regions that cannot be used.
     """
-    check(regions)
-    looks, unit = looks_of(regions), regions.pixel_um
-    light = (regions.photons, regions.bg_photons)
-    D_px2_s = bank_px2(unit)
-    found = settle(looks, regions.sigma_um / unit, light, D_px2_s, None)
-    n = len(looks.d)
-    curves = [read_curve(D_px2_s * unit**2, c) for c in found.curve]
-    smoothed = found.film.smoothed[:, :n]
-    cov = np.stack([smoothed[0, :, 1], smoothed[1, :, 1], np.zeros(n)], 1)
+    begun = begin(regions)
+    sd_um = sites.single_sd_px(begun.scene, begun.light) * regions.pixel_um
+    if sd_um > DIM_UM:
+        said = f"single frames tell places to {1e3 * sd_um:.0f} nm: on a grid (point-mass)"
+        return _on_grid(regions, begun, said)
+    settled, n = begun.settled, len(begun.scene.looks.d)
+    smoothed = settled.film.smoothed[:, :n]
+    cov = np.stack([smoothed[0, :, 1], smoothed[1, :, 1], np.zeros(n)], axis=1)
+    done = settled.loops > 0
+    message = "" if done else f"sites still moved after {-settled.loops} loops"
+    return _answer(
+        regions, begun, begun.curves, settled.loglik, done, message, abs(settled.loops),
+        (smoothed[:, :, 0].T, cov),
+    )  # fmt: skip
+
+
+def point_mass(regions: Regions, per_px: int = 0) -> Refit:
+    """Fit D along each axis with the exact pixel likelihood on a grid of places.
+
+    Parameters
+    ----------
+    regions : Regions
+    per_px : int
+        Nodes a pixel along each axis, 2 to 16; 0: as single frames' precision asks for. Time grows
+        with its cube.
+
+    Returns
+    -------
+    Refit
+        As `l_ml`.
+
+    Raises
+    ------
+    RefitError
+        Regions that cannot be used.
+    """
+    return _on_grid(regions, begin(regions), "", pointmass.checked_nodes(per_px))
+
+
+def _on_grid(regions: Regions, begun: Begun, message: str, per_px: int = 0) -> Refit:
+    per_px = per_px or pointmass.nodes_for(sites.single_sd_px(begun.scene, begun.light))
+    unit2 = regions.pixel_um**2
+    D = np.array([c.D for c in begun.curves]) / unit2
+    for _ in range(3):
+        widths = sites.widths_of(begun.scene, D)
+        grid = pointmass.make_grid(regions, begun.scene.looks, begun.light, widths, per_px)
+        found = pointmass.fit_on_grid(regions, grid, D)
+        D = found.D_px2_s
+        if (np.abs((sites.widths_of(begun.scene, D) / widths) ** 2 - 1.0) < _WIDER).all():
+            break
+    return _answer(
+        regions, begun, found.curves, found.loglik, found.converged, message, found.n_iterations,
+        (found.mean_px, found.cov_px2),
+    )  # fmt: skip
+
+
+def _answer(
+    regions: Regions,
+    begun: Begun,
+    curves: tuple[Curve, Curve],
+    loglik: float,
+    done: bool,
+    message: str,
+    n_iterations: int,
+    places: tuple[Array, Array],
+) -> Refit:
+    said = [message] if message else []
+    for axis, curve in zip(AXES, curves, strict=True):
+        if not curve.inside:
+            said.append(f"D along {axis} is at an end of what was searched")
+    if not begun.light_settled:
+        said.append("photons and background did not settle")
+    done = done and begun.light_settled and all(curve.inside for curve in curves)
+    n = len(begun.scene.looks.d)
+    columns = np.array([curve[:4] for curve in curves]).T
     return Refit(
-        method="", parameters=D_parameters(*np.array([c[:4] for c in curves]).T)+light_parameters(light,None), loglik=found.loglik,
-        status="ok" if found.loops > 0 else "not converged", message="", n_iterations=abs(found.loops), n_tracks=1,
-        n_positions=n, left_out={}, positions=positions_of(regions, smoothed[:, :, 0].T, cov, np.arange(n)),
+        method="", parameters=D_parameters(*columns) + begun.parameters, loglik=loglik,
+        status="ok" if done else "not converged", message="; ".join(said),
+        n_iterations=n_iterations, n_tracks=1, n_positions=n, left_out={},
+        positions=positions_of(regions, *places, np.arange(n)),
         evidence={}, tables={}, seconds=0.0, provenance={},
-    )
+    )  # fmt: skip

@@ -163,14 +163,16 @@ def D_parameters(D: Array, sd: Array, low: Array, high: Array) -> tuple[Paramete
 
 
 def light_parameters(
-    light: tuple[float, float], sds: tuple[float, float] | None
+    light: tuple[float, float], sds: tuple[float, float]
 ) -> tuple[Parameter, ...]:
-    """Return photons and background as parameters; without standard errors they were given."""
-    names, units = ("photons", "bg_photons"), ("", "1/pixel")
-    if sds is None:
-        rows = zip(names, light, units, strict=True)
-        return tuple(Parameter(n, float(v), unit=u, fixed=True) for n, v, u in rows)
-    return tuple(
-        Parameter(n, float(v), float(s), float(max(v - 1.96 * s, 0)), float(v + 1.96 * s), u)
-        for n, v, s, u in zip(names, light, sds, units, strict=True)
-    )
+    """Return photons and background as parameters; one without a standard error was given."""
+    found = []
+    for name, value, sd, unit in zip(
+        ("photons", "bg_photons"), light, sds, ("", "1/pixel"), strict=True
+    ):
+        if sd > 0:
+            ends = (max(value - 1.96 * sd, 0.0), value + 1.96 * sd)
+            found.append(Parameter(name, value, sd, *ends, unit=unit))
+        else:
+            found.append(Parameter(name, value, unit=unit, fixed=True))
+    return tuple(found)

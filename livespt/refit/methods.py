@@ -64,7 +64,7 @@ METHODS: dict[str, Method] = {
         "particle filter and smoother with EM (Lin & Andersson 2021)",
     ),
     "point-mass": Method(
-        "livespt.refit.pointmass:point_mass",
+        "livespt.refit.laplace:point_mass",
         "regions",
         "the exact pixel likelihood on a grid of places: the reference",
     ),
