@@ -12,6 +12,7 @@ and with a position missing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ def fit_line(x_um: Array, t_s: Array, te_s: float) -> LineFit:
         minus, start, method="Nelder-Mead",
         options={"xatol": 1e-3, "fatol": 1e-5, "maxiter": 400},
     )  # fmt: skip
-    cov = _inverse(curvature(minus, found.x, np.array([0.05, 0.05])))
+    cov = _inverse(_curvature(minus, found.x, np.array([0.05, 0.05])))
     D, s, sds = math.exp(found.x[0]), math.exp(0.5 * found.x[1]), np.sqrt(np.diag(cov))
     reach = min(1.96 * sds[0], 25.0)
     return LineFit(
@@ -107,7 +108,7 @@ def fit_line(x_um: Array, t_s: Array, te_s: float) -> LineFit:
     )  # fmt: skip
 
 
-def curvature(function, at: Array, step: Array) -> Array:
+def _curvature(function: Callable[[Array], float], at: Array, step: Array) -> Array:
     """Return the Hessian of a function of few numbers by central differences."""
     n, eye = at.size, np.diag(step)
     out = np.empty((n, n))

@@ -2,8 +2,8 @@
 
 Each region is fitted on its own by `livespt.localize.fit_rois` (position, photons, background and
 width free). `gf-msd` puts a line through the mean squared displacements; `gf-mle` and `mle-scmos`
-maximise Berglund's likelihood, D and the localizations' s.d. both fitted. Without "scmos" all pixels
-of an sCMOS camera are taken alike; with it each has its own gain, offset and read variance.
+maximise Berglund's likelihood, D and the localizations' s.d. both fitted. Without "scmos" all
+pixels of an sCMOS camera are taken alike; with it each has its own gain, offset and read variance.
 """
 
 from __future__ import annotations

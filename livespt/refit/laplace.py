@@ -1,11 +1,11 @@
 """Pixels and motion fitted at once: joint maximum likelihood by Gaussian sites.
 
-Model, along each axis (`livespt.infer.pixels`): x the position at the start of an exposure te, mu its
-mean over the exposure; mu - x ~ N(0, 2 D te / 3), x' - x ~ N(0, 2 D dt), Cov = D te. Each frame's
-exact pixel likelihood becomes a Gaussian site, place z and variance R, under its cavity, what ALL
-other frames say of it, and is made anew until no site moves. Then
+Model, along each axis (`livespt.infer.pixels`): x the position at the start of an exposure te, mu
+its mean over the exposure; mu - x ~ N(0, 2 D te / 3), x' - x ~ N(0, 2 D dt), Cov = D te. Each
+frame's exact pixel likelihood becomes a Gaussian site, place z and variance R, under its cavity,
+what ALL other frames say of it, and is made anew until no site moves. Then
 
-    ln L(D_x, D_y) = sum over frames and axes of ln N(z; m(D), P(D) + R) + ln [p(pixels | mode) / site],
+    ln L = sum over frames and axes of ln N(z; m(D), P(D) + R) + ln [p(pixels | mode) / site],
 
 which is Laplace's approximation of the likelihood; D is its maximum along each axis, on a bank of
 72 values of ln D with a spline between them; intervals are those of the likelihood ratio. Positions
@@ -15,8 +15,8 @@ the first frame on and from the last one back; the one of the higher likelihood 
 Frames that motion smears by more than a tenth of the spot's variance are fitted with the path in
 their exposure (`livespt.refit.pathkernels`). An EMCCD's pixels enter as the shifted Poisson numbers
 that have the score and information of its table at the mode. Where single frames are dimmer than
-`DIM_UM` one Gaussian is too poor a site, and the point-mass filter (`livespt.refit.pointmass`) takes
-over. Photons and background that are not given are fitted too, the same in all frames.
+`DIM_UM` one Gaussian is too poor a site, and the point-mass filter (`livespt.refit.pointmass`)
+takes over. Photons and background that are not given are fitted too, the same in all frames.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from livespt.refit.looks import (
     light_parameters,
     positions_of,
 )
+from livespt.refit.pointmass import OnGrid
 from livespt.refit.regions import Regions
 from livespt.refit.result import Parameter, Refit
 from livespt.refit.sites import Light, Scene, Settled
@@ -131,17 +132,24 @@ def _on_grid(regions: Regions, begun: Begun, message: str, per_px: int = 0) -> R
     per_px = per_px or pointmass.nodes_for(sites.single_sd_px(begun.scene, begun.light))
     unit2 = regions.pixel_um**2
     D = np.array([c.D for c in begun.curves]) / unit2
-    for _ in range(3):
+    found = _once_on_grid(regions, begun, D, per_px)
+    for _ in range(2):
         widths = sites.widths_of(begun.scene, D)
-        grid = pointmass.make_grid(regions, begun.scene.looks, begun.light, widths, per_px)
-        found = pointmass.fit_on_grid(regions, grid, D)
         D = found.D_px2_s
         if (np.abs((sites.widths_of(begun.scene, D) / widths) ** 2 - 1.0) < _WIDER).all():
             break
+        found = _once_on_grid(regions, begun, D, per_px)
     return _answer(
         regions, begun, found.curves, found.loglik, found.converged, message, found.n_iterations,
         (found.mean_px, found.cov_px2),
     )  # fmt: skip
+
+
+def _once_on_grid(regions: Regions, begun: Begun, D_px2_s: Array, per_px: int) -> OnGrid:
+    """Fit on the grid with the image as wide as D makes it."""
+    widths = sites.widths_of(begun.scene, D_px2_s)
+    grid = pointmass.make_grid(regions, begun.scene.looks, begun.light, widths, per_px)
+    return pointmass.fit_on_grid(regions, grid, D_px2_s)
 
 
 def _answer(

@@ -1,9 +1,9 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
 """Sites of all frames of one molecule, made anew until they agree with each other.
 
-Theory: `livespt.refit.laplace`. The film, its bank of D, the sites and the smoother are those of the
-live filter (`livespt.infer.pixelbankkernels`), with as many frames as there are. `Looked` is what a
-film does not hold: the counts of an EMCCD with its table, and frames whose path was fitted.
+Theory: `livespt.refit.laplace`. The film, its bank of D, the sites and the smoother are those of
+the live filter (`livespt.infer.pixelbankkernels`), with as many frames as there are. `Looked` is
+what a film does not hold: the counts of an EMCCD with its table, and frames whose path was fitted.
 
 Symbols: z, R place and variance of a site; E rate, s score and i information of a pixel.
 """
@@ -94,9 +94,7 @@ def path_site(film, t, model, looked):
         variances[a] = film.sigmas[a] ** 2 - model.sigma_px**2
         variances[a] = max(variances[a], 1e-3 * model.sigma_px**2)
     here = (model.sigma_px, film.light)
-    value = paths.site_of_path(
-        film.d[t], film.v[t], inner, variances, here, film.at[t], film.site
-    )
+    value = paths.site_of_path(film.d[t], film.v[t], inner, variances, here, film.at[t], film.site)
     for a in range(2):
         z, var = film.site[a, 0], film.site[a, 1]
         s, r = inner[2 * a + 1] + var, z - inner[2 * a]

@@ -69,10 +69,9 @@ def check(regions: Regions, least_frames: int = LEAST_FRAMES) -> None:
 
 def _check_numbers(regions: Regions) -> None:
     for name in ("pixel_um", "sigma_um", "photons", "bg_photons"):
-        value = getattr(regions, name)
-        if value is None and name in ("photons", "bg_photons"):
-            continue
-        if not (math.isfinite(value) and value > 0):
+        value: float | None = getattr(regions, name)
+        free = value is None and name in ("photons", "bg_photons")
+        if not free and not (value is not None and math.isfinite(value) and value > 0):
             raise RefitError(f"{regions.source}: {name} {value}; expected a number > 0")
     ratio = regions.sigma_um / regions.pixel_um
     if not 0.3 <= ratio <= 5.0:
@@ -107,7 +106,7 @@ def maps_of(regions: Regions) -> tuple[Array, Array, Array]:
         )
     rows = y[:, None, None] + np.arange(side)[:, None]
     columns = x[:, None, None] + np.arange(side)
-    cut = [m[rows, columns] if m.ndim else np.full(rows.shape[:2] + (side,), m) for m in maps]
+    cut = [m[rows, columns] if m.ndim else np.full((*rows.shape[:2], side), m) for m in maps]
     return cut[0], cut[1], cut[2]
 
 
@@ -132,7 +131,9 @@ def stacked_camera(regions: Regions, *, alike: bool) -> object:
     return Scmos(*(m.reshape(-1, side) for m in (gain, offset, var)))
 
 
-def positions_of(regions: Regions, mean_px: Array, cov_px2: Array, rows: Array) -> NDArray[np.void]:
+def positions_of(
+    regions: Regions, mean_px: Array, cov_px2: Array, rows: NDArray[np.int64]
+) -> NDArray[np.void]:
     """Return the table of refined positions.
 
     Parameters
@@ -162,9 +163,7 @@ def D_parameters(D: Array, sd: Array, low: Array, high: Array) -> tuple[Paramete
     )
 
 
-def light_parameters(
-    light: tuple[float, float], sds: tuple[float, float]
-) -> tuple[Parameter, ...]:
+def light_parameters(light: tuple[float, float], sds: tuple[float, float]) -> tuple[Parameter, ...]:
     """Return photons and background as parameters; one without a standard error was given."""
     found = []
     for name, value, sd, unit in zip(

@@ -1,15 +1,15 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
 """Sites of frames that motion smears: the path in the exposure is fitted with its mean.
 
-Over the exposure, along each axis, the path is its mean m plus Brownian motion with its mean removed
-(Karhunen-Loeve series):
+Over the exposure, along each axis, the path is its mean m plus Brownian motion with its mean
+removed (Karhunen-Loeve series):
 
     x(s) = m + sum_k a_k sqrt(2) cos(k pi s / te),   a_k ~ N(0, 2 D te / (k pi)^2),
 
-together of variance V = D te / 3. The first `MODES` amplitudes are fitted along with m, the rest of V
-widens the spot; the image is the mean of `POINTS` spots along the path. The site of m is what is left
-when the amplitudes are integrated out (Laplace): what the path's shape does to the place is in its
-variance. A path and its reverse look alike, which does not matter to m.
+together of variance V = D te / 3. The first `MODES` amplitudes are fitted along with m, the rest of
+V widens the spot; the image is the mean of `POINTS` spots along the path. The site of m is what is
+left when the amplitudes are integrated out (Laplace): what the path's shape does to the place is in
+its variance. A path and its reverse look alike, which does not matter to m.
 
 Symbols: theta = (m_x, m_y, a_1x, a_1y, a_2x, ...); J information; H = J plus the priors'.
 """
@@ -25,9 +25,11 @@ from livespt.psf_kernels import profile
 
 MODES, POINTS = 3, 8
 SIZE = 2 + 2 * MODES
-PASSES = 15
+PASSES, ENOUGH = 15, 5e-3
 #: Frames whose V is more than this share of sigma^2 are fitted with their path.
 FROM = 0.1
+#: Below this share two starts do: paths are short beside the spot.
+FEW = 1.0
 #: Share of V in the modes beyond those fitted.
 REST = 1.0 - 6.0 / math.pi**2 * sum(1.0 / k**2 for k in range(1, MODES + 1))
 _DIP = math.sqrt(2.0)
@@ -120,7 +122,7 @@ def ascend(d, v, theta, cavity, variances, widths, light, profiles, grad, info):
             gained = value - best
             theta[:], grad[:], info[:, :], best = trial, other_grad, other_info, value
             damp *= 0.3
-            if gained < 1e-3:
+            if gained < ENOUGH:
                 break
         else:
             damp = max(4.0 * damp, 0.3)
@@ -173,20 +175,22 @@ def log_prior_scale(cavity, variances):
 def site_of_path(d, v, cavity, variances, model, at, out):
     """Fill the site (2, 2) of the mean over the exposure, and `at` with its place.
 
-    Four starts; their maxima are a mixture, each of the weight of its Laplace evidence, and the site
-    is that of the mixture's mean and variance. `model`: width of a spot in focus, light. Returns ln of
-    the frame's evidence under the cavity.
+    Four starts, or two; their maxima are a mixture, each of the weight of its Laplace evidence, and
+    the site is that of the mixture's mean and variance. `model`: width of a spot in focus, light.
+    Returns ln of the frame's evidence under the cavity.
     """
     sigma, light = model
     side = int(math.sqrt(d.size))
     profiles, theta = np.empty((2, POINTS, 3, side)), np.empty(SIZE)
     grad, info = np.empty(SIZE), np.empty((SIZE, SIZE))
-    widths, found, values = np.empty(2), np.empty((4, 4)), np.empty(4)
+    n_starts = 2 if max(variances[0], variances[1]) < FEW * sigma * sigma else 4
+    widths, found, values = np.empty(2), np.empty((n_starts, 4)), np.empty(n_starts)
     for a in range(2):
         widths[a] = math.sqrt(sigma * sigma + REST * variances[a])
-    centroid(d, v, light, at)
-    for which in range(4):
-        begin(theta, at, variances, which)
+    middle = np.empty(2)
+    centroid(d, v, light, middle)
+    for which in range(n_starts):
+        begin(theta, middle, variances, which)
         value = ascend(d, v, theta, cavity, variances, widths, light, profiles, grad, info)
         cov = np.linalg.inv(info)
         values[which] = value - 0.5 * np.linalg.slogdet(info)[1]

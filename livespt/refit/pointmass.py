@@ -1,19 +1,20 @@
 """The exact pixel likelihood on a grid of places: a point-mass filter and smoother.
 
-Each frame's likelihood is worked out at every node of a grid over its region (each pixel's own gain,
-offset and read variance; an EMCCD's table), so that a frame may say "here or there". Between frames
-places spread by Gaussian steps of variance 2 D (dt - te/3), the displacement's of a mean over the
-exposure; that neighbouring displacements are correlated by D te/3 is left out, which costs little
-unless the shutter is open most of the time. The image is widened by D te/3. The first place is anywhere
-in its region.
+Each frame's likelihood is worked out at every node of a grid over its region (each pixel's own
+gain, offset and read variance; an EMCCD's table), so that a frame may say "here or there". Between
+frames places spread by Gaussian steps of variance 2 D (dt - te/3), the displacement's of a mean
+over the exposure; that neighbouring displacements are correlated by D te/3 is left out, which costs
+little unless the shutter is open most of the time. The image is widened by D te/3. The first place
+is anywhere in its region.
 
-D along x and y are those of the highest likelihood; intervals are those of the likelihood ratio along
-each axis. Positions are averaged over nine pairs of D, weighed by their likelihood.
+D along x and y are those of the highest likelihood; intervals are those of the likelihood ratio
+along each axis. Positions are averaged over nine pairs of D, weighed by their likelihood.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -85,12 +86,14 @@ def make_grid(
     size = side * per_px
     shares = np.empty((2, size, side))
     for a in range(2):
-        kernels.fill_shares(shares[a], float(widths_px[a]), float(per_px), side, np.empty((3, side)))
+        kernels.fill_shares(
+            shares[a], float(widths_px[a]), float(per_px), side, np.empty((3, side))
+        )
     maps = np.empty((n, size, size))
     given = np.array(light, dtype=np.float64)
     if isinstance(regions.camera, Emccd):
         table = table_of(regions.camera)
-        counts = regions.adu.reshape(n, -1) - regions.camera.offset_adu
+        counts = regions.adu.reshape(n, -1).astype(np.float64) - regions.camera.offset_adu
         for t in range(n):
             kernels.fill_map_table(counts[t], given, table, PER_Z, shares[0], shares[1], maps[t])
     else:
@@ -140,7 +143,7 @@ def fit_on_grid(regions: Regions, grid: Grid, start_px2_s: Array) -> OnGrid:
     )  # fmt: skip
 
 
-def _along(minus, top: Array, axis: int) -> tuple[Array, Array]:
+def _along(minus: Callable[[Array], float], top: Array, axis: int) -> tuple[Array, Array]:
     """Return ln D and ln L along one axis through the top, as far as L matters."""
     step = np.zeros(2)
     step[axis] = 0.15

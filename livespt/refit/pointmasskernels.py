@@ -1,10 +1,11 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
 """One molecule's place as probabilities on a grid: likelihood maps, filter and smoother.
 
-Theory: `livespt.refit.pointmass`. The grid of a frame covers its region with m nodes a pixel; nodes of
-all frames lie on one lattice, so that a region's move is a whole number of them.
+Theory: `livespt.refit.pointmass`. The grid of a frame covers its region with m nodes a pixel; nodes
+of all frames lie on one lattice, so that a region's move is a whole number of them.
 
-Symbols: alpha filtered, beta backward, gamma smoothed probabilities; q variance of a step in nodes^2.
+Symbols: alpha filtered, beta backward, gamma smoothed probabilities; q variance of a step in
+nodes^2.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from livespt.psf_kernels import profile
 #: Steps this much longer than their s.d. do not happen.
 REACH_SDS = 5.0
 #: A step of less variance is spread over the nearest nodes alone, which keeps its variance.
-NARROW = 0.3
+NARROW = 0.5
 #: Light below this share of what a pixel holds already counts to first order.
 FAINT = 1e-3
 

@@ -62,7 +62,7 @@ def scene_of(regions: Regions) -> Scene:
     n, side, _ = regions.adu.shape
     counts = np.zeros((1, 1))
     if camera is not None:
-        counts = regions.adu.reshape(n, -1) - camera.offset_adu
+        counts = regions.adu.reshape(n, -1).astype(np.float64) - camera.offset_adu
     D_px2_s = np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) / regions.pixel_um**2
     sigma_px = regions.sigma_um / regions.pixel_um
     return Scene(looks_of(regions), sigma_px, D_px2_s, counts, camera, side)
@@ -82,11 +82,12 @@ def settle(scene: Scene, light: Light) -> Settled:
     """Make sites from both ends until they agree; keep the likelier."""
     n, model = len(scene.looks.d), _model(scene, light)
     film = _film(scene, light)
-    begun = [_begun(scene, light, film, back=back) for back in (False, True)]
+    begun = [_begun(scene, light, film, back=turn) for turn in (False, True)]
     first = _settled(scene, film, n, model, begun[0])
-    off = (begun[1][0][:, :, 0] - first.film.sites[:n, :, 0]) ** 2
-    if (off < first.film.sites[:n, :, 1]).all():
-        return first
+    back = begun[1][0]
+    for other in (begun[0][0], first.film.sites[:n]):
+        if ((back[:, :, 0] - other[:, :, 0]) ** 2 < other[:, :, 1]).all():
+            return first
     second = _settled(scene, _film(scene, light), n, model, begun[1])
     return second if second.loglik > first.loglik else first
 
@@ -200,4 +201,3 @@ def widths_of(scene: Scene, D_px2_s: Array) -> Array:
     """Return the widths of the image along x and y, which motion in the exposure widens."""
     te_s = float(scene.looks.te_s[0])
     return np.sqrt(scene.sigma_px**2 + np.asarray(D_px2_s) * te_s / 3.0)
-
