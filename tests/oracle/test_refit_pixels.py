@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -22,6 +23,7 @@ from livespt.refit.laplacekernels import Looked
 
 SIDE, SIGMA = 7, 1.01
 LIGHT = np.array([400.0, 6.0])
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="the table takes an hour to fill")
 
 
 def frames(seed, n, read=0.0):
@@ -185,6 +187,7 @@ def test_the_grid_is_a_dense_hidden_markov_chain():
             behind = moves[t - 1] @ (likelihood[t] * behind)
 
 
+@compiled
 def test_a_table_of_an_emccd_gives_the_cameras_likelihood_on_the_grid():
     camera = Emccd(30.0, 2.0, 12.0, 100.0)
     rng = np.random.default_rng(2)
@@ -210,6 +213,7 @@ def film_of(looks, light=LIGHT, D=(0.5, 1.0, 2.0)):
     return film
 
 
+@compiled
 def test_an_emccds_pixels_keep_score_and_information():
     camera = Emccd(30.0, 2.0, 12.0, 100.0)
     rng = np.random.default_rng(4)
