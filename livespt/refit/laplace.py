@@ -125,7 +125,8 @@ def point_mass(regions: Regions, per_px: int = 0) -> Refit:
     RefitError
         Regions that cannot be used.
     """
-    return _on_grid(regions, begin(regions), "", pointmass.checked_nodes(per_px))
+    per_px = pointmass.checked_nodes(per_px)
+    return _on_grid(regions, begin(regions), "", per_px)
 
 
 def _on_grid(regions: Regions, begun: Begun, message: str, per_px: int = 0) -> Refit:

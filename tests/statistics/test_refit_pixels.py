@@ -72,14 +72,16 @@ def test_a_bright_slow_molecule_is_refined_by_every_method(method):
 
 
 def test_particles_find_the_same_d():
-    """One molecule, 150 particles, 30 frames: D within a factor 2 of l-ml's, positions near."""
+    """One molecule, 400 particles, 30 frames: D within a factor 2 of l-ml's, positions near."""
     scene = make_scene(100, 10, SLOW, np.random.default_rng(3), n_frames=30)
     ours = refit(regions_of(scene), "l-ml")
-    theirs = refit(regions_of(scene), "smc-em", n_particles=150, rng=np.random.default_rng(1))
+    theirs = refit(regions_of(scene), "smc-em", n_particles=400, rng=np.random.default_rng(1))
     for name in ("D_x_um2_s", "D_y_um2_s"):
         assert 0.5 < theirs.parameter(name).value / ours.parameter(name).value < 2.0
-    off = theirs.positions["x_um"] - ours.positions["x_um"]
-    assert 1e3 * np.sqrt(np.mean(off**2)) < 6.0
+    error = theirs.positions["x_um"] - scene.x_um[:, 0]
+    assert (
+        1e3 * np.sqrt(np.mean(error**2)) < 9.0
+    )  # 6.2 over many; 2 s.e. of so few, and Monte Carlo
 
 
 def test_a_smeared_molecule_is_found_within_its_reported_error():

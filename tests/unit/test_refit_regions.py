@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from livespt.camera import Emccd, Ideal, Scmos
+from livespt.psf import spot_image
 from livespt.refit import METHODS, RefitError, Regions, refit
 from livespt.refit.methods import function_of
 
@@ -91,7 +92,8 @@ def test_regions_without_a_molecule_give_finite_numbers_or_a_named_error(adu):
 
 
 def test_frames_whose_fit_did_not_settle_are_counted():
-    data = regions()
+    rate = 8.0 + spot_image(3.0, 3.0, 600.0, 1.0, (SIDE, SIDE))
+    data = regions(adu=np.random.default_rng(2).poisson(rate, (N, SIDE, SIDE)).astype(np.uint16))
     data.adu[3:5] = 65535
     found = refit(data, "gf-msd")
     assert found.left_out["fit did not settle"] >= 2
