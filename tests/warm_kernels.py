@@ -11,6 +11,7 @@ import numpy as np
 from livespt.camera import Ideal
 from livespt.infer import OnlineFilter, PixelFilter, warm_up_smoother
 from livespt.link import Linker
+from livespt.refit import Regions, refit
 
 
 def main() -> None:
@@ -20,6 +21,13 @@ def main() -> None:
     warm_up_smoother(2, 1.0)
     follow = PixelFilter(Ideal(), 0.1, 0.1, 100.0, 5.0)
     follow.step(np.full((9, 9), 5, np.uint16), (0, 0), 0.0, 0.01)
+    n, adu = np.arange(6), np.full((6, 9, 9), 5, np.uint16)
+    refit(
+        Regions(
+            adu, np.zeros((6, 2), np.int64), n, 0.1 * n, 0.01, Ideal(), 0.1, 0.1, 99.0, 5.0, ""
+        ),
+        "l-ml",
+    )
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ def test_dim_molecules_reach_their_aims(level, rel_rms, rmse_nm, capsys):
     ],
 )  # fmt: skip
 def test_no_d_is_too_fast_or_too_slow(D, blur, K, rmse_nm, capsys):
+    """Aims: within 25 % in .88, NEES up to 2. Of D .001, whose steps are 14 nm, .79 and .83 were."""
     cell = Cell("l-ml", K, 100, 10, (D, D), blur=blur)
     with capsys.disabled():
         print(f"\nD {D}, blur {blur}: {cell}")  # noqa: T201
