@@ -147,16 +147,16 @@ def test_dim_molecules_reach_their_aims(level, rel_rms, rmse_nm, capsys):
     [
         (0.001, False, 50, 5.8), (0.1, False, 50, 5.8), (1.0, False, 50, 5.8),
         (10.0, False, 50, 5.8), (0.001, True, 50, 5.8), (1.0, True, 20, 8.0),
-        (3.0, True, 20, 22.0), (10.0, True, 20, 90.0),
+        (3.0, True, 20, 12.0), (10.0, True, 20, 45.0),
     ],
 )  # fmt: skip
 def test_no_d_is_too_fast_or_too_slow(D, blur, K, rmse_nm, capsys):
-    """Aims: within 25 % in .88, NEES up to 2. Of D .001, whose steps are 14 nm, .79 and .83 were."""
+    """Aims: within 25 % in .88, NEES up to 2. At D .001 steps are 14 nm: .79 to .83."""
     cell = Cell("l-ml", K, 100, 10, (D, D), blur=blur)
     with capsys.disabled():
         print(f"\nD {D}, blur {blur}: {cell}")  # noqa: T201
     assert cell.rmse_nm.max() <= rmse_nm
-    assert np.mean(cell.nees) <= (1.15 if D < 10 else 2.6)
+    assert np.mean(cell.nees) <= (1.15 if D < 10 else 2.0)
     assert (np.abs(cell.off) < 0.25).mean() >= (0.83 if D > 0.005 else 0.65)
 
 
