@@ -75,7 +75,7 @@ def smc_em(
         past.append(np.log(Q))
     done = len(past) if _settled(past) else -len(past)
     last = np.exp(np.mean(past[-WINDOW:], axis=0))
-    mean, cov = _moments(places, after)
+    mean, cov = _moments(places, after, Q)
     D = last * regions.pixel_um**2 / (2 * interval_s)
     message = "EM gives no standard errors; the likelihood is the particles' own estimate"
     found = em_answer(regions, D, parameters, done, mean, cov, message)
@@ -94,9 +94,13 @@ def _settled(past: list[Array]) -> bool:
     return bool((np.abs(slope) < np.maximum(2.0 * error, 1e-4)).all())
 
 
-def _moments(places: Array, after: Array) -> tuple[Array, Array]:
-    """Return means (n, 2) and covariances (n, 3) of the smoothed particles."""
+def _moments(places: Array, after: Array, Q: Array) -> tuple[Array, Array]:
+    """Return means (n, 2) and covariances (n, 3) of the smoothed particles.
+
+    The fewer particles hold the weight, the more of a step's variance each stands for.
+    """
     mean = np.einsum("tk,tka->ta", after, places)
     off = places - mean[:, None]
     cov = np.einsum("tk,tka,tkb->tab", after, off, off)
+    cov[:, (0, 1), (0, 1)] += (after**2).sum(axis=1)[:, None] ** 2 * Q
     return mean, np.stack([cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1]], axis=1)
