@@ -11,6 +11,7 @@ import numpy as np
 from livespt.camera import Ideal
 from livespt.infer import OnlineFilter, PixelFilter, warm_up_smoother
 from livespt.link import Linker
+from livespt.refit import Regions, refit
 from livespt.refit.extrack import param_fitting
 
 
@@ -22,6 +23,13 @@ def main() -> None:
     follow = PixelFilter(Ideal(), 0.1, 0.1, 100.0, 5.0)
     follow.step(np.full((9, 9), 5, np.uint16), (0, 0), 0.0, 0.01)
     param_fitting([np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.2]])] * 4, 0.02)
+    n, adu = np.arange(6), np.full((6, 9, 9), 5, np.uint16)
+    refit(
+        Regions(
+            adu, np.zeros((6, 2), np.int64), n, 0.1 * n, 0.01, Ideal(), 0.1, 0.1, 99.0, 5.0, ""
+        ),
+        "l-ml",
+    )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ class Film(NamedTuple):
     work: Array
 
 
-class _Model(NamedTuple):
+class SiteModel(NamedTuple):
+    """How a frame becomes a site: width of a spot in focus, dim frames, the paper's single step."""
+
     sigma_px: float
     dim: bool
     unscented: bool
@@ -164,8 +166,8 @@ class PixelFilter:
         bank = np.geomspace(SLOWEST_UM2_S, FASTEST_UM2_S, N_BANK) if D_um2_s is None else [D_um2_s]
         D_px2_s = np.asarray(bank, dtype=np.float64) / pixel_um**2
         self._film = new_film(side, sigma_px, (photons, bg_photons), var_e2, D_px2_s)
-        sd_px = _typical_sd_px(sigma_px, photons, bg_photons + var_e2, side)
-        self._model = _Model(sigma_px, sd_px > DIM_PX, method == "unscented")
+        sd_px = typical_sd_px(sigma_px, photons, bg_photons + var_e2, side)
+        self._model = SiteModel(sigma_px, sd_px > DIM_PX, method == "unscented")
         self._last_s = -math.inf
 
     def step(
@@ -276,7 +278,7 @@ class PixelFilter:
         light, sigma_px = (photons, bg_photons), self._model.sigma_px
         self._film.light[:] = light
         self._film.templates[:] = _templates(self._side, sigma_px, light, self._var_e2)
-        sd_px = _typical_sd_px(sigma_px, photons, bg_photons + self._var_e2, self._side)
+        sd_px = typical_sd_px(sigma_px, photons, bg_photons + self._var_e2, self._side)
         self._model = self._model._replace(dim=sd_px > DIM_PX)
 
     def latest(self) -> tuple[Array, Array]:
@@ -299,10 +301,15 @@ class PixelFilter:
 
 
 def new_film(
-    side: int, sigma_px: float, light: tuple[float, float], var_e2: float, D_px2_s: Array
+    side: int,
+    sigma_px: float,
+    light: tuple[float, float],
+    var_e2: float,
+    D_px2_s: Array,
+    length: int = kernels.LENGTH,
 ) -> Film:
-    """Return an empty film and the tables that its kernels read."""
-    n, k, z = kernels.LENGTH, D_px2_s.size, np.zeros
+    """Return an empty film of `length` frames and the tables that its kernels read."""
+    n, k, z = length, D_px2_s.size, np.zeros
     templates = _templates(side, sigma_px, light, var_e2)
     inside = np.array([_shares(0.5 * c, sigma_px, side).sum() for c in range(2 * side - 1)])
     return Film(
@@ -336,7 +343,7 @@ def _shares(centre: float, sigma: float, n: int) -> Array:
     return np.diff(ndtr((np.arange(n + 1) - 0.5 - centre) / sigma))
 
 
-def _typical_sd_px(sigma: float, photons: float, bg: float, side: int) -> float:
+def typical_sd_px(sigma: float, photons: float, bg: float, side: int) -> float:
     """Return the s.d. of a single frame's position at the region's centre."""
     middle, step = 0.5 * (side - 1), 1e-3
     share = _shares(middle, sigma, side)

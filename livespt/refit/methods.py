@@ -69,6 +69,41 @@ METHODS: dict[str, Method] = {
         "tracks",
         "switching diffusion by maximum likelihood over windows of recent states (ExTrack)",
     ),
+    "gf-msd": Method(
+        "livespt.refit.gaussfit:gf_msd",
+        "regions",
+        "Gaussian fit per frame, then a line through the MSD (as in Lin & Andersson 2021)",
+    ),
+    "gf-mle": Method(
+        "livespt.refit.gaussfit:gf_mle",
+        "regions",
+        "Gaussian fit per frame, then Berglund's likelihood (Lin & Andersson 2021)",
+    ),
+    "mle-scmos": Method(
+        "livespt.refit.gaussfit:mle_scmos",
+        "regions",
+        "sCMOS likelihood per frame, then Berglund's likelihood (Lin & Andersson 2021)",
+    ),
+    "l-ml": Method(
+        "livespt.refit.laplace:l_ml",
+        "regions",
+        "pixels and motion at once by Gaussian sites; the point-mass filter where it is dim",
+    ),
+    "u-em": Method(
+        "livespt.refit.unscented:u_em",
+        "regions",
+        "unscented Kalman filter and smoother with EM (Lin & Andersson 2021)",
+    ),
+    "smc-em": Method(
+        "livespt.refit.particles:smc_em",
+        "regions",
+        "particle filter and smoother with EM (Lin & Andersson 2021)",
+    ),
+    "point-mass": Method(
+        "livespt.refit.laplace:point_mass",
+        "regions",
+        "the exact pixel likelihood on a grid of places: the reference",
+    ),
 }
 
 
