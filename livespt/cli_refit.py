@@ -6,6 +6,7 @@ It stands in `livespt.cli` beside the others, which also turns its errors into o
 from __future__ import annotations
 
 import json as plain_json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,6 +15,8 @@ from cyclopts import Parameter
 from livespt.cli_movies import Json, tell
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from livespt.refit import Refit
 
 #: Endings of what holds pixels, not tracks.
@@ -29,9 +32,21 @@ class Source(NamedTuple):
     pixel_um: float | None
 
 
+class Where(NamedTuple):
+    """On which machines a fit runs."""
+
+    workers: int | None
+    scheduler: str
+    tls: tuple[Path | None, Path | None, Path | None]
+
+    @property
+    def is_here(self) -> bool:
+        """No cluster was asked for."""
+        return self.workers is None and not self.scheduler
+
+
 def refit(
-    source: Path | None = None,
-    *,
+    *sources: Path,
     method: str = "history",
     states: str | None = None,
     frame_ms: float | None = None,
@@ -40,6 +55,11 @@ def refit(
     seed: int | None = None,
     set: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Path | None = None,
+    workers: int | None = None,
+    scheduler: str = "",
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
     list: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
@@ -47,8 +67,8 @@ def refit(
 
     Parameters
     ----------
-    source
-        A table of tracks (.csv, .parquet) or a run folder.
+    sources
+        Tables of tracks (.csv, .parquet) or run folders.
     method
         One of --list.
     states
@@ -65,35 +85,120 @@ def refit(
         A setting of the method, as name=value; once for each.
     out
         A table to write (.csv, .parquet): refined positions with the states' probabilities, or the
-        single tracks' answers where the method refines nothing.
+        single tracks' answers where the method refines nothing. A folder, for several sources.
+    workers
+        Processes of a cluster on this machine.
+    scheduler
+        Address of a dask scheduler, as tcp://host:8786 or tls://host:8786.
+    tls_ca
+        For tls://, three PEM files: the authority,
+    tls_cert
+        the certificate,
+    tls_key
+        and its key.
     list
         Print the methods and leave.
     """
     from livespt.refit import METHODS, RefitError
-    from livespt.refit import refit as fit
-    from livespt.refit.files import write_answer
     from livespt.refit.methods import find
-    from livespt.tables import check_place, format_of
 
     if list:
         about = [
             {"method": name, "needs": one.needs, "says": one.says} for name, one in METHODS.items()
         ]
         return tell({"methods": about}, [f"{a['method']:<12} {a['says']}" for a in about], json)
-    if source is None:
+    if not sources:
         raise RefitError("give a table of tracks or a run folder (or --list)")
-    chosen = find(method)
-    if out is not None:
-        format_of(out)
-        check_place(out)
+    find(method)
     settings = settings_of(states, seed, set or [])
-    data = open_source(Source(source, frame_ms, exposure_ms, pixel_um), chosen.needs)
-    found = fit(data, method, **settings)
+    where = Where(workers, scheduler, (tls_ca, tls_cert, tls_key))
+    if len(sources) == 1:
+        source = Source(sources[0], frame_ms, exposure_ms, pixel_um)
+        return _fit_one(source, method, settings, (out, where), json)
+    reading = {"frame_ms": frame_ms, "exposure_ms": exposure_ms, "pixel_um": pixel_um}
+    return _fit_many(sources, (method, settings, reading), (out, where), json)
+
+
+def _fit_one(
+    source: Source,
+    method: str,
+    settings: dict[str, Any],
+    place: tuple[Path | None, Where],
+    json: bool,
+) -> int:
+    """Fit one source, here or shared out over a cluster."""
+    from livespt.refit import METHODS, RefitError
+    from livespt.refit import refit as fit
+    from livespt.refit.cluster import spread_over
+    from livespt.refit.files import write_answer
+    from livespt.tables import check_place, format_of
+
+    out, where = place
+    if out is not None:
+        format_of(out, among=("parquet", "csv"))
+        check_place(out)
+    if not where.is_here and method != "history":
+        raise RefitError(f"{method}: one source is shared out by the method history alone")
+    data = open_source(source, METHODS[method].needs)
+    if where.is_here:
+        found = fit(data, method, **settings)
+    else:
+        with _connected(where) as client:
+            found = fit(data, method, **settings, spread=spread_over(client))
     if out is not None:
         write_answer(found, out)
     answer = found.as_json() | {"out": str(out) if out else None}
     lines = [*found.lines(), *choice_lines(found), *([f"{out}: written"] if out else [])]
     return tell(answer, lines, json)
+
+
+def _fit_many(
+    sources: tuple[Path, ...],
+    work: tuple[str, dict[str, Any], dict[str, Any]],
+    place: tuple[Path | None, Where],
+    json: bool,
+) -> int:
+    """Fit every source on its own; the exit code says whether all went well."""
+    from livespt.progress import FrameBar
+    from livespt.refit import METHODS, RefitError
+    from livespt.refit.many import Work, refit_many
+
+    out, where = place
+    if out is None:
+        raise RefitError("several sources: give --out, a folder for their answers")
+    if METHODS[work[0]].needs != "tracks":
+        raise RefitError(f"{work[0]}: this method needs regions of pixels; give them from Python")
+    with _connected(where) as client, FrameBar() as bar:
+        done = refit_many(
+            sources, Work(*work), out, client, lambda n, total, name: bar(n, total, "refits")
+        )
+    fresh = len(done.answers) - len(done.resumed)
+    lines = [
+        f"{fresh} fitted, {len(done.resumed)} had their answers, {len(done.failed)} failed",
+        *done.failed.values(),
+        f"{out}: written",
+    ]
+    tell({"out": str(out), **done._asdict()}, lines, json)
+    return 1 if done.failed else 0
+
+
+def _connected(where: Where) -> AbstractContextManager[Client]:
+    """Start or find the cluster.
+
+    Raises
+    ------
+    RefitError
+        None can be had; some of the TLS files were given, not all.
+    """
+    from livespt.refit import RefitError
+    from livespt.refit.cluster import Tls, connect
+
+    ca, cert, key = where.tls
+    if ca and cert and key:
+        return connect(where.scheduler, workers=where.workers, tls=Tls(ca, cert, key))
+    if ca or cert or key:
+        raise RefitError("--tls-ca, --tls-cert and --tls-key go together")
+    return connect(where.scheduler, workers=where.workers)
 
 
 def open_source(source: Source, needs: str) -> Any:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 
-from livespt.refit import make_tracks
-
-_spec = importlib.util.spec_from_file_location(
-    "motion_scene", Path(__file__).with_name("motion_scene.py")
-)
-motion = sys.modules["motion_scene"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(motion)
+from livespt_sim import tracks as motion
+from livespt_sim.tracks import as_table
 
 #: Two states that switch every twentieth frame on average, at continuous exposure.
 D_UM2_S, P_SWITCH, DT_S = (0.1, 1.0), (0.05, 0.05), 0.005
@@ -37,19 +28,6 @@ def one_state(seed, shape, D_um2_s, sd_um, *, dt_s, exposure_s=None):
         rng, shape, (D_um2_s,), [[1.0]], sd_um, dt_s=dt_s, exposure_s=exposure_s
     )
     return scene, as_table(scene)
-
-
-def as_table(scene):
-    """Lay a scene out as a table of tracks."""
-    n_tracks, n_frames = scene.state.shape
-    return make_tracks(
-        np.repeat(np.arange(n_tracks), n_frames),
-        np.tile(np.arange(n_frames), n_tracks),
-        scene.x_um.reshape(-1, 2),
-        np.repeat(scene.sd_um.reshape(-1, 1), 2, axis=1),
-        interval_s=scene.dt_s,
-        exposure_s=scene.exposure_s,
-    )
 
 
 def misclassified(found, scene) -> float:

@@ -44,6 +44,7 @@ from livespt.infer.columnkernels import (
 )
 from livespt.infer.layout import LANES
 from livespt.infer.tangentkernels import (
+    UNSEEN,
     carry_column,
     load_tangents,
     start_tangents,
@@ -133,7 +134,7 @@ def step_unseen(F: Array, base: np.uint64, size: Size, w: Array) -> None:
         pass_unseen(w)
         share_column(w, k, size[0])
         match_moments(w, k)
-        carry_column(F, base, size, k, 0.0, w)
+        carry_column(F, base, size, k, UNSEEN, w)
     store_states(F, base, size, w)
 
 

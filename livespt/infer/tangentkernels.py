@@ -31,6 +31,8 @@ _STATES = np.uint64(6 * at.STATES * at.BLOCK)  # from one block of all states to
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in range(1, 5))
 _LNW = np.uint64(LNW)
 _THIRD = 1.0 / 3.0
+#: In the place of h, for an interval in which nothing was seen: an exposure may be 0.
+UNSEEN = -1.0
 
 
 @inlined
@@ -83,7 +85,7 @@ def place(start: np.uint64, block: np.uint64, row: np.uint64, q: int) -> np.uint
 def carry_column(F: Array, base: np.uint64, size: Size, k: int, h: float, w: Array) -> None:
     """Write the derivatives of state k, whose column lies in w, but for those of its weight.
 
-    h = 2 D_k te, or 0 where nothing was seen.
+    h = 2 D_k te, or `UNSEEN`.
     """
     n_states, n_duals = size
     if n_duals == 1:
@@ -95,7 +97,7 @@ def carry_column(F: Array, base: np.uint64, size: Size, k: int, h: float, w: Arr
     store_column(F, to, n_duals, k, w)
     # One by one only now: numbers just written singly are slow to read side by side.
     add_switching(F, to, size, k, w)
-    if h > 0.0:
+    if h >= 0.0:
         fill_terms(w, h)
         add_terms(F, to, size, k, 1 + k, at.TERMS, w)
         add_terms(F, to, size, k, index_of_c(n_states), at.TERMS + _3 + _3, w)

@@ -9,9 +9,9 @@ and q(s) is forward-backward on ln h_j = psi(n_j) - ln(pi c_j) - (n_j / c_j) |dx
 exp(psi(w_jk) - psi(sum_k w_jk)) for the transitions: `emkernels.fit_states` with lambda = c / 2 n,
 its 1 / lambda mended by a factor exp(psi(n) - ln n) that rides on the transitions into j.
 
-The bound ln Z - KL(q(g)) - KL(q(A)) - KL(q(first)) chooses the number of states. Priors as the
-authors': D of 1 um2/s with the weight of 5 steps; a row of the matrix counts `ROW` steps, one of
-them a switch; first states count 5. A gap cuts the track.
+The bound ln Z - KL(q(g)) - KL(q(A)) - KL(q(first)) chooses the number of states. Priors in the
+authors' manner, the matrix's being ours: D of 1 um2/s with the weight of 5 steps; a row of the
+matrix counts `ROW` steps, one of them a switch; first states count 5. A gap cuts the track.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from livespt.cli import main
 from livespt.refit import RefitError, make_tracks, refit
 from livespt.refit.cluster import Tls, connect, deal, spread_over
 from livespt.refit.history import errors_of, tracks_of
@@ -97,6 +99,22 @@ def test_many_sources_are_fitted_once_and_a_bad_one_stops_none(client, tmp_path)
     assert again.answers[str(sources[1])] != done.answers[str(sources[1])]
     other = refit_many(sources[:1], WORK._replace(settings={"states": 2}), tmp_path / "out", client)
     assert other.resumed == []
+
+
+def test_the_command_takes_several_sources(tmp_path, capsys):
+    sources = [table(tmp_path / f"{k}.csv", seed=k) for k in range(2)]
+    asked = ["refit", *map(str, sources), str(tmp_path / "none.csv"), "--frame-ms", "20",
+             "--states", "1", "--json"]  # fmt: skip
+    assert main(asked) == 2
+    assert "several sources: give --out" in capsys.readouterr().err
+    assert main([*asked, "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["answers"]) == 2
+    assert "none.csv: no such file" in next(iter(answer["failed"].values()))
+    alone = main(["refit", str(sources[0]), "--frame-ms", "20", "--states", "1", "--json"])
+    plain = json.loads(capsys.readouterr().out)
+    assert alone == 0
+    assert plain["parameters"] == answer["answers"][str(sources[0])]["parameters"]
 
 
 def test_two_sources_of_one_name_are_refused(client, tmp_path):

@@ -257,10 +257,15 @@ def test_smoother_is_close_to_enumeration(missing):
     assert worst_z < 0.3
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_score_is_the_derivative_of_the_likelihood(k):
-    """Gaps, jitter and unequal errors included: the tangents go through start, gap and merge."""
+@pytest.mark.parametrize("k, blur", [(1, True), (2, True), (3, True), (4, True), (2, False)])
+def test_score_is_the_derivative_of_the_likelihood(k, blur):
+    """Gaps, jitter and unequal errors included: the tangents go through start, gap and merge.
+
+    Exposures of no length too, which are seen all the same.
+    """
     tracks = as_tracks(*(a_track(7, s, jitter_s=0.002, missing=(3, 4)) for s in range(3)))
+    if not blur:
+        tracks = tracks._replace(exposure_s=np.zeros_like(tracks.exposure_s))
     theta = a_theta(k)
     score = run(theta, tracks)[1]
     for q in range(theta.size):

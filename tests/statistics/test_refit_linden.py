@@ -1,9 +1,6 @@
 """What Linden (2017) found of binding events in and out of focus, and of the EM, at table level.
 
-No pixels are drawn: positions are exact exposure means plus Gaussian errors of
-11 nm (1 + 3.5 (z / 400 nm)^2), and the errors told scatter by 15 % about the true ones. Free
-molecules (D 1) wander over |z| < 400 nm; of the four binding events (D .1) the first and the third
-are 400 nm out of focus. Theirs are the paper's figures, of images.
+No pixels are drawn (`livespt_sim.binding`). Theirs are the paper's figures, of images.
 """
 
 from __future__ import annotations
@@ -15,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.refit import make_tracks, refit
+from livespt.refit import refit
+from livespt_sim.binding import D_BOUND, D_FREE, FREE, as_table, replicate
 
 _spec = importlib.util.spec_from_file_location(
     "refit_scene", Path(__file__).parents[1] / "refit_scene.py"
@@ -23,52 +21,7 @@ _spec = importlib.util.spec_from_file_location(
 scenes = sys.modules["refit_scene"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(scenes)
 
-#: Frames free, bound, free ...: figure 6.
-FRAMES = (56, 12, 19, 28, 22, 9, 47, 7, 21)
-FREE = np.repeat(np.arange(9) % 2 == 0, FRAMES).astype(np.int64)
-FOCUS_UM = {1: -0.4, 3: 0.0, 5: 0.4, 7: 0.0}
-DT_S, DEPTH_UM, D_FREE, D_BOUND = 0.005, 0.4, 1.0, 0.1
 AT_TRUTH = {"starts": 1, "D_um2_s": (D_BOUND, D_FREE)}
-
-
-def depth(rng):
-    """Return z of each frame: a reflected walk while free, drawn to the next event in 6 frames."""
-    z, at, parts = np.empty(FREE.size), rng.uniform(-DEPTH_UM, DEPTH_UM), []
-    for event, n in enumerate(FRAMES):
-        if event in FOCUS_UM:
-            part = FOCUS_UM[event] + rng.normal(0, 0.03, n)
-        else:
-            walk = at + np.cumsum(rng.normal(0, np.sqrt(2 * D_FREE * DT_S), n))
-            part = np.abs((walk + DEPTH_UM) % (4 * DEPTH_UM) - 2 * DEPTH_UM) - DEPTH_UM
-            if event + 1 in FOCUS_UM:
-                near = np.clip((np.arange(n) - n + 6) / 6, 0, 1)
-                part = (1 - near) * part + near * FOCUS_UM[event + 1]
-        parts.append(part)
-        at = part[-1]
-    z[:] = np.concatenate(parts)
-    return z
-
-
-def replicate(rng, squash):
-    """Return positions (n, 2), errors told (n,) and the exposure means without errors."""
-    sd = 0.011 * (1 + 3.5 * (squash * depth(rng) / DEPTH_UM) ** 2)
-    D = np.where(FREE == 1, D_FREE, D_BOUND)[:, None]
-    noise = rng.normal(size=(3, FREE.size, 2))
-    step = np.sqrt(2 * D * DT_S) * noise[0]
-    true = np.cumsum(step, axis=0) - step / 2 + np.sqrt(D * DT_S / 6) * noise[1]
-    return true + sd[:, None] * noise[2], sd * np.exp(rng.normal(0, 0.15, sd.size)), true
-
-
-def as_table(replicates):
-    """Lay replicates out as tracks of one table."""
-    n = len(replicates)
-    return make_tracks(
-        np.repeat(np.arange(n), FREE.size),
-        np.tile(np.arange(FREE.size), n),
-        np.concatenate([x for x, _, _ in replicates]),
-        np.repeat(np.concatenate([sd for _, sd, _ in replicates])[:, None], 2, axis=1),
-        interval_s=DT_S,
-    )
 
 
 def wrong(replicates, method, **settings) -> float:
