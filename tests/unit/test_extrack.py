@@ -223,10 +223,10 @@ def test_it_is_a_method_of_refit(tracks):
     found = refit(
         make_tracks(table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2:],
                     interval_s=DT_S, exposure_s=0.0),
-        "extrack", frame_len=3, n_states=[1, 2],
+        "extrack", frame_len=3, states=[1, 2],
     )  # fmt: skip
     assert found.status == "ok"
-    assert [row["n_states"] for row in found.tables["choice"]] == [1, 2]
+    assert [row["states"] for row in found.tables["choice"]] == [1, 2]
     slow, fast = found.parameter("D_um2_s[0]"), found.parameter("D_um2_s[1]")
     assert slow.value < fast.value
     assert fast.low < 0.5 < fast.high

@@ -26,7 +26,7 @@ MOST_GAP = 1000
 def refit_tracks(
     tracks: TrackTable,
     *,
-    n_states: int | Sequence[int] = 2,
+    states: int | str | Sequence[int] = 2,
     frame_len: int = 6,
     n_substeps: int = 1,
     steady_state: bool = False,
@@ -41,8 +41,9 @@ def refit_tracks(
     Parameters
     ----------
     tracks : TrackTable
-    n_states : int or list of int
-        Of several, the number with the least BIC is kept; all are in `tables["choice"]`.
+    states : int, list of int, or "auto"
+        Of several ("auto": 1 to 3), the number with the least BIC is kept; all are in
+        `tables["choice"]`.
     frame_len, n_substeps, steady_state, workers
         As in `param_fitting`.
     cell_um : tuple of float
@@ -58,9 +59,7 @@ def refit_tracks(
     RefitError
         Tracks or settings that cannot be used.
     """
-    numbers = [n_states] if isinstance(n_states, int) else list(n_states)
-    if not numbers:
-        raise RefitError("n_states: an empty list; expected numbers of states")
+    numbers = _numbers(states)
     laid = _laid(tracks, known_errors)
     exposure = tracks.exposure_s if blur else 0.0
     found: dict[int, tuple[Any, Problem]] = {}
@@ -73,10 +72,18 @@ def refit_tracks(
         found[number] = (fit(params, problem), problem)
     best = min(found, key=lambda number: found[number][0].bic)
     result, problem = found[best]
-    states = annotate(plain_values(result.params), problem)
+    beliefs = annotate(plain_values(result.params), problem)
     order = np.argsort([result.params[f"D{k}"].value for k in range(best)])
+    share = beliefs.p_state[laid.series.seen].mean(axis=0)[order].tolist()
     choice = [
-        {"n_states": n, "loglik": -float(r.residual[0]), "aic": r.aic, "bic": r.bic}
+        {
+            "states": n,
+            "loglik": -float(r.residual[0]),
+            "n_parameters": r.nvarys,
+            "aic": r.aic,
+            "bic": r.bic,
+            "D_um2_s": sorted(float(r.params[f"D{k}"].value) for k in range(n)),
+        }
         for n, (r, _) in found.items()
     ]
     return Refit(
@@ -84,13 +91,23 @@ def refit_tracks(
         loglik=-float(result.residual[0]), message=result.message, n_iterations=result.nit,
         n_tracks=laid.n_tracks, n_positions=laid.n_seen,
         left_out={**tracks.left_out, "tracks with one position": laid.left_out[_SHORT]},
-        positions=_positions(tracks, laid, states, order),
+        positions=_positions(tracks, laid, beliefs, order),
         evidence={"aic": result.aic, "bic": result.bic, "n_parameters": float(result.nvarys)},
-        tables={"choice": choice}, seconds=0.0, provenance={},
+        tables={"choice": choice, "share_of_positions": share}, seconds=0.0, provenance={},
     )  # fmt: skip
 
 
 _SHORT = "fewer than two positions"
+#: What "auto" chooses from.
+_AUTO = (1, 2, 3)
+
+
+def _numbers(states: int | str | Sequence[int]) -> list[int]:
+    """Return the numbers of states to fit."""
+    asked = _AUTO if states == "auto" else [states] if isinstance(states, int) else states
+    if isinstance(asked, str) or not asked or not all(isinstance(k, int) and k > 0 for k in asked):
+        raise RefitError(f"states: {states!r}; expected a number, a list of numbers, or auto")
+    return list(asked)
 
 
 def _laid(tracks: TrackTable, known_errors: bool) -> Laid:
