@@ -15,7 +15,6 @@ import numpy as np
 from livespt.jit import inlined, kernel, lanes
 from livespt.localize import moment_kernels as moments
 from livespt.localize.column_kernels import log_poisson, set_all
-from livespt.localize.estimate_kernels import inverse, inverse_root
 from livespt.localize.oval_kernels import (
     CELL,
     DATA,
@@ -73,10 +72,10 @@ def score_poisson(pixel, data, k, observed):
     rate, score, weight = row(RATE), row(SCORE), row(WEIGHT)
     at, var = data_row(DATA, k), data_row(VAR, k)
     for l in range(np.uint64(LANES)):
-        per_mu = inverse(pixel[rate + l] + data[var + l])
-        seen = data[at + l] * per_mu - ONE
+        inverse = ONE / (pixel[rate + l] + data[var + l])
+        seen = data[at + l] * inverse - ONE
         pixel[score + l] = seen
-        pixel[weight + l] = per_mu * (ONE + observed * seen)
+        pixel[weight + l] = inverse * (ONE + observed * seen)
 
 
 @inlined
@@ -100,9 +99,9 @@ def place(pixel, data, k, table, nearest):
     part_z, part_w, n_w = row(PART_Z), row(PART_W), F(table.n_w)
     w_min, per_w, top = F(table.w_min), F(table.per_w), F(table.n_w - 1.001)
     for l in range(np.uint64(LANES)):
-        half = pixel[rate + l] * inverse_root(pixel[rate + l])
+        half = math.sqrt(pixel[rate + l])
         pixel[root + l] = half
-        at_w = (half * inverse_root(half) - w_min) * per_w
+        at_w = (math.sqrt(half) - w_min) * per_w
         at_w = min(at_w if at_w > ZERO else ZERO, top)
         at_z = data[at + l]
         low_z, low_w = F(np.int32(at_z + nearest)), F(np.int32(at_w))
@@ -156,12 +155,12 @@ def score_mean(pixel, data, k, table):
     rate, score, weight, part = row(RATE), row(SCORE), row(WEIGHT), row(PART_W)
     to, one = row(READ), np.uint64(LANES)
     for l in range(one):
-        per_rate, v = inverse(pixel[rate + l]), pixel[part + l]
+        inverse, v = ONE / pixel[rate + l], pixel[part + l]
         mean, info = pixel[to + l], pixel[to + one + l]
         mean += v * (pixel[to + one * 2 + l] - mean)
         info += v * (pixel[to + one * 3 + l] - info)
-        pixel[score + l] = mean * per_rate - ONE
-        pixel[weight + l] = info * per_rate
+        pixel[score + l] = mean * inverse - ONE
+        pixel[weight + l] = info * inverse
 
 
 @lanes
@@ -173,10 +172,10 @@ def score_moments(pixel, data, k, table, loglik):
     part_z, part_w, seen = row(PART_Z), row(PART_W), data_row(SEEN, k)
     per_excess = F(2.0 / table.excess)
     for l in range(np.uint64(LANES)):
-        u, v, per_rate = pixel[part_z + l], pixel[part_w + l], inverse(pixel[rate + l])
+        u, v, inverse = pixel[part_z + l], pixel[part_w + l], ONE / pixel[rate + l]
         mean, var = between(pixel, l, U0, u, v), between(pixel, l, U1, u, v)
-        pixel[score + l] = mean * per_rate - ONE
-        pixel[weight + l] = (mean - var) * per_rate * per_rate
+        pixel[score + l] = mean * inverse - ONE
+        pixel[weight + l] = (mean - var) * inverse * inverse
         apart = data[seen + l] - pixel[root + l]
         pixel[root + l] = between(pixel, l, U2, u, v) - per_excess * apart * apart
     for l in range(np.uint64(LANES)):
