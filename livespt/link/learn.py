@@ -154,6 +154,10 @@ class Learner:
         self._occupancy: F8 = occupancy / occupancy.sum()
         self._relearn_life()
 
+    def warm_up(self) -> None:
+        """Compile what runs only once there is news of gaps."""
+        relearn(self.gaps, self._life_prior, self._life_events, 1, self._life.copy())
+
     def _relearn_life(self) -> None:
         """Work out the photophysics from the gaps, where there is news enough."""
         n_gaps = float(self.gaps.sum())

@@ -220,6 +220,7 @@ class Linker:
         for frame in range(4):
             other.step(Spots(frame, float(frame), 1.0, 1.0, table))
         other.predict(4, 4.0, 1.0)
+        other._learner.warm_up()
 
     def _check(self, spots: Spots) -> None:
         if self._started and spots.frame <= self._frame:

@@ -8,8 +8,8 @@ With score s_i = d ln q(c_i|E_i)/dE and information I_i of the camera,
 until the squared length of the step in standard deviations, g^T J^-1 g, is negligible. Sixty-four
 spots go side by side in float32 (`lane_fit_kernels`); those that do not arrive there start again in
 float64, under Levenberg damping where they must (`fit_kernels`, the reference). A parameter at its
-bound is held while the gradient pushes outward. The covariance handed on is J^-1 at the optimum:
-the Cramer-Rao bound.
+bound is held while the gradient pushes outward. The covariance handed on is J^-1 at the optimum,
+the Cramer-Rao bound, times what a free width costs x and y (`second_order_kernels`).
 
 - `Ideal`, `Scmos`: shifted Poisson, d = n + var against E + var (Huang 2013): s = d/(E+var) - 1,
   I = 1/(E+var); negative d is floored.
@@ -91,7 +91,7 @@ def fit_rois(
     method : {"mle", "map"}
         Maximum likelihood, or the priors and the Laplace precision of Linden 2017
         (`livespt.localize.posterior`). The covariance is the inverse of the expected information
-        for "mle" with one width, of the true Hessian else.
+        and what a free width adds for "mle" with one width, the inverse of the true Hessian else.
     fix_sigma : bool
         Hold the width.
 

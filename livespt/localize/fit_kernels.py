@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import kernel
+from livespt.localize import second_order_kernels as second_order
 from livespt.localize import table_kernels as tables
 from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, copy, loglik, set_all, slopes
 from livespt.types import FitStatus
@@ -199,6 +200,20 @@ def invert_information(free_width, scratch, covariance):
 
 
 @kernel
+def widen_position(covariance, width, free_width):
+    """Take the covariance of x and y from the bound to what a free width leaves of it."""
+    free = 1.0 if free_width else 0.0
+    var_s = covariance[S, S]
+    x = second_order.growth(covariance[X, X], var_s, 1.0 / width, free)
+    y = second_order.growth(covariance[Y, Y], var_s, 1.0 / width, free)
+    for a in range(5):
+        covariance[X, a] *= x
+        covariance[a, X] *= x
+        covariance[Y, a] *= y
+        covariance[a, Y] *= y
+
+
+@kernel
 def fit_spot(theta, low, high, side, region, table, scratch, covariance):
     """Fit one region from `theta`, in place; return (ln L, CONVERGED | FAILED | SINGULAR)."""
     start = scratch.inverse[0]
@@ -211,6 +226,7 @@ def fit_spot(theta, low, high, side, region, table, scratch, covariance):
             slopes(theta, side, region, table, scratch.columns, scratch.grad, scratch.info)
     if not invert_information(high[S] > low[S], scratch, covariance):
         code = SINGULAR
+    widen_position(covariance, theta[S], high[S] > low[S])
     return loglik(theta, side, region, table, scratch.columns), code
 
 

@@ -81,6 +81,7 @@ def pass_exact(w, side, table, read):
 def take_last_step(w, bounds):
     """Fill covariances, take the step, and return how many spots had not arrived before it."""
     solving.fill_covariance(w, bounds[6])
+    solving.widen_position(w, bounds[6])
     solving.take_step(w, bounds)
     n = 0
     for k in range(WIDTH):

@@ -12,6 +12,7 @@ import numpy as np
 
 from livespt.jit import lanes
 from livespt.localize import lane_row_kernels as sums
+from livespt.localize import second_order_kernels as second_order
 from livespt.localize.lane_kernels import (
     COVARIANCE,
     DECREMENT,
@@ -162,6 +163,24 @@ def take_step(w, bounds):
         w[N + k] = clipped(n, s2, max(_FAR_N * n, _LEAST_N), low_n, high_n)
         w[B + k] = clipped(b, s3, max(_FAR_B * b, ONE), low_b, high_b)
         w[S + k] = clipped(s, s4, _FAR_S * s, low_s, high_s)
+
+
+@lanes
+def widen_position(w, free_s):
+    """Take every covariance of x and y from the bound to what a free width leaves of it."""
+    for k in range(WIDTH):
+        var_s, per_s = w[COV[14] + k], w[INVERSE + k]
+        x = second_order.growth(w[COV[0] + k], var_s, per_s, free_s)
+        y = second_order.growth(w[COV[2] + k], var_s, per_s, free_s)
+        w[COV[0] + k] *= x * x
+        w[COV[1] + k] *= x * y
+        w[COV[2] + k] *= y * y
+        w[COV[3] + k] *= x
+        w[COV[4] + k] *= y
+        w[COV[6] + k] *= x
+        w[COV[7] + k] *= y
+        w[COV[10] + k] *= x
+        w[COV[11] + k] *= y
 
 
 @lanes

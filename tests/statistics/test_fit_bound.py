@@ -8,10 +8,12 @@ long test, with 400,000 spots, everywhere.
 
 The bound is a first-order one. Where a spot barely stands out of its noise the maximum of the
 likelihood with a free width is a few per cent worse than the bound, whoever finds it (the optimum
-itself is held against a plain search in the oracle tests), and the inverse information there is as
-much too small: `SECOND_ORDER` lists these cases, each with a limit 3 s.d. above what was measured.
-With the width held the asked limits hold there too. N = 100 on b = 10 is left out: a sixth (Ideal)
-to two fifths (EMCCD) of such fits are called dim, and the rest is no fair sample.
+itself is held against a plain search in the oracle tests): `SECOND_ORDER` lists these cases, each
+with a limit 3 s.d. above what was measured. With the width held the asked limits hold there too.
+What is reported counts the second order in where the width is free: it is held to 2 % in all cases,
+also at N = 100, where nothing was asked, but for the EMCCD there (.981 measured; the limit is 4
+s.d. lower). N = 100 on b = 10 is left out: a sixth (Ideal) to two fifths (EMCCD) of such fits are
+called dim, and the rest is no fair sample.
 """
 
 from __future__ import annotations
@@ -38,13 +40,13 @@ CAMERAS = {
 BRIGHT = [(photons, bg) for photons in (300.0, 1000.0, 5000.0) for bg in (1.0, 10.0)]
 DIM = (100.0, 1.0)
 
-#: (RMSE/CRLB, reported/true) where maximum likelihood with a free width misses what is asked.
+#: RMSE/CRLB where maximum likelihood with a free width misses what is asked.
 SECOND_ORDER = {
-    ("scmos", 300.0, 10.0): (1.03, 0.965),
-    ("emccd", 300.0, 1.0): (1.03, 0.965),
-    ("emccd", 300.0, 10.0): (1.045, 0.945),
-    ("ideal", 300.0, 10.0): (1.025, 0.97),
-    ("emccd", *DIM): (1.075, 0.0),
+    ("scmos", 300.0, 10.0): 1.03,
+    ("emccd", 300.0, 1.0): 1.03,
+    ("emccd", 300.0, 10.0): 1.042,
+    ("ideal", 300.0, 10.0): 1.025,
+    ("emccd", *DIM): 1.07,
 }
 
 
@@ -58,16 +60,19 @@ def scored(camera, photons, bg, n, seed, **options):
 
 
 def asked(photons):
-    return (1.02, 0.98) if photons >= 300 else (1.05, 0.0)
+    return 1.02 if photons >= 300 else 1.05
+
+
+def least_reported(name, photons):
+    return 0.965 if (name, photons) == ("emccd", DIM[0]) else 0.98
 
 
 @pytest.mark.parametrize("name", CAMERAS)
 @pytest.mark.parametrize("photons, bg", [DIM, *BRIGHT])
-def test_errors_are_at_the_bound_and_known(name, photons, bg):
+def test_errors_are_near_the_bound_and_known(name, photons, bg):
     found = scored(CAMERAS[name], photons, bg, 20_000, seed=41)
-    high, low = SECOND_ORDER.get((name, photons, bg), asked(photons))
-    assert found.rmse_over_bound <= high
-    assert low <= found.reported_over_true <= 1.02
+    assert found.rmse_over_bound <= SECOND_ORDER.get((name, photons, bg), asked(photons))
+    assert least_reported(name, photons) <= found.reported_over_true <= 1.02
     assert found.share_ok > 0.99
     if 3 * found.bias_se_px < 0.002:
         assert abs(found.bias_px) < 0.002
@@ -76,9 +81,8 @@ def test_errors_are_at_the_bound_and_known(name, photons, bg):
 @pytest.mark.parametrize("name, photons, bg", SECOND_ORDER)
 def test_with_the_width_known_the_bound_is_reached_there_too(name, photons, bg):
     found = scored(CAMERAS[name], photons, bg, 20_000, seed=41, fix_sigma=True)
-    high, low = asked(photons)
-    assert found.rmse_over_bound <= high
-    assert low <= found.reported_over_true <= 1.02
+    assert found.rmse_over_bound <= asked(photons)
+    assert least_reported(name, photons) <= found.reported_over_true <= 1.02
 
 
 @pytest.mark.parametrize("photons, bg", [(300.0, 1.0), (1000.0, 10.0)])
