@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 ROWS = 50_000
 #: So often may workers be lost before the fit gives up.
 TRIES = 5
+#: A cluster of this machine, its web page too, is seen by this machine alone, at any free port.
+_LOCAL: dict[str, Any] = {
+    "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0",
+}  # fmt: skip
 
 
 class Tls(NamedTuple):
@@ -68,12 +72,7 @@ def connect(
         raise RefitError("a cluster needs dask: pip install 'livespt[cluster]'") from None
     security = _security(scheduler, tls)
     if not scheduler:
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address="", host="127.0.0.1"
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with LocalCluster(n_workers=workers, **_LOCAL) as cluster, Client(cluster) as client:
             yield client
         return
     try:
