@@ -120,7 +120,9 @@ def test_photophysics_wrong_three_times_and_unknown_D_still_reach_the_aim(n, fac
 
 @pytest.mark.parametrize("lag", [0, 2])
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
-@pytest.mark.parametrize("n", SCENES)
+@pytest.mark.parametrize(
+    "n", [pytest.param(n, marks=pytest.mark.long if n == 1000 else ()) for n in SCENES]
+)
 def test_photophysics_assumed_three_times_wrong_is_forgotten(n, factor, lag, monkeypatch):
     """JSC within .02 of what it is from the usual start; measured: within .01."""
     field = (scene_of.FIELD_UM,) * 2
