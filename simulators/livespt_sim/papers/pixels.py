@@ -151,5 +151,7 @@ def _draw(figure: Any, drawn: list[tuple[str, str, Found]]) -> None:
         panels[1].semilogy(at, [found.rmse_nm for _, found in mine], "o", label=method)
     for panel, label in zip(panels, ("relative RMS of D (%)", "RMSE of x (nm)"), strict=True):
         panel.set_xticks(range(len(cells)), cells)
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("")
         panel.set(ylabel=label)
     panels[1].legend(frameon=False)
