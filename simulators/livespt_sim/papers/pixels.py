@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from livespt.camera import Camera, Ideal, Scmos
-from livespt.refit import Refit, Regions, refit
+from livespt.refit import Refit, RefitError, Regions, refit
 from livespt.reproduce import Outcome, Row
 from livespt_sim.lin2021 import PIXEL_UM, SIGMA_UM, Scene, make_scene
 
@@ -32,11 +32,14 @@ class Found(NamedTuple):
     rmse_nm : float
         Of positions along x.
     seconds : float
+    refused : int
+        Molecules that the method could not fit; the others make up the figures.
     """
 
     rel_rms: float
     rmse_nm: float
     seconds: float
+    refused: int
 
 
 class Cell(NamedTuple):
@@ -106,7 +109,12 @@ def _compare(cells: list[Cell], quick: bool, seed: int) -> Outcome:
                 Row(f"RMSE of x (nm), {what}", rmse_nm, theirs.rmse_nm, ours.rmse_nm, half),
             ]
     said = f"{n} molecules a row ({(_FEW if quick else _MANY)['smc-em']} for smc-em)"
-    return Outcome(rows, (*_NOTES, said), lambda figure: _draw(figure, drawn))
+    refused = [
+        f"{method} could not fit {found.refused} molecules of {name}; they are left out"
+        for name, method, found in drawn
+        if found.refused
+    ]
+    return Outcome(rows, (*_NOTES, said, *refused), lambda figure: _draw(figure, drawn))
 
 
 def _scene(cell: Cell, seed: int, k: int) -> Scene:
@@ -115,17 +123,21 @@ def _scene(cell: Cell, seed: int, k: int) -> Scene:
 
 
 def _run(cell: Cell, scenes: list[Scene], method: str) -> Found:
-    began_s, off, squares = time.perf_counter(), [], []
+    began_s, off, squares, refused = time.perf_counter(), [], [], 0
     for k, scene in enumerate(scenes):
         settings = {"rng": np.random.default_rng([1, k])} if method == "smc-em" else {}
-        found = refit(regions_of(scene, cell.camera or Ideal()), method, **settings)
+        try:
+            found = refit(regions_of(scene, cell.camera or Ideal()), method, **settings)
+        except RefitError:
+            refused += 1
+            continue
         off.append([_D(found, axis) for axis in "xy"] / np.array(cell.D_um2_s) - 1.0)
         if found.positions is not None:
             rows = found.positions
             squares.append((rows["x_um"] - scene.x_um[rows["frame"], 0]) ** 2)
     rmse_nm = 1e3 * float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else 0.0
-    rel_rms = 100.0 * float(np.sqrt(np.mean(np.square(off))))
-    return Found(rel_rms, rmse_nm, time.perf_counter() - began_s)
+    rel_rms = 100.0 * float(np.sqrt(np.mean(np.square(off)))) if off else 0.0
+    return Found(rel_rms, rmse_nm, time.perf_counter() - began_s, refused)
 
 
 def _D(found: Refit, axis: str) -> float:
