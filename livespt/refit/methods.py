@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import livespt
+from livespt.refit.regions import Regions
 from livespt.refit.result import Refit, RefitError
+from livespt.refit.tracks import TrackTable
 
 
 class Method(NamedTuple):
@@ -31,6 +33,8 @@ class Method(NamedTuple):
     needs: str
     says: str
 
+
+_KINDS = {"tracks": TrackTable, "regions": Regions}
 
 METHODS: dict[str, Method] = {
     "history": Method(
@@ -125,11 +129,8 @@ def refit(data: Any, method: str, **settings: Any) -> Refit:
     """
     chosen = find(method)
     fit = function_of(chosen)
-    kind = {"TrackTable": "tracks", "Regions": "regions"}.get(type(data).__name__, "")
-    if kind != chosen.needs:
-        raise RefitError(
-            f"{method} fits {chosen.needs}; it was given {kind or type(data).__name__}"
-        )
+    if not isinstance(data, _KINDS[chosen.needs]):
+        raise RefitError(f"{method} fits {chosen.needs}; it was given {type(data).__name__}")
     known = list(inspect.signature(fit).parameters)[1:]
     for name in settings:
         if name not in known:

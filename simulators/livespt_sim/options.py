@@ -256,7 +256,7 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
     """Return what values must not be together, and how to say it."""
     megabytes = o.prerender * o.height_px * o.width_px * 2 / 1e6
     closed, n_light = o.geometry != "field", len(o.light_brightness)
-    thin = o.geometry in ("cylinder", "capsule") and o.cylinder_length_um < o.cylinder_diameter_um
+    too_short = o.geometry == "capsule" and o.cylinder_length_um < o.cylinder_diameter_um
     return [
         (
             o.exposure_s > o.interval_s,
@@ -277,7 +277,7 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
             f"molecules: {o.molecules:g} in a {o.geometry}; expected a whole number",
         ),
         (
-            thin and o.geometry == "capsule",
+            too_short,
             f"cylinder_length_um: {o.cylinder_length_um:g}; a capsule is at least as long as its "
             f"diameter, {o.cylinder_diameter_um:g}",
         ),

@@ -186,8 +186,8 @@ def in_space(space, *command):
 def two_hosts():
     """Two network namespaces with a cable between them: two hosts as far as a network goes."""
     names = ("livespt-a", "livespt-b")
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("needs the right to make network namespaces")
+    if not (shutil.which("ip") and shutil.which("openssl")) or os.geteuid() != 0:
+        pytest.skip("needs ip, openssl and the right to make network namespaces")
     plan = [
         *(f"netns add {name}" for name in names),
         "link add lspt-a netns livespt-a type veth peer name lspt-b netns livespt-b",
@@ -221,7 +221,7 @@ def test_two_hosts_over_tls_give_the_answer_of_one(two_hosts, tmp_path):
     tls = ["--tls-ca-file", str(cert), "--tls-cert", str(cert), "--tls-key", str(key)]
     script = tmp_path / "client.py"
     script.write_text(
-        "import sys, time\n"
+        "import json, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\n"
         "from test_refit_cluster import tracks\n"
@@ -233,7 +233,7 @@ def test_two_hosts_over_tls_give_the_answer_of_one(two_hosts, tmp_path):
         "    hosts = {w.rsplit(':', 1)[0] for w in client.nthreads()}\n"
         "    found = refit(tracks(), 'history', states=1, spread=spread_over(client, rows=300))\n"
         f"    Path({str(tmp_path / 'said')!r}).write_text("
-        "repr((sorted(hosts), found.parameters[0].value)))\n"
+        "json.dumps([sorted(hosts), found.parameters[0].value]))\n"
     )
     a, b = two_hosts
     running = [in_space(a, "-m", "distributed.cli.dask_scheduler", "--host", "tls://10.77.0.1",
@@ -250,7 +250,7 @@ def test_two_hosts_over_tls_give_the_answer_of_one(two_hosts, tmp_path):
         for process in running:
             process.kill()
             process.wait()
-    hosts, value = eval((tmp_path / "said").read_text())  # written above
+    hosts, value = json.loads((tmp_path / "said").read_text())
     assert hosts == ["tls://10.77.0.1", "tls://10.77.0.2"]
     here = refit(tracks(), "history", states=1)
     assert value == pytest.approx(here.parameters[0].value, rel=1e-6)

@@ -305,7 +305,7 @@ def test_the_vectorial_spot_has_the_width_of_the_paper_and_grows_out_of_focus():
     assert optics.radius_um[focus + 8, 1024] > 2 * optics.radius_um[focus, 1024]
 
 
-def test_defocus_widens_what_the_camera_sees(tmp_path):
+def test_defocus_widens_what_the_camera_sees():
     def width(z):
         world = World(
             made(

@@ -43,7 +43,6 @@ def test_a_wrong_name_or_place_is_refused_before_anything_runs(name, figure, sai
 
 
 def test_rows_notes_and_figure_come_back(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(precision, "short_exposures", small)
     monkeypatch.setattr("livespt.reproduce.find", lambda name: small)
     place = tmp_path / "f.png"
     assert main(["reproduce", "linden-fig2", "--quick", "--json", "--figure", str(place)]) == 0

@@ -27,17 +27,17 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    rel_rms : float
-        Relative RMS error of D, both axes.
-    rmse_nm : float
+    rel_rms : float or None
+        Relative RMS error of D, both axes (%); None where no molecule could be fitted.
+    rmse_nm : float or None
         Of positions along x.
     seconds : float
     refused : int
         Molecules that the method could not fit; the others make up the figures.
     """
 
-    rel_rms: float
-    rmse_nm: float
+    rel_rms: float | None
+    rmse_nm: float | None
     seconds: float
     refused: int
 
@@ -135,8 +135,8 @@ def _run(cell: Cell, scenes: list[Scene], method: str) -> Found:
         if found.positions is not None:
             rows = found.positions
             squares.append((rows["x_um"] - scene.x_um[rows["frame"], 0]) ** 2)
-    rmse_nm = 1e3 * float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else 0.0
-    rel_rms = 100.0 * float(np.sqrt(np.mean(np.square(off)))) if off else 0.0
+    rmse_nm = 1e3 * float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else None
+    rel_rms = 100.0 * float(np.sqrt(np.mean(np.square(off)))) if off else None
     return Found(rel_rms, rmse_nm, time.perf_counter() - began_s, refused)
 
 
@@ -157,7 +157,9 @@ def _draw(figure: Any, drawn: list[tuple[str, str, Found]]) -> None:
     cells = list(dict.fromkeys(name for name, _, _ in drawn))
     panels = figure.subplots(1, 2)
     for method in dict.fromkeys(method for _, method, _ in drawn):
-        mine = [(cells.index(name), found) for name, m, found in drawn if m == method]
+        mine = [
+            (cells.index(name), found) for name, m, found in drawn if m == method and found.rel_rms
+        ]
         at = [where for where, _ in mine]
         panels[0].semilogy(at, [found.rel_rms for _, found in mine], "o", label=method)
         panels[1].semilogy(at, [found.rmse_nm for _, found in mine], "o", label=method)
