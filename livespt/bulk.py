@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import Config
 from livespt.ordered import ordered_map
+from livespt.sections import Config
 from livespt.stages import Stages, note_on_first_frames, open_stages
 from livespt.tables import TableWriter, check_place, format_of, rows_of
 from livespt.types import Event, FitStatus, Frame, Spots

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from livespt.config import InferConfig, LinkConfig, WatchConfig
 from livespt.infer import FinalResult, OnlineFilter, smooth_run, warm_up_smoother
 from livespt.journal import TRACK_ROW_DTYPE
 from livespt.link import Linker
 from livespt.results import model_json
+from livespt.sections import InferConfig, LinkConfig, WatchConfig
 from livespt.settle import Settled, Settling
 from livespt.spot_tables import SpotTable, SpotTableError
 from livespt.types import Estimates, FitStatus, Spots

@@ -10,17 +10,14 @@ from typing import Any
 
 import msgspec
 
-from livespt.config import (
+from livespt.config import ConfigError, frames_for, load, parse
+from livespt.sections import (
     Config,
-    ConfigError,
     InferConfig,
     JournalConfig,
     OpticsConfig,
     SourceConfig,
     WireConfig,
-    frames_for,
-    load,
-    parse,
 )
 
 #: Frame time of the simulated scene "demo".

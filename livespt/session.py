@@ -19,12 +19,13 @@ from typing import Any, Self, TypeVar
 
 import livespt
 from livespt import config as configuration
-from livespt.config import Config, ConfigError
+from livespt.config import ConfigError
 from livespt.infer import warm_up_smoother
 from livespt.journal import Journal
 from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
+from livespt.sections import Config
 from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener
 from livespt.sources import BufferedSource, Source
 from livespt.stages import open_stages

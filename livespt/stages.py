@@ -8,11 +8,12 @@ import msgspec
 
 from livespt import config as configuration
 from livespt.camera import Camera
-from livespt.config import Config, ConfigError
+from livespt.config import ConfigError
 from livespt.infer import Follower, OnlineFilter, PixelFilterError
 from livespt.link import Linker
 from livespt.localize import Guide, Localizer
 from livespt.pipeline import Chain
+from livespt.sections import Config
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from livespt.config import InferConfig
+from livespt.sections import InferConfig
 
 #: Log-likelihood (nats) and standard errors by which a larger number of states must be better ...
 SURE, ERRORS = 10.0, 3.0

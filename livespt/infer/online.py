@@ -14,13 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from livespt.config import InferConfig, WatchConfig
 from livespt.infer.arrays import AMBIGUOUS, Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
+from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Links, Model, Spots
 
 #: Slots for live tracks to begin with.

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import InferConfig
 from livespt.infer.arrays import Array, Bank, Ints, Seen, Step, bank, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, motion, order, to_model
 from livespt.infer.watch import Pace
+from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
 
 

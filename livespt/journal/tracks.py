@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import Config, parse
+from livespt.config import parse
 from livespt.journal.read import Run
+from livespt.sections import Config
 from livespt.types import FitStatus
 
 #: One linked spot, as the final pass reads it.

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from livespt.config import LinkConfig
 from livespt.link.bank import F8, Motion
 from livespt.link.life_kernels import LEAST, MOST, relearn
+from livespt.sections import LinkConfig
 
 #: Modes of a molecule of which nothing is known: from stuck to a free small protein.
 GENERIC_D_UM2_S = (0.005, 0.063, 0.8, 10.0)

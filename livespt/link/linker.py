@@ -39,12 +39,12 @@ from typing import Any
 
 import numpy as np
 
-from livespt.config import LinkConfig
 from livespt.link import kernels
 from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
 from livespt.link.lag import Lag
 from livespt.link.learn import Learner
 from livespt.link.ring import Ring
+from livespt.sections import LinkConfig
 from livespt.types import SPOT_DTYPE, Links, LivesptError, Predictions, Spots
 
 #: A long gap is walked in at most so many pieces.

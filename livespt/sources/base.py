@@ -8,7 +8,6 @@ everything that was received. Sources are found by name in the entry-point group
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -82,20 +81,3 @@ def open_source(kind: str, options: dict[str, Any], *, origin: str = "config") -
         return factory(options)
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None
-
-
-def need(module: str, extra: str) -> Any:
-    """Import an optional package, or say in one line which extra brings it.
-
-    Raises
-    ------
-    SourceError
-        The package, or one that it needs, is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        missing = error.name or module
-        raise SourceError(
-            f"'{missing}' is not installed: pip install 'livespt[{extra}]' brings it"
-        ) from None

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.core import Door, ask, one_line
 from livespt.sources.base import SourceError
-from livespt.sources.coresetup import CameraOptions, Door, ask, one_line, set_up
+from livespt.sources.camera_setup import CameraOptions, set_up
 from livespt.sources.gaps import GapDetector
 from livespt.sources.ring import shape_event
-from livespt.types import Event, Frame, SourceInfo, StreamItem
+from livespt.types import Event, Frame, LivesptError, SourceInfo, StreamItem
 
 #: Images asked of a camera: it runs until it is stopped. A camera that ends by itself has a thread
 #: that outlives its last image a little; stopping it waits for that thread, unloading it does not.
@@ -48,8 +49,10 @@ class CoreTap:
 
     Raises
     ------
+    CoreError
+        The core refuses a setting.
     SourceError
-        The core refuses a setting, or the camera's pixels are not counts of at most 16 bits.
+        The camera's pixels are not counts of at most 16 bits.
     """
 
     def __init__(self, door: Door, options: CameraOptions, name: str = "Micro-Manager") -> None:
@@ -62,7 +65,7 @@ class CoreTap:
             self.info = self._describe(name)
             #: Pixel size in the sample as Micro-Manager's configuration has it; 0 if it has none.
             self.pixel_um = float(ask(door, self.label, "getPixelSizeUm"))
-        except SourceError:
+        except LivesptError:
             door.close()
             raise
         self._gaps = GapDetector(self.info.interval_s, first_index=0)
@@ -81,8 +84,8 @@ class CoreTap:
 
         Raises
         ------
-        SourceError
-            The camera or the core failed; what was received came before.
+        CoreError, SourceError
+            The core or the camera failed; what was received came before.
         """
         try:
             with self._lock:

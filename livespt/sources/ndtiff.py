@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.sources.base import SourceError, need
+from livespt.core import need
+from livespt.sources.base import SourceError
 from livespt.sources.coretap import received
 from livespt.sources.movies import Movie, check_dtype
 

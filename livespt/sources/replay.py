@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.config import Positive, Section, parse
+from livespt.config import parse
+from livespt.sections import Positive, Section
 from livespt.sources.base import SourceError
 from livespt.sources.gaps import GapDetector
 from livespt.sources.movies import Movie, open_npy, open_npz

@@ -25,10 +25,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from livespt.sources.coresetup import one_line
+from livespt.core import one_line
+from livespt.sources.base import SourceError
 from livespt.sources.coretap import as_counts, received
 from livespt.sources.gaps import GapDetector
-from livespt.sources.ring import Counters, Ring, SourceError
+from livespt.sources.ring import Counters, Ring
 from livespt.types import Frame, SourceInfo, StreamItem
 
 _POLL_S = 0.1

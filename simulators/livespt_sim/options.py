@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
-from livespt.config import ConfigError, NonNegative, Positive, Section, parse
+from livespt.config import ConfigError, parse
+from livespt.sections import NonNegative, Positive, Section
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Pixels = Annotated[int, msgspec.Meta(ge=16, le=8192)]

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.config import InferConfig
 from livespt.infer import OnlineFilter
 from livespt.infer.fit import fit_tracks, guess
 from livespt.infer.motion import motion, weak_prior
 from livespt.infer.smooth import as_tracks
+from livespt.sections import InferConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # motion_scene.py
 sys.path.insert(0, str(Path(__file__).parent))

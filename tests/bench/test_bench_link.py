@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.config import LinkConfig
 from livespt.link import Linker
+from livespt.sections import LinkConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))  # link_scene.py
 sys.path.insert(0, str(Path(__file__).parent))

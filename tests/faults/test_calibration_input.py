@@ -14,16 +14,9 @@ from livespt.calibration import CalibrationError, Options, calibrate, checks, no
 from livespt.camera import Camera, Emccd, Ideal, Scmos
 from livespt.camera_file import CameraFile, read_camera_file, write_camera_file
 from livespt.cli import main
-from livespt.config import (
-    CameraConfig,
-    Config,
-    ConfigError,
-    SourceConfig,
-    WireConfig,
-    build_camera,
-    choose_camera,
-)
+from livespt.config import ConfigError, build_camera, choose_camera
 from livespt.journal import read_run
+from livespt.sections import CameraConfig, Config, SourceConfig, WireConfig
 from livespt.session import Session
 from livespt.sources import open_source
 from livespt.types import Frame

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from livespt.sources import BufferedSource, SourceError, open_source
-from livespt.types import Event, Frame
+from livespt.sources import BufferedSource, open_source
+from livespt.types import Event, Frame, LivesptError
 
 
 def summary(items):
@@ -99,7 +99,7 @@ def plus_tap():
     import mm_test_adapters
     from pymmcore_plus import CMMCorePlus
 
-    from livespt.sources.coresetup import CameraOptions
+    from livespt.sources.camera_setup import CameraOptions
     from livespt.sources.mmcore import tap
 
     folder = mm_test_adapters.device_adapter_path()
@@ -234,7 +234,7 @@ def camera_lost():
                     source._door.core.stopSequenceAcquisition()
                     time.sleep(0.1)
                     source._door.core.unloadDevice("Camera")
-    except SourceError as caught:
+    except LivesptError as caught:
         error = str(caught)
     return {**summary(items), "error": error}
 
@@ -256,7 +256,7 @@ def refusal(kind, options):
     """Return the one line with which a source is refused."""
     try:
         open_source(kind, options).close()
-    except SourceError as error:
+    except LivesptError as error:
         return str(error)
     return "accepted"
 
@@ -320,7 +320,8 @@ def user_core(exposure_ms=9.0):
     import mm_test_adapters
     from pycromanager import Core, start_headless, stop_headless
 
-    from livespt.sources.micromanager import SETTLE_S, _forget_engine
+    from livespt.core.base import SETTLE_S
+    from livespt.core.snake import _forget_engine
 
     folder = mm_test_adapters.device_adapter_path()
     start_headless(folder, f"{folder}/MMConfig_demo.cfg", python_backend=True)

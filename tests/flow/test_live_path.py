@@ -15,11 +15,12 @@ import pytest
 
 from livespt.camera import Ideal
 from livespt.cli import main
-from livespt.config import LinkConfig, parse
+from livespt.config import parse
 from livespt.journal import Journal, JournalError, read_parquet, read_run
 from livespt.link import Linker
 from livespt.offline import replay_stages
 from livespt.refit import read_tracks, refit
+from livespt.sections import LinkConfig
 from livespt.session import Session
 from livespt.types import Frame, SourceInfo
 from livespt.wire import Subscriber, schema

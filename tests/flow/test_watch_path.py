@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.config import WatchConfig
 from livespt.dashboard.state import LiveState
 from livespt.infer import OnlineFilter
 from livespt.journal import Journal, read_run
 from livespt.pipeline import Chain, Pipeline
+from livespt.sections import WatchConfig
 from livespt.sinks import BroadcastSink, JournalSink
 from livespt.types import Frame, SourceInfo
 

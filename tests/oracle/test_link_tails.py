@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from livespt.config import LinkConfig
 from livespt.link import Linker, tail_kernels
 from livespt.link.bank import new_edges, new_tails
+from livespt.sections import LinkConfig
 from livespt.types import SPOT_DTYPE, Spots
 
 D_UM2_S = 0.4

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from livespt.config import InferConfig
 from livespt.infer import OnlineFilter, smooth_run
+from livespt.sections import InferConfig
 from livespt.types import SPOT_DTYPE, Links, Spots
 
 DT_S, SD_UM = 0.02, 0.03

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.config import LinkConfig
 from livespt.link import Linker, learn
+from livespt.sections import LinkConfig
 
 # test folders are no packages: the scene is loaded by its path
 _spec = importlib.util.spec_from_file_location(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from livespt.config import WatchConfig
 from livespt.infer import OnlineFilter
 from livespt.infer.series import Series
+from livespt.sections import WatchConfig
 
 _spec = importlib.util.spec_from_file_location(
     "watch_scene", Path(__file__).with_name("watch_scene.py")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from livespt.config import InferConfig
 from livespt.infer import InferError, OnlineFilter
 from livespt.infer.choice import FRAMES, STEPS, SURE, Choice
+from livespt.sections import InferConfig
 from livespt.types import SPOT_DTYPE, Links, Spots
 
 INTERVAL_S, SD_UM = 0.02, 0.02

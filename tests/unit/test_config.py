@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from livespt import config as configuration
 from livespt.camera import Emccd, Ideal, Scmos
-from livespt.config import CameraConfig, Config, ConfigError, build_camera, dump, load, parse
+from livespt.config import ConfigError, build_camera, dump, load, parse
+from livespt.sections import CameraConfig, Config, OpticsConfig
 
 
 def test_an_empty_config_is_whole():
@@ -86,6 +86,6 @@ def test_a_calibration_of_another_shape_is_refused(tmp_path):
 
 
 def test_a_width_follows_from_the_optics():
-    optics = configuration.OpticsConfig(wavelength_um=0.639, numerical_aperture=1.4)
+    optics = OpticsConfig(wavelength_um=0.639, numerical_aperture=1.4)
     assert optics.psf_sigma_um == pytest.approx(0.09585, rel=1e-3)  # SCIENCE 1
-    assert configuration.OpticsConfig().psf_sigma_um == 0.0
+    assert OpticsConfig().psf_sigma_um == 0.0

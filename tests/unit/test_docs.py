@@ -20,10 +20,11 @@ import pytest
 
 from livespt import camera_file, cli, config
 from livespt.camera import Scmos
-from livespt.config import Config, build_camera
+from livespt.config import build_camera
 from livespt.journal import final, folder, streams, write
 from livespt.results import RunResult
-from livespt.sources.coresetup import CameraOptions
+from livespt.sections import CameraConfig, Config
+from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
 from livespt.tables import LOCALIZATION_DTYPE, ThunderStorm
@@ -495,7 +496,7 @@ def test_the_calibration_script_finds_a_known_camera(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     exec(script, {})
     assert "counts per electron" in capsys.readouterr().out
-    chosen = config.CameraConfig(model="scmos", calibration=str(tmp_path / "maps.npz"))
+    chosen = CameraConfig(model="scmos", calibration=str(tmp_path / "maps.npz"))
     found = build_camera(chosen, shape)
     assert isinstance(found, Scmos)
     assert np.mean(found.gain_adu_per_e / gain) == pytest.approx(1, abs=0.01)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from livespt.config import InferConfig
 from livespt.infer import InferError, OnlineFilter, smooth_run
+from livespt.sections import InferConfig
 from livespt.types import SPOT_DTYPE, FitStatus, Links, Spots, track_dtype
 
 INTERVAL_S, SD_UM = 0.02, 0.03

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livespt.config import LinkConfig
 from livespt.link import FrameOrderError, Linker, LinkError
+from livespt.sections import LinkConfig
 from livespt.types import SPOT_DTYPE, FitStatus, Spots
 
 INTERVAL_S = 0.02

@@ -1,23 +1,14 @@
-"""What a camera behind a Micro-Manager core is told before it starts, and by what door.
-
-A `Door` is a way to a core; it spells the core's methods and nothing more. Every refusal of the
-core becomes one line that names the device, property or option.
-"""
+"""What a camera behind a Micro-Manager core is told before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 import msgspec
-from numpy.typing import NDArray
 
-from livespt.config import Positive, Section
-from livespt.sources.base import SourceError
+from livespt.core import CoreError, Door, ask, set_property
+from livespt.sections import Positive, Section
 
-#: A camera says that it has stopped a little before its thread has; unloading it in between ends
-#: the whole process (seen with DemoCamera in 1 of 5 runs), so that a door waits before it does.
-SETTLE_S = 0.1
 _CAMERA_DEVICE = 2  # MM::CameraDevice
 
 
@@ -64,46 +55,12 @@ class CameraOptions(Section, frozen=True):
     properties: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
 
-class Door(Protocol):
-    """A way to a core: methods by their C++ names, and one image at a time."""
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the core, by the name it has in C++ (`setExposure`)."""
-        ...
-
-    def pop(self) -> tuple[NDArray, Mapping[str, Any]]:
-        """Take the oldest image and its tags; raises where there is none."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the core, if this door opened it."""
-        ...
-
-
-def ask(door: Door, what: str, method: str, *arguments: Any) -> Any:
-    """Call the core; a refusal becomes one line that begins with `what`.
-
-    Raises
-    ------
-    SourceError
-    """
-    try:
-        return door.call(method, *arguments)
-    except Exception as error:  # noqa: BLE001 (the bindings raise several kinds, remote ones any)
-        raise SourceError(f"{what}: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """Return the error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def set_up(door: Door, options: CameraOptions) -> str:
     """Choose the camera and set it as `options` say; return its label.
 
     Raises
     ------
-    SourceError
+    CoreError
         Naming the device, property or option that the core refuses.
     """
     camera = _choose_camera(door, options.camera)
@@ -122,39 +79,18 @@ def set_up(door: Door, options: CameraOptions) -> str:
     return camera
 
 
-def set_property(door: Door, name: str, value: str | float) -> None:
-    """Set "Device.Property", or say in one line why it cannot be.
-
-    Raises
-    ------
-    SourceError
-        No such device or property, or a value that the device refuses.
-    """
-    label, _, key = name.partition(".")
-    loaded = list(ask(door, "core", "getLoadedDevices"))
-    if label not in loaded:
-        raise SourceError(f"properties: {name}: no device '{label}' (loaded: {', '.join(loaded)})")
-    if not ask(door, label, "hasProperty", label, key):
-        raise SourceError(f"properties: {name}: device '{label}' has no property '{key}'")
-    text = str(int(value)) if isinstance(value, bool) else str(value)
-    allowed = list(ask(door, label, "getAllowedPropertyValues", label, key))
-    if allowed and text not in allowed:
-        raise SourceError(f"properties: {name}: '{text}' (allowed: {', '.join(allowed)})")
-    ask(door, f"properties: {name} = {text}", "setProperty", label, key, text)
-
-
 def _choose_camera(door: Door, label: str) -> str:
     loaded = list(ask(door, "core", "getLoadedDevices"))
     kinds = {one: int(ask(door, one, "getDeviceType", one)) for one in loaded}
     cameras = [one for one in loaded if kinds[one] == _CAMERA_DEVICE]
     known = ", ".join(cameras) or "none"
     if label and label not in cameras:
-        raise SourceError(f"camera: no camera '{label}' (loaded: {known})")
+        raise CoreError(f"camera: no camera '{label}' (loaded: {known})")
     if label:
         ask(door, f"camera '{label}'", "setCameraDevice", label)
     chosen = str(ask(door, "core", "getCameraDevice"))
     if not chosen:
-        raise SourceError(f"camera: the core has none chosen: name one of: {known}")
+        raise CoreError(f"camera: the core has none chosen: name one of: {known}")
     return chosen
 
 
@@ -163,5 +99,5 @@ def _set_roi(door: Door, roi: list[int]) -> None:
     width, height = (int(ask(door, "roi", f"getImage{side}")) for side in ("Width", "Height"))
     inside = len(roi) == 4 and roi[2] and roi[3] and roi[0] + roi[2] <= width
     if not inside or roi[1] + roi[3] > height:
-        raise SourceError(f"roi = {roi}: expected x, y, width, height within {width} x {height}")
+        raise CoreError(f"roi = {roi}: expected x, y, width, height within {width} x {height}")
     ask(door, f"roi = {roi}", "setROI", *roi)

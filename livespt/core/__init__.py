@@ -1,0 +1,19 @@
+"""Ways into a Micro-Manager core: to its cameras, and to its lasers."""
+
+from livespt.core.base import CoreError, Door, ask, need, one_line, set_property
+from livespt.core.plus import PlusDoor, load_core
+from livespt.core.snake import SnakeDoor, connect, start_core
+
+__all__ = [
+    "CoreError",
+    "Door",
+    "PlusDoor",
+    "SnakeDoor",
+    "ask",
+    "connect",
+    "load_core",
+    "need",
+    "one_line",
+    "set_property",
+    "start_core",
+]
