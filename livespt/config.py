@@ -180,7 +180,7 @@ def _field_names(kind: Any, where: str) -> list[str]:
     for part in filter(None, where.split(".")):
         kind = {f.name: f.type for f in msgspec.structs.fields(kind)}.get(part, kind)
     try:
-        return [f.name for f in msgspec.structs.fields(kind)]
+        return [f.encode_name for f in msgspec.structs.fields(kind)]
     except TypeError:
         return []
 

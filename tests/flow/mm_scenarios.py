@@ -174,6 +174,35 @@ def ndtiff_roundtrip(n=40):
     return out
 
 
+def follow_acquisition(n=100, channels=()):
+    """Follow the files of a real Acquisition while it runs, and compare with what it saved."""
+    with user_core() as core, tempfile.TemporaryDirectory() as folder:
+        assert core.get_exposure() == 9.0
+        seen, ended_s = [], []
+
+        def watch():
+            axes = {"channel": channels[0]} if channels else {}
+            source = open_source("follow", {"path": f"{folder}/run_1", "axes": axes})
+            seen.append(source)
+            seen.extend(source.frames())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        events = {"channel_group": "Channel", "channels": list(channels)} if channels else {}
+        n_saved, saved = acquire(folder, n, None, on_end=ended_s.append, **events)
+        watcher.join()
+        source, items = seen[0], seen[1:]
+        frames = [item for item in items if isinstance(item, Frame)]
+        same = all((f.adu == image).all() for f, image in zip(frames, saved, strict=True))
+        return {
+            **summary(items),
+            "n_saved": n_saved,
+            "same": same,
+            "before_the_end": sum(f.arrived_s < ended_s[0] for f in frames),
+            "info": source.info._asdict(),
+        }
+
+
 def stall():
     """Make the real camera fall silent, by an exposure that outlasts all patience."""
     source = open_source("mmcore", {"exposure_ms": 5.0})
@@ -333,16 +362,22 @@ def user_core(exposure_ms=9.0):
     _forget_engine()
 
 
-def acquire(folder, n, image_process_fn):
-    """Run a pycromanager Acquisition; return how many images it saved, and the images."""
+def acquire(folder, n, image_process_fn, on_end=None, **events):
+    """Run a pycromanager Acquisition; return how many images it saved, and the first channel's."""
     from pycromanager import Acquisition, multi_d_acquisition_events
 
     options = {} if image_process_fn is None else {"image_process_fn": image_process_fn}
     with Acquisition(directory=folder, name="run", **options) as acquisition:
-        acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
+        acquisition.acquire(
+            multi_d_acquisition_events(num_time_points=n, time_interval_s=0, **events)
+        )
+    if on_end is not None:
+        on_end(time.perf_counter())
     data = acquisition.get_dataset()
     n_saved = len(data.index)
-    images = [np.array(data.read_image(time=i)) for i in range(n_saved)]
+    where = {"channel": events["channels"][0]} if events else {}
+    n_times = len(data.index) // len(events.get("channels", "1"))
+    images = [np.array(data.read_image(time=i, **where)) for i in range(n_times)]
     data.close()
     return n_saved, images
 

@@ -23,6 +23,8 @@ SCENARIOS = {
     "channel": ("ride", {"n": 20, "axes": {"channel": "GFP"}}),
     "swallowed": ("swallowed", {}),
     "roundtrip": ("ndtiff_roundtrip", {"n": 40}),
+    "follow": ("follow_acquisition", {"n": 120}),
+    "follow channel": ("follow_acquisition", {"n": 12, "channels": ["DAPI", "FITC"]}),
 }
 
 
@@ -74,3 +76,22 @@ def test_what_pycromanager_saved_replays_with_its_true_times(found):
     assert roundtrip["same"]
     assert roundtrip["runs_forward"]
     assert 0.009 <= roundtrip["nominal_s"] < 0.03
+
+
+def test_an_acquisitions_files_are_followed_while_it_runs(found):
+    one = found["follow"]
+    assert one["n_saved"] == 120
+    assert one["index"] == list(range(120))
+    assert one["same"]
+    assert one["runs_forward"]
+    assert {event[0] for event in one["events"]} <= {"stalled", "resumed"}
+    assert one["before_the_end"] > 80  # live, not read afterwards
+    assert 0.008 < one["info"]["interval_s"] < 0.03  # 9 ms exposure; the host is busy
+    assert one["info"]["identity"].startswith("Camera")
+
+
+def test_one_channel_of_an_acquisitions_files_is_followed(found):
+    two = found["follow channel"]
+    assert two["n_saved"] == 24
+    assert two["index"] == list(range(12))
+    assert two["same"]
