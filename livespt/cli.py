@@ -134,6 +134,41 @@ def replay(
 
 
 @app.command
+def follow(
+    data_set: Path,
+    *,
+    config: Path | None = None,
+    pixel_um: float | None = None,
+    channel: int | str | None = None,
+    position: int | str | None = None,
+    now: Annotated[bool, Parameter(negative="", help="Pass by what is written already.")] = False,
+    json: Json = False,
+    dashboard: Window = False,
+) -> int:
+    """Analyse a data set while Micro-Manager is writing it.
+
+    Parameters
+    ----------
+    data_set
+        Folder of NDTiff or of OME-TIFF image stacks, or the first file; need not be there yet.
+    config
+        Camera, optics and model; `source` in it is replaced by the data set.
+    pixel_um
+        Pixel size in the sample; overrides the config.
+    channel
+        Number or name of the one to take.
+    position
+        Number or name of the one to take.
+    """
+    from livespt.presets import follow_config
+
+    axes = {"channel": channel, "position": position}
+    chosen = {axis: value for axis, value in axes.items() if value is not None}
+    built = follow_config(data_set, config, pixel_um=pixel_um, from_now=now, axes=chosen)
+    return _run(built, origin=str(config or data_set), as_json=json, dashboard=dashboard)
+
+
+@app.command
 def dashboard(
     *,
     publish: str = "tcp://127.0.0.1:5570",

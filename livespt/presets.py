@@ -75,6 +75,26 @@ def replay_config(
     return msgspec.structs.replace(base, source=source, optics=optics)
 
 
+def follow_config(
+    data_set: Path,
+    config: Path | None = None,
+    *,
+    pixel_um: float | None = None,
+    from_now: bool = False,
+    axes: Mapping[str, int | str] | None = None,
+) -> Config:
+    """Return `config` (or the defaults) with the growing `data_set` as its source."""
+    base = load(config) if config else Config()
+    given = {"from": "now" if from_now else None, "axes": dict(axes) if axes else None}
+    kept = dict(base.source.options) if base.source.kind == "follow" else {}
+    options = kept | {"path": str(data_set)} | {k: v for k, v in given.items() if v is not None}
+    optics: OpticsConfig = base.optics
+    if pixel_um is not None:
+        optics = msgspec.structs.replace(optics, pixel_um=pixel_um)
+    source = msgspec.structs.replace(base.source, kind="follow", options=options)
+    return msgspec.structs.replace(base, source=source, optics=optics)
+
+
 def localize_config(
     movie: Path, config: Path | None, given: Mapping[str, Mapping[str, Any]], frame_ms: float | None
 ) -> Config:

@@ -72,8 +72,10 @@ def _is(image: Image, axis: str, wanted: int | str, summary: dict[str, Any]) -> 
     name: Any = None
     if axis == "channel":
         names = summary.get("ChNames")
-        known = isinstance(names, list) and isinstance(value, int) and value < len(names)
-        name = names[value] if known and names else tag(image.tags, "Channel")
+        if isinstance(names, list) and isinstance(value, int) and value < len(names):
+            name = names[value]
+        else:
+            name = tag(image.tags, "Channel")
     elif axis == "position":
         name = tag(image.tags, "PositionName")
     return name is not None and name == wanted

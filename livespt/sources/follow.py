@@ -58,7 +58,7 @@ class FollowOptions(Section, frozen=True):
     wait_s : float
         How long to wait for the data set and its first images.
     end_after_s : float
-        Silence that ends the stream where no mark in the files does.
+        Silence, of two intervals at least, that ends the stream where no mark in the files does.
     interval_s, exposure_s : float, optional
         From the images' metadata if left out.
     times : {"file", "interval"}
@@ -170,7 +170,8 @@ class Follow:
         if self._data.finished:
             return [], self._data.ended
         silence = self._gaps.idle(time.perf_counter()) if self._next else []
-        return [*silence], self._data.quiet_s > self._options.end_after_s
+        patience_s = max(self._options.end_after_s, 2.0 * self.info.interval_s)
+        return [*silence], self._data.quiet_s > patience_s
 
     def _take(self, image: Image) -> tuple[list[StreamItem], bool]:
         adu = image.file.read(image.page)

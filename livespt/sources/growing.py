@@ -71,7 +71,7 @@ class _Layout(NamedTuple):
     """How this TIFF writes numbers: byte order, and the sizes of the classic or the big form."""
 
     order: str
-    count: str
+    head: str
     entry: str
     link: str
     inline: int
@@ -83,7 +83,7 @@ class _Layout(NamedTuple):
 
 class _Entry(NamedTuple):
     kind: int
-    count: int
+    n_values: int
     value: bytes
     at: int
 
@@ -246,11 +246,11 @@ class GrowingTiff:
         """Return a page's entries and the place of its link; None while they are not all there."""
         layout = self._layout
         assert layout is not None
-        n_head = struct.calcsize(layout.order + layout.count)
+        n_head = struct.calcsize(layout.order + layout.head)
         raw = self._bytes(where, _CHUNK)
         if len(raw) < n_head:
             return None
-        n = struct.unpack_from(layout.order + layout.count, raw)[0]
+        n = struct.unpack_from(layout.order + layout.head, raw)[0]
         link_at = n_head + n * layout.entry_bytes
         whole = link_at + struct.calcsize(layout.order + layout.link)
         if not 0 < n <= _MOST_ENTRIES:
@@ -287,15 +287,15 @@ class GrowingTiff:
         if self.marks_its_end:
             return struct.unpack(self._layout.order + self._layout.link, entry.value)[
                 0
-            ], entry.count
-        return entry.at, entry.count
+            ], entry.n_values
+        return entry.at, entry.n_values
 
     def _many(self, found: dict[int, _Entry], tag: int) -> list[int]:
         entry = found.get(tag)
         if entry is None or entry.kind not in _CODES:
             return []
         assert self._layout is not None
-        code = f"{self._layout.order}{entry.count}{_CODES[entry.kind]}"
+        code = f"{self._layout.order}{entry.n_values}{_CODES[entry.kind]}"
         n_bytes = struct.calcsize(code)
         inline = n_bytes <= self._layout.inline
         raw = entry.value[:n_bytes] if inline else self._bytes(entry.at, n_bytes)
@@ -346,7 +346,7 @@ class GrowingTiff:
 
 def _fill(raw: NDArray, file: io.FileIO, page: Page) -> bool:
     """Read a page's pixels into `raw`; False where they are not all there."""
-    view, filled = memoryview(raw).cast("B"), 0
+    view, filled = raw.data.cast("B"), 0
     for offset, n_bytes in page.strips:
         file.seek(offset)
         end = filled + n_bytes

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from livespt.cli import main
 from livespt.config import ConfigError
+from livespt.presets import follow_config
 from livespt.sources import BufferedSource, SourceError, open_source
 from livespt.types import Event, Frame
 
@@ -123,6 +125,62 @@ def test_pages_that_tifffile_appends_are_followed_until_silence(tmp_path):
         np.testing.assert_array_equal(frame.adu, pixels(i))
     np.testing.assert_allclose([f.t_s for f in frames], 0.02 * np.arange(20))
     assert source.pixel_um == 0.0
+
+
+CAMERA = """
+[camera]
+model = "scmos"
+gain_adu_per_e = 2.2
+offset_adu = 100.0
+var_e2 = 1.2
+
+[optics]
+sigma_um = 0.1
+
+[wire]
+enabled = false
+
+[journal]
+folder = '{folder}'
+"""
+
+
+def test_the_command_gives_what_a_replay_of_the_same_frames_gives(tmp_path, capsys):
+    """From the files to the answer, while the files grow; the pixel size is Micro-Manager's."""
+    options = {"scene": "demo", "seed": 3, "n_frames": 100}
+    frames = frames_of(open_source("simulated", options).frames())
+    np.save(tmp_path / "m.npy", np.stack([frame.adu for frame in frames]))
+    config = tmp_path / "camera.toml"
+    config.write_text(CAMERA.format(folder=tmp_path / "runs"), encoding="utf-8")
+
+    def write():
+        writer = MmStackWriter(tmp_path / "data", max_bytes=1 << 23)
+        for i, frame in enumerate(frames):
+            tags = {"ImageNumber": i, "ElapsedTime-ms": 20.0 * i, "PixelSizeUm": 0.1}
+            writer.write(frame.adu, tags, (0, 0, i, 0))
+            time.sleep(0.01)
+        writer.finish()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert main(["follow", str(tmp_path / "data"), "--config", str(config), "--json"]) == 0
+    thread.join()
+    followed = json.loads(capsys.readouterr().out)
+    command = ["replay", str(tmp_path / "m.npy"), "--config", str(config), "--json"]
+    assert main([*command, "--pixel-um", "0.1", "--frame-ms", "20"]) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    assert followed["frames"] == {"in": 100, "processed": 100, "shed": 0, "missing": 0}
+    assert followed["final"]["D_um2_s"] == pytest.approx(replayed["final"]["D_um2_s"], rel=1e-6)
+    assert followed["live"]["D_um2_s"] == pytest.approx(replayed["live"]["D_um2_s"], rel=1e-6)
+
+
+def test_the_command_takes_a_channel_and_a_position_by_number_or_name():
+    built = follow_config(Path("data"), axes={"channel": "GFP", "position": 1}, from_now=True)
+    assert built.source.options == {
+        "path": "data",
+        "axes": {"channel": "GFP", "position": 1},
+        "from": "now",
+    }
 
 
 # --- where to begin, what to take -----------------------------------------------------------------

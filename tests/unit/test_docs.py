@@ -25,6 +25,7 @@ from livespt.journal import final, folder, streams, write
 from livespt.results import RunResult
 from livespt.sections import CameraConfig, Config
 from livespt.sources.camera_setup import CameraOptions
+from livespt.sources.follow import FollowOptions
 from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
 from livespt.tables import LOCALIZATION_DTYPE, ThunderStorm
@@ -81,17 +82,26 @@ def indented(page: Path) -> list[str]:
 # --- config ----------------------------------------------------------------------------------
 
 
+#: The options of each source that has them checked here.
+KINDS = {
+    "follow": FollowOptions,
+    "micromanager": MicroManagerOptions,
+    "mmcore": CameraOptions,
+    "replay": ReplayOptions,
+}
+
+
 def defaults(struct: type) -> dict[str, Any]:
     """Return each key's default as TOML would say it."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if field.required:
-            found[field.name] = REQUIRED
+            found[field.encode_name] = REQUIRED
         elif field.default_factory is not msgspec.NODEFAULT:
             plain: Any = msgspec.to_builtins(field.default_factory())
-            found[field.name] = plain
+            found[field.encode_name] = plain
         else:
-            found[field.name] = NONE if field.default is None else field.default
+            found[field.encode_name] = NONE if field.default is None else field.default
     return found
 
 
@@ -106,6 +116,7 @@ def described() -> dict[str, dict[str, Any]]:
     expected = {f"[{name}]": defaults(kind) for name, kind in parts.items()}
     expected["Top level"] = {k: v for k, v in defaults(Config).items() if k not in parts}
     expected["[source.options] of `replay`"] = defaults(ReplayOptions)
+    expected["[source.options] of `follow`"] = defaults(FollowOptions)
     both = expected["[source.options] of `micromanager` and `mmcore`"] = defaults(
         MicroManagerOptions
     )
@@ -145,9 +156,8 @@ def test_the_scenes_are_those_that_exist():
 def test_ready_configs_are_good(path):
     loaded = config.load(path)
     options = loaded.source.options
-    kinds = {"micromanager": MicroManagerOptions, "mmcore": CameraOptions, "replay": ReplayOptions}
-    if loaded.source.kind in kinds:
-        config.parse(options, "source.options", kinds[loaded.source.kind])
+    if loaded.source.kind in KINDS:
+        config.parse(options, "source.options", KINDS[loaded.source.kind])
     else:
         resolve(options, SCENES)
 
@@ -165,9 +175,8 @@ def test_configs_in_the_docs_are_good(block):
         assert groups <= {"livespt.sources", "livespt.experiments"}
         return
     loaded = config.parse(raw)
-    kinds = {"micromanager": MicroManagerOptions, "replay": ReplayOptions}
-    if loaded.source.kind in kinds:
-        config.parse(loaded.source.options, "source.options", kinds[loaded.source.kind])
+    if loaded.source.kind in KINDS:
+        config.parse(loaded.source.options, "source.options", KINDS[loaded.source.kind])
 
 
 # --- commands --------------------------------------------------------------------------------
