@@ -215,7 +215,7 @@ class DataSet:
         self._held = found if axes is None else None
         if axes is None:
             return None
-        self._quiet_since_s = time.perf_counter()
+        self.listen()
         return Image(file, page, page.tags or {}, axes)
 
     @property
@@ -223,6 +223,10 @@ class DataSet:
         """Micro-Manager's metadata of the whole; empty where there are none (yet)."""
         files = (series.file for series in self._series)
         return next((file.summary for file in files if file and file.summary), {})
+
+    def listen(self) -> None:
+        """Count silence from now on."""
+        self._quiet_since_s = time.perf_counter()
 
     @property
     def quiet_s(self) -> float:

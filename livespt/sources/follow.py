@@ -136,6 +136,7 @@ class Follow:
             `Event("failed")`.
         """
         try:
+            self._data.listen()  # kernels may have been compiled since it was opened
             if self._options.from_ == "now":
                 self._skip()
             while not self._closing.is_set():
@@ -194,11 +195,11 @@ class Follow:
         return None
 
     def _index(self, image: Image) -> int:
-        number = tag(image.tags, "ImageNumber")
-        if number is None or self._choice.leaves_out:
+        known = _number(tag(image.tags, "ImageNumber"), np.nan)
+        if not np.isfinite(known) or self._choice.leaves_out:
             at = image.axes.get("time", self._next)
             return max(at, self._next) if isinstance(at, int) else self._next
-        number = int(number)
+        number = int(known)
         if number <= self._image_number:  # the camera began another sequence
             self._first = self._next
         self._image_number = number
@@ -209,10 +210,11 @@ class Follow:
             return index * self.info.interval_s
         due_s = self._last_t_s + (index + 1 - self._next) * self.info.interval_s
         now_s = _stamp(image, self._clock)
+        if not np.isfinite(now_s):
+            return due_s
         if self._origin_s is None:
             self._origin_s = now_s
-        t_s = now_s - self._origin_s
-        return t_s if np.isfinite(t_s) else due_s
+        return now_s - self._origin_s
 
     def _rest(self, some: bool) -> None:
         if some:

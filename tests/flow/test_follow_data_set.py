@@ -382,6 +382,19 @@ def test_a_writer_that_dies_ends_the_stream_after_the_silence_asked_for(tmp_path
     writer.file.close()
 
 
+def test_silence_before_the_stream_begins_does_not_count(tmp_path):
+    """Kernels are compiled, perhaps for minutes, between opening and the first frame asked for."""
+    (writer,) = write_stack(tmp_path, finish=False)
+    source = follow(tmp_path, end_after_s=0.6)
+    time.sleep(0.7)
+    stream = source.frames()
+    got = [next(stream) for _ in range(12)]
+    tags = {"ImageNumber": 12, "ElapsedTime-ms": 60.0}
+    writer.write(pixels(12), tags, (0, 0, 12, 0))
+    writer.finish()
+    assert len(frames_of([*got, *stream])) == 13
+
+
 def test_another_shape_in_mid_stream_is_an_event(tmp_path):
     (writer,) = write_stack(tmp_path, finish=False)
     tags = {"ImageNumber": 12, "ElapsedTime-ms": 60.0}
