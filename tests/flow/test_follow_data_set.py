@@ -16,7 +16,7 @@ import tifffile
 from livespt.cli import main
 from livespt.config import ConfigError
 from livespt.presets import follow_config
-from livespt.sources import BufferedSource, SourceError, open_source
+from livespt.sources import BufferedSource, SourceError, datasets, open_source
 from livespt.types import Event, Frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # growing_scene.py
@@ -25,6 +25,13 @@ from growing_scene import MmStackWriter, pixels
 
 WRITER = Path(__file__).with_name("ndtiff_writer.py")
 INTERVAL_S = 0.005
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(request, monkeypatch):
+    """Wait less for a next file, where no other process makes it."""
+    if "ndstorage" not in request.node.name:
+        monkeypatch.setattr(datasets, "GRACE_S", 0.2)
 
 
 def follow(path, **options):
