@@ -124,7 +124,7 @@ class Follow:
         self._image_number = -1
         self._first = 0  # number of image 0 of the present sequence of the camera
         self._next = 0
-        self._n_at_once = 0
+        self._due_s = 0.0  # no sooner than this may the next frame of a backlog come
 
     def frames(self) -> Iterator[StreamItem]:
         """Yield the images as they are written, until the data set is finished or silent.
@@ -218,13 +218,17 @@ class Follow:
 
     def _rest(self, some: bool) -> None:
         if some:
-            self._n_at_once += 1
-            if self._n_at_once > _BURST and self.info.paced:
-                self._closing.wait(self.info.interval_s / _CATCH_UP)
+            if self.info.paced:
+                self._closing.wait(self._ahead_s())
             return
-        self._n_at_once = 0
         quiet = self._data.quiet_s > self._gaps.limit_s
         self._closing.wait(_QUIET_POLL_S if quiet else self._poll_s)
+
+    def _ahead_s(self) -> float:
+        """Return how long to wait for a backlog not to come faster than the ring can take it."""
+        step_s, now_s = self.info.interval_s / _CATCH_UP, time.perf_counter()
+        self._due_s = max(self._due_s, now_s - _BURST * step_s) + step_s
+        return max(0.0, self._due_s - now_s)
 
     def _skip(self) -> None:
         """Pass by all that is there already."""
