@@ -167,9 +167,9 @@ class Follow:
         image = self._head.popleft() if self._head else self._next_image()
         if image is not None:
             return self._take(image)
-        self._data.check()
         if self._data.finished:
             return [], self._data.ended
+        self._data.check()
         silence = self._gaps.idle(time.perf_counter()) if self._next else []
         patience_s = max(self._options.end_after_s, 2.0 * self.info.interval_s)
         return [*silence], self._data.quiet_s > patience_s

@@ -170,6 +170,8 @@ class GrowingTiff:
             now = self.path.stat()
         except FileNotFoundError:
             raise SourceError(f"{self.path}: deleted while it was followed") from None
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from None
         if _identity(now) != self._identity:
             raise SourceError(f"{self.path}: replaced while it was followed")
         if now.st_size < self._reached:
