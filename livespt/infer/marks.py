@@ -8,11 +8,11 @@ once.
 Two kinds of marks:
 
 - relative to the start (molecules that shine, width of the spots): the level is the ratio of two
-  means, now and over the first `START` blocks. Such a mark waits until it is sure, at the error that
-  a look of the alarms may make, that the level is no longer that of the start: the alarm of its
-  number has told so, or the two means are further apart than two samples of as many molecules may
-  be (judge B of `series`, which no slow drift deceives). Where nothing has changed it is false no
-  more often than an alarm, however few molecules there are.
+  means, now and over the first `START` blocks. Such a mark waits until it is sure that the level is
+  no longer that of the start: the alarm of its number has told so, or the two means are further
+  apart than two samples of as many molecules may be (judge B of `series`, which no slow drift
+  deceives). Where nothing has changed, these marks together are false no more often than the
+  alarms together may be, however few molecules there are.
 - of a level in itself (wrong links, precision).
 
 The share of wrong links is what the linker itself expects: the mean of 1 - `p_link` over all linked
@@ -32,6 +32,8 @@ from livespt.sections import WatchConfig
 
 #: Blocks of the watch that make the level at the start, and the level now.
 START, WINDOW = 8, 16
+#: Neighbouring looks share all but one of their blocks: so many count as one.
+OVERLAP = WINDOW / 3
 #: Mark -> the number whose alarm it waits for, and the direction (1: up) that this must tell.
 WAITS_FOR = {"bleached": ("density", -1), "defocused": ("width", 1)}
 #: Mark -> the number whose blocks it takes.
@@ -115,19 +117,16 @@ class Mark:
         return level >= mark if self._rises else level <= mark
 
 
-def n_relative(config: WatchConfig) -> int:
-    """Return how many marks are set that take a share of the false alarms."""
-    return (config.bleached_to > 0) + (config.focus_lost > 0)
-
-
-def marks_of(config: WatchConfig, alpha: float) -> dict[str, Mark]:
-    """Return the marks that are set, by name; `alpha` is the allowed error of one look."""
+def marks_of(config: WatchConfig, per_look: float) -> dict[str, Mark]:
+    """Return the marks that are set, by name; `per_look` is the false alarms allowed per block."""
     set_to = {
         "bleached": config.bleached_to,
         "dense": config.dense_above,
         "defocused": 1 + config.focus_lost if config.focus_lost else 0.0,
         "imprecise": config.imprecise_above_um,
     }
+    n_relative = sum(set_to[name] > 0 for name in WAITS_FOR)
+    alpha = min(0.5, OVERLAP * per_look / max(n_relative, 1))
     return {
         name: Mark(at, of_start=name in WAITS_FOR, alpha=alpha)
         for name, at in set_to.items()
@@ -145,7 +144,7 @@ def passed_message(name: str, passed: Passed) -> str:
         return f"too dense to link surely: {100 * after:.2g} % of the links are probably wrong"
     if name == "defocused":
         wide_nm = f"{1e3 * before:.3g} -> {1e3 * after:.3g} nm"
-        return f"out of focus: spots are {share - 100:.0f} % wider than at the start, {wide_nm}"
+        return f"out of focus: spots {share - 100:.0f} % wider than at the start, {wide_nm}"
     return f"precision is poor: s.d. {1e3 * after:.3g} nm (median)"
 
 

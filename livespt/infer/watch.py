@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.arrays import Array
-from livespt.infer.marks import BLOCKS_OF, WAITS_FOR, Block, marks_of, n_relative, passed_message
+from livespt.infer.marks import BLOCKS_OF, WAITS_FOR, Block, marks_of, passed_message
 from livespt.infer.series import LEAST, WINDOWS, Change, Series
 from livespt.sections import WatchConfig
 from livespt.types import Event, FitStatus, Links, Spots
@@ -86,12 +86,11 @@ class Watch:
         self._frames = max(BLOCK_FRAMES, round(BLOCK_S / interval_s))
         self._silent = config.false_alarms_per_hour <= 0
         per_hour = MARKS_PER_HOUR if self._silent else config.false_alarms_per_hour
-        sharers = len(NAMES) + n_relative(config)
-        alpha = min(0.5, OVERLAP * per_hour * self._frames * interval_s / 3600 / sharers)
-        self._series = {name: Series(alpha) for name in NAMES}
+        per_look = per_hour * self._frames * interval_s / 3600
+        self._series = {name: Series(min(0.5, OVERLAP * per_look / len(NAMES))) for name in NAMES}
         self._starts = {name: deque[_Block](maxlen=int(WINDOWS[-1])) for name in NAMES}
         self._density, self._light, self._motion = _Block(), _Block(), _Block()
-        self._marks = marks_of(config, alpha)
+        self._marks = marks_of(config, per_look)
         self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
 
     def step(self, spots: Spots, pace: Pace, links: Links | None = None) -> dict[str, Event]:

@@ -197,7 +197,7 @@ def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> 
 
 
 #: Columns that earlier versions did not know, by stream: what they stand for is 0, or no text.
-_LATER = {
+_LATER: dict[str, tuple[np.dtype, set[str]]] = {
     "spots": (SPOTS, {"false_um2", "guided"}),  # version 1: all found blind
     "events": (EVENTS, {"name", "before", "after"}),  # version 3: said in the message alone
 }
@@ -205,11 +205,13 @@ _LATER = {
 
 def completed(stream: str, rows: NDArray[np.void]) -> NDArray[np.void]:
     """Return rows of a stream with the columns of today, those of earlier versions too."""
-    dtype, later = _LATER.get(stream, (rows.dtype, set[str]()))
+    if stream not in _LATER:
+        return rows
+    dtype, later = _LATER[stream]
     missing = set(dtype.names or ()) - set(rows.dtype.names or ())
     if not missing <= later or not missing:
         return rows
-    table = np.zeros(len(rows), dtype)
+    table: NDArray[np.void] = np.zeros(len(rows), dtype)
     for name in missing:
         if dtype[name] == np.dtype(object):
             table[name] = ""

@@ -26,10 +26,10 @@ from livespt.journal import (
     read_final,
     read_run,
     recover,
+    streams,
     to_arrow_table,
     write_final,
 )
-from livespt.journal import streams
 from livespt.journal import write as journal_write
 from livespt.journal.columns import batch_of, rows_of, schema_of
 from livespt.types import REVISION_DTYPE, SPOT_DTYPE, Estimates, Event, Links, Spots, track_dtype

@@ -131,25 +131,27 @@ def test_events_are_followed_from_another_process_to_the_runs_end():
     status = dict.fromkeys(
         (f for f in StatusMessage.__struct_fields__ if f not in ("v", "run", "note", "state")), 0
     )
-    with Publisher("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", run="r") as wire:
-        with Subscriber(wire.publish_address, wire.command_address, ["event", "status"]) as live:
-            reactions, heard = Reactions(), []
+    with (
+        Publisher("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", run="r") as wire,
+        Subscriber(wire.publish_address, wire.command_address, ["event", "status"]) as live,
+    ):
+        reactions, heard = Reactions(), []
 
-            @reactions.on("bleached")
-            def stop(event):
-                heard.append(event)
-                live.stop_run(event.message)
+        @reactions.on("bleached")
+        def stop(event):
+            heard.append(event)
+            live.stop_run(event.message)
 
-            follower = threading.Thread(target=reactions.follow, args=(live,))
-            follower.start()
-            wire.send(event_message(BLEACHED))
-            deadline, commands = time.monotonic() + 20, []
-            while not commands and time.monotonic() < deadline:
-                commands = wire.poll_commands()
-                time.sleep(0.01)
-            while follower.is_alive() and time.monotonic() < deadline:
-                wire.send(StatusMessage(**status, state="done"))
-                follower.join(0.1)
-            assert not follower.is_alive()
+        follower = threading.Thread(target=reactions.follow, args=(live,))
+        follower.start()
+        wire.send(event_message(BLEACHED))
+        deadline, commands = time.monotonic() + 20, []
+        while not commands and time.monotonic() < deadline:
+            commands = wire.poll_commands()
+            time.sleep(0.01)
+        while follower.is_alive() and time.monotonic() < deadline:
+            wire.send(StatusMessage(**status, state="done"))
+            follower.join(0.1)
+        assert not follower.is_alive()
     assert [command.reason for command in commands] == ["bleached to 30 %"]
     assert heard == [BLEACHED]
