@@ -50,17 +50,28 @@ def run(folder, watch, n_frames=1500, **options):
     return result, heard, read_run(result.run), truth
 
 
+def told_at(heard, name):
+    """Return when the only mark was told, in s, and what it said."""
+    (event,) = heard
+    assert event.name == name
+    return (event.frame + event.n_frames) * INTERVAL_S, event
+
+
+def share_left(truth, event):
+    """Return how many molecules shone over the frames that decided, of those of the start."""
+    n = np.bincount(truth["frame"][truth["in_view"]])
+    return n[event.frame : event.frame + event.n_frames].mean() / n[:40].mean()
+
+
 def test_a_bleached_sample_stops_its_run(tmp_path):
     """Half after 7 s: 45 % in the mean over 4 s, and with 60 molecules 40 % before it is sure."""
     result, heard, folder, truth = run(
         tmp_path, {"bleached_to": 0.45}, bleach_per_s=0.2, replace=False
     )
-    (event,) = heard
+    _, event = told_at(heard, "bleached")
     assert result.failed == ""
-    assert event.name == "bleached"
     assert event in folder.events
-    n = np.bincount(truth["frame"][truth["in_view"]])
-    left = n[event.frame : event.frame + event.n_frames].mean() / n[:40].mean()
+    left = share_left(truth, event)
     assert left == pytest.approx(event.after / event.before, abs=0.1)
     assert 0.25 < left < 0.5
     notes = [e.message for e in folder.events if e.kind == "note"]
@@ -73,8 +84,39 @@ def test_a_focus_that_drifts_is_told_by_the_spots_width(tmp_path):
     _, heard, _, _ = run(
         tmp_path, {"focus_lost": 0.2}, depth_um=0.4, focus_drift_um_s=0.05, photons=800.0,
     )  # fmt: skip
-    (event,) = heard
-    assert event.name == "defocused"
+    at_s, event = told_at(heard, "defocused")
     assert event.before == pytest.approx(0.1, rel=0.15)
-    at_s = (event.frame + event.n_frames - 1) * INTERVAL_S
     assert 6 < at_s < 12
+
+
+CROWD = {"molecules": 250.0, "D_um2_s": [1.0], "photons": 800.0}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_each_mark_is_told_in_time_at_any_seed(tmp_path, seed):
+    """Bleaching by e in 20 s: .45 after 16 s; 3 nm a frame of drift: 20 % at 5.3 s; a crowd.
+
+    Means are over 4 s, the start over 2 s: told 2 to 4 s after the mark, and in a crowd at 6 s.
+    """
+    options = {"bleach_per_s": 0.1, "replace": False, "molecules": 100.0, "seed": seed}
+    _, heard, _, truth = run(tmp_path, {"bleached_to": 0.45, "dense_above": 0.0}, 2500, **options)
+    at_s, event = told_at(heard, "bleached")
+    assert 12 < at_s < 24
+    assert 0.3 < share_left(truth, event) < 0.52
+    drift = {"depth_um": 0.4, "focus_drift_um_s": 0.05, "photons": 800.0, "seed": seed}
+    _, heard, _, _ = run(tmp_path, {"focus_lost": 0.2, "dense_above": 0.0}, **drift)
+    assert 6 < told_at(heard, "defocused")[0] < 12
+    _, heard, _, _ = run(tmp_path, {}, 600, seed=seed, **CROWD)
+    assert told_at(heard, "dense")[0] < 8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_where_nothing_changes_no_mark_is_told(tmp_path, seed):
+    """Five minutes each, with blinking and bleaching that is made good: .1 an hour are allowed."""
+    marks = {"bleached_to": 0.6, "focus_lost": 0.1, "imprecise_above_um": 0.03}
+    life = {"bleach_per_s": 0.1, "off_per_s": 0.3, "on_per_s": 5.0, "seed": seed}
+    _, heard, folder, _ = run(tmp_path, marks, 15000, **life)
+    assert heard == []
+    assert len(folder.frames) == 15000
