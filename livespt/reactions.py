@@ -21,6 +21,7 @@ raises is reported, and the next event finds it in its place.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import threading
@@ -167,10 +168,15 @@ class Reactions:
             self._say(f"reactions: {why} ({self.dropped} dropped)")
 
     def _begin(self) -> None:
-        """Have a thread that works, unless there is one; it ends when nothing waits."""
+        """Have a thread that works, unless there is one; it ends when nothing waits.
+
+        Where the system has no thread to give, what waits is tried again with the next event.
+        """
         if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="reactions")
-            self._worker.start()
+            worker = threading.Thread(target=self._work, name="reactions")
+            with contextlib.suppress(RuntimeError):
+                worker.start()  # it waits for the lock that we hold
+                self._worker = worker
 
     def _work(self) -> None:
         while True:

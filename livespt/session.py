@@ -51,7 +51,7 @@ class Session:
     origin : str
         Where the config came from, for messages.
     listeners : sequence of callables
-        Get every message, beside the wire.
+        Get every message, beside the wire; the `listener` of `livespt.reactions.Reactions`, say.
 
     Raises
     ------
