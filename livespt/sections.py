@@ -13,6 +13,7 @@ import msgspec
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,13 +137,19 @@ class InferConfig(Section, frozen=True):
 
 
 class WatchConfig(Section, frozen=True):
-    """Alarms where D, density, precision, photons or background change; 0 an hour raises none.
+    """Alarms where D, density, precision, photons, background or width change, and marks.
 
-    With `forget`, an alarm of D makes the running fit begin anew.
+    0 false alarms an hour raises none. With `forget`, an alarm of D makes the running fit begin
+    anew. A mark is told once when it is passed; 0 sets none: spots left as a share of those at the
+    start, expected share of wrong links, relative rise of the spots' width, median s.d.
     """
 
     false_alarms_per_hour: NonNegative = 0.1
     forget: bool = False
+    bleached_to: Share = 0.0
+    dense_above: Share = 0.02
+    focus_lost: NonNegative = 0.0
+    imprecise_above_um: NonNegative = 0.0
 
 
 class WireConfig(Section, frozen=True):

@@ -26,7 +26,7 @@ from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
 from livespt.sections import Config
-from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener
+from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener, Notebook
 from livespt.sources import BufferedSource, Source
 from livespt.stages import open_stages
 from livespt.types import Event, LivesptError, Model
@@ -51,7 +51,7 @@ class Session:
     origin : str
         Where the config came from, for messages.
     listeners : sequence of callables
-        Get every message, beside the wire.
+        Get every message, beside the wire; the `listener` of `livespt.reactions.Reactions`, say.
 
     Raises
     ------
@@ -92,7 +92,8 @@ class Session:
             image_every_s=config.wire.image_every_s,
             gauges=self._gauges,
         )
-        sinks: list[Sink] = [JournalSink(journal), self._broadcast]
+        self._notebook = Notebook(self._tell)
+        sinks: list[Sink] = [JournalSink(journal), self._broadcast, self._notebook]
         if self._publisher is not None:
             sinks.append(CommandSink(self._publisher, self.stop))
         self.pipeline = Pipeline(
@@ -122,6 +123,10 @@ class Session:
         """End the stream in good order; the final pass still runs. Any thread may call."""
         self.pipeline.stop()
         self._stream.close()
+
+    def note(self, text: str) -> None:
+        """Put one line among the run's events, within half a second or so. Any thread may call."""
+        self._notebook.add(text)
 
     def close(self) -> None:
         """Let go of the camera, the ports and the folder."""
@@ -163,6 +168,7 @@ class Session:
         final = self._attempt(lambda: self._final_pass(live))
         clock.append(time.perf_counter())
         seconds = {"stream": clock[1] - clock[0], "final": clock[2] - clock[1]}
+        self._attempt(lambda: self._notebook.tick(self.pipeline.counters))  # what came late
         result = self._result(live, final, seconds)
         self._attempt(lambda: journal.close(summary=result.as_json()))
         self._broadcast.state = "failed" if self._failures else "done"
@@ -274,8 +280,11 @@ class Session:
     def _tell_notes(self) -> None:
         """Put what is odd about the camera where the run's other events stand."""
         for note in self._stages.notes:
-            for sink in self.pipeline.sinks:
-                sink.event(Event("note", 0.0, -1, 0, note))
+            self._tell(Event("note", 0.0, -1, 0, note))
+
+    def _tell(self, event: Event) -> None:
+        for sink in self.pipeline.sinks:
+            sink.event(event)
 
     def _run_stream(self) -> None:
         info, config = self._stages.source.info, self.config
@@ -293,8 +302,7 @@ class Session:
         left = self._stream.ring.n_waiting if isinstance(self._stream, BufferedSource) else 0
         if left:
             why = f"{left} frames that had come were not analysed when the run ended"
-            for sink in self.pipeline.sinks:
-                sink.event(Event("stopped", self.pipeline.counters.t_s, -1, left, why))
+            self._tell(Event("stopped", self.pipeline.counters.t_s, -1, left, why))
 
     def _gauges(self) -> Gauges:
         journal, wire = self._journal, self._publisher

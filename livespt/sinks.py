@@ -6,6 +6,7 @@ The journal never drops and comes first; the broadcast is for eyes and scripts, 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -143,6 +144,38 @@ class BroadcastSink:
             wire_dropped=gauges.wire_dropped,
             note=gauges.trouble or note,
         )
+
+
+class Notebook:
+    """Takes notes from any thread and tells them in the loop's own time; a sink for its ticks.
+
+    Parameters
+    ----------
+    tell : callable
+        Takes each event, on the loop's thread.
+    """
+
+    #: Notes that may wait; of more the oldest go.
+    MOST = 256
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._waiting: deque[str] = deque(maxlen=self.MOST)
+
+    def add(self, text: str) -> None:
+        """Write down one line; any thread may call."""
+        self._waiting.append(" ".join(text.split()))
+
+    def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
+        """Nothing to do for one frame."""
+
+    def event(self, event: Event) -> None:
+        """Nothing to do for one event."""
+
+    def tick(self, counters: Counters) -> None:
+        """Tell what has been written down."""
+        for _ in range(len(self._waiting)):
+            self._tell(Event("note", counters.t_s, -1, 0, self._waiting.popleft()))
 
 
 class CommandSink:

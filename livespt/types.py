@@ -280,6 +280,10 @@ class Event(NamedTuple):
         How many frames it concerns (a gap's length), 0 if none.
     message : str
         One line for a person.
+    name : str
+        What changed, or which mark was passed, for a program; "" where the kind says it all.
+    before, after : float
+        What it was and what it is, in the unit of `EVENT_NAMES`; 0 where there is no name.
     """
 
     kind: str
@@ -287,6 +291,9 @@ class Event(NamedTuple):
     frame: int
     n_frames: int
     message: str
+    name: str = ""
+    before: float = 0.0
+    after: float = 0.0
 
 
 #: kind -> what it means.
@@ -298,11 +305,27 @@ EVENT_KINDS = {
     "resumed": "frames come again after a stall",
     "shape": "the frame's shape or type changed in mid-stream",
     "timestamp": "the camera's clock ran backwards or jumped",
-    "changed": "D, density, precision, photons or background left the level that they had",
+    "changed": "D, density, precision, photons, background or width left the level it had",
+    "mark": "a mark that the user set was passed; the name says which",
     "ended": "the source came to its end",
     "stopped": "stopped on request",
     "failed": "a stage failed; what was answered until then is kept",
     "note": "something worth writing down",
+}
+
+#: name -> what `before` and `after` of an event of that name are, with their unit.
+EVENT_NAMES = {
+    "D": "diffusion of all states together, relative to the running fit's",
+    "density": "spots a frame",
+    "precision": "median s.d. of a fit's position, um",
+    "photons": "median photons of a spot",
+    "background": "median background, photons a pixel",
+    "width": "median fitted width, um",
+    "n_states": "number of motion states in use",
+    "bleached": "spots a frame (mark `watch.bleached_to`)",
+    "dense": "expected share of wrong links (mark `watch.dense_above`)",
+    "defocused": "median fitted width, um (mark `watch.focus_lost`)",
+    "imprecise": "median s.d. of a fit's position, um (mark `watch.imprecise_above_um`)",
 }
 
 StreamItem: TypeAlias = Frame | Event

@@ -33,7 +33,8 @@ RUN_STATE_COLOURS = {
 #: Colour of each level that `quality.judge` and `state.Drop` may have.
 LEVEL_COLOURS = {"good": GOOD, "fair": WARN, "poor": BAD, "unknown": CALM}
 
-#: Kinds of event that deserve a colour (the rest are calm).
+#: Kinds of event, and names of marks, that deserve a colour (the rest are calm). Spots out of focus
+#: spoil what is being recorded; the other marks say that it is time to do something else.
 EVENT_COLOURS = {
     "missing": BAD,
     "overflow": BAD,
@@ -43,6 +44,10 @@ EVENT_COLOURS = {
     "shape": WARN,
     "timestamp": WARN,
     "changed": WARN,
+    "bleached": WARN,
+    "dense": WARN,
+    "imprecise": WARN,
+    "defocused": BAD,
     "resumed": GOOD,
     "ended": ACCENT,
     "stopped": ACCENT,

@@ -23,7 +23,8 @@ class PlainLines:
     def tell(self, state: LiveState, message: AnyMessage, now_s: float) -> None:
         """Print what `message` makes due."""
         if isinstance(message, EventMessage):
-            self._print(f"{words.clock(message.t_s)} {message.kind}: {message.message}")
+            what = words.event_word(message)
+            self._print(f"{words.clock(message.t_s)} {what}: {message.message}")
         elif isinstance(message, FinalMessage):
             self._print(f"final: {answer_line(message.model)}")
         elif isinstance(message, StatusMessage) and message.state != self._shown_state:

@@ -267,7 +267,8 @@ def _event_lines(state: LiveState) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for event in list(state.events)[-N_EVENTS_SHOWN:]:
         line = Text(f"  {words.clock(event.t_s):>8} ", style="dim")
-        line.append(f"{event.kind:<10}", style=palette.EVENT_COLOURS.get(event.kind, palette.CALM))
+        word = words.event_word(event)
+        line.append(f"{word:<10}", style=palette.EVENT_COLOURS.get(word, palette.CALM))
         line.append(event.message, style=palette.TEXT)
         line.no_wrap, line.overflow = True, "ellipsis"
         lines.append(line)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from livespt.wire.schema import EventMessage
+
 
 def digits_for(value: float, interval: tuple[float, float] | None) -> int:
     """Return how many decimals `value` deserves: two figures of the interval's half width."""
@@ -74,6 +76,11 @@ def size(n_bytes: float) -> str:
 def rate(per_s: float) -> str:
     """Return a rate in 1/s with two or three figures."""
     return f"{per_s:.3g}" if per_s < 100 else f"{per_s:.0f}"
+
+
+def event_word(event: EventMessage) -> str:
+    """Return the one word that an event goes by: its kind, and of a mark its name."""
+    return event.name if event.kind == "mark" else event.kind
 
 
 def state_name(state: int, n_states: int) -> str:

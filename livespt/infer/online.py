@@ -75,7 +75,7 @@ class OnlineFilter:
         self._used = self._run(first)
         self._begin_wanted()
         self._own = OwnD(interval_s, CAPACITY)
-        self._watch = Watch(interval_s, watch.false_alarms_per_hour)
+        self._watch = Watch(interval_s, watch)
         self._forgets = watch.forget
         self._last: tuple[int, float] | None = None
 
@@ -122,7 +122,8 @@ class OnlineFilter:
         for each in self._running.values():
             each.refit(self._slots)
         model = used.model()
-        return Estimates(spots.frame, spots.t_s, table, model, self._news(spots, taken, n_steps))
+        news = self._news(spots, links, taken, n_steps)
+        return Estimates(spots.frame, spots.t_s, table, model, news)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -208,10 +209,10 @@ class OnlineFilter:
         self._free.extend(reversed(slots))
 
     def _news(
-        self, spots: Spots, taken: dict[int, Taken], n_steps: dict[int, int]
+        self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]
     ) -> tuple[Event, ...]:
         """Say what this frame has made known: the sample changed, or the number of states."""
-        alarms = self._watch.step(spots, taken[self.n_states].pace)
+        alarms = self._watch.step(spots, taken[self.n_states].pace, links)
         if self._forgets and "D" in alarms:
             self._forget()
             return tuple(alarms.values())
@@ -219,8 +220,10 @@ class OnlineFilter:
         why = choice.step({k: t.loglik for k, t in taken.items()}, n_steps) if choice else ""
         if choice is None or not why:
             return tuple(alarms.values())
+        counts = (self.n_states, choice.n_states)
         self._use(choice.n_states)
-        return (*alarms.values(), Event("note", spots.t_s, spots.frame, 0, why))
+        note = Event("note", spots.t_s, spots.frame, 0, why, "n_states", *map(float, counts))
+        return (*alarms.values(), note)
 
     def _use(self, n_states: int) -> None:
         """Go over to another number of states, and begin or end its neighbours."""

@@ -1,9 +1,9 @@
-"""Alarms: the sample or the light has changed.
+"""Alarms: the sample, the light or the focus has changed.
 
-Five numbers are watched, each a `Series` of blocks of a quarter of a second or so: D (the score of
+Six numbers are watched, each a `Series` of blocks of a quarter of a second or so: D (the score of
 the motion model in the direction in which all states diffuse faster), the number of spots, their
-reported precision, photons and background. The user says how many false alarms an hour may bring,
-and the five share them.
+reported precision, photons, background and width. The user says how many false alarms an hour may
+bring, and the six share them. Beside them stand the marks that the user sets (`marks`).
 
 After an alarm the new level is the one to compare with: a density that falls slowly, as molecules
 bleach, is told each time that it has fallen clearly, with how far, and not in every frame.
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.arrays import Array
+from livespt.infer.marks import BLOCKS_OF, WAITS_FOR, Block, marks_of, passed_message
 from livespt.infer.series import LEAST, WINDOWS, Change, Series
-from livespt.types import Event, FitStatus, Spots
+from livespt.sections import WatchConfig
+from livespt.types import Event, FitStatus, Links, Spots
 
 #: A block: at least so long, so many frames, and for what spots or steps tell so many of these.
 #: Blocks of fewer would be of unequal weight, and scatter with longer tails than a normal number.
@@ -31,9 +33,11 @@ OVERLAP = 4.0
 #: Quartiles of a normal distribution lie so many s.d. apart; variance of a median over a mean's.
 QUARTILES, MEDIAN = 1.349, np.pi / 2
 LIGHT = ("precision", "photons", "background")
-NAMES = ("D", "density", *LIGHT)
-#: Least sd (um), photons and background whose logarithm is taken.
-SMALL = np.array([1e-6, 1e-2, 1e-2])
+NAMES = ("D", "density", *LIGHT, "width")
+#: Least sd (um), photons and background whose logarithm is taken; least width (um).
+SMALL, NARROW = np.array([1e-6, 1e-2, 1e-2]), np.array([1e-3])
+#: Marks are judged at this rate where no alarms are wanted.
+MARKS_PER_HOUR = 0.1
 
 
 class Pace(NamedTuple):
@@ -56,7 +60,9 @@ class _Block:
         self.frame, self.t_s, self.n_frames = -1, 0.0, 0  # of its first frame; how many
         self.n_rows = 0  # spots or steps
         self.total, self.information = 0.0, 0.0
+        self.n_links, self.doubt = 0, 0.0  # links, and how many of them are expected to be wrong
         self.figures: list[Array] = []
+        self.widths: list[Array] = []
 
     def see(self, spots: Spots) -> None:
         """Count one frame."""
@@ -66,31 +72,37 @@ class _Block:
 
 
 class Watch:
-    """Five numbers of the stream and the alarms that they raise.
+    """Six numbers of the stream, the alarms that they raise, and the marks that they pass.
 
     Parameters
     ----------
     interval_s : float
         Nominal time between frames.
-    false_alarms_per_hour : float
-        Of all five together; 0 raises none.
+    config : WatchConfig
+        False alarms per hour, of all six together (0 raises none), and marks.
     """
 
-    def __init__(self, interval_s: float, false_alarms_per_hour: float) -> None:
+    def __init__(self, interval_s: float, config: WatchConfig) -> None:
         self._frames = max(BLOCK_FRAMES, round(BLOCK_S / interval_s))
-        per_look = false_alarms_per_hour * self._frames * interval_s / 3600 / len(NAMES)
-        self._series = {name: Series(min(0.5, OVERLAP * per_look)) for name in NAMES}
+        self._silent = config.false_alarms_per_hour <= 0
+        per_hour = MARKS_PER_HOUR if self._silent else config.false_alarms_per_hour
+        per_look = per_hour * self._frames * interval_s / 3600
+        self._series = {name: Series(min(0.5, OVERLAP * per_look / len(NAMES))) for name in NAMES}
         self._starts = {name: deque[_Block](maxlen=int(WINDOWS[-1])) for name in NAMES}
-        self._silent = false_alarms_per_hour <= 0
         self._density, self._light, self._motion = _Block(), _Block(), _Block()
+        self._marks = marks_of(config, per_look)
+        self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
 
-    def step(self, spots: Spots, pace: Pace) -> dict[str, Event]:
-        """Take one frame; return what has changed, by the name of the number."""
-        if self._silent:
+    def step(self, spots: Spots, pace: Pace, links: Links | None = None) -> dict[str, Event]:
+        """Take one frame; return what has changed or was passed, by its name."""
+        if self._silent and not self._marks:
             return {}
         good = spots.table[spots.table["status"] == FitStatus.OK]
-        found = self._see_motion(spots, pace) | self._see_density(spots, len(good))
-        return found | self._see_light(spots, good)
+        found = self._see_motion(spots, pace) | self._see_density(spots, len(good), links)
+        found |= self._see_light(spots, good)
+        if self._silent:
+            return {name: event for name, event in found.items() if event.kind == "mark"}
+        return found
 
     def forget_motion(self) -> None:
         """Begin to watch D anew, because the model does."""
@@ -98,17 +110,23 @@ class Watch:
         self._series["D"].clear()
         self._starts["D"].clear()
 
-    def _see_density(self, spots: Spots, n: int) -> dict[str, Event]:
+    def _see_density(self, spots: Spots, n: int, links: Links | None) -> dict[str, Event]:
         """Root of the count: its variance is one for independent molecules."""
         block = self._density
         block.see(spots)
         block.n_rows += n
         block.total += 2 * np.sqrt(n + 0.375)
+        if links is not None:
+            linked = links.track_id >= 0
+            block.n_links += int(np.count_nonzero(linked))
+            block.doubt += float((1 - links.p_link[linked]).sum())
         if block.n_frames < self._frames:
             return {}
         self._density = _Block()
         root = block.total / block.n_frames
-        return self._look("density", spots, block, (root, 1.0, root * LEAST / 2))
+        found = self._look("density", spots, block, (root, 1.0, root * LEAST / 2))
+        found |= self._reach("bleached", spots, Block(block.n_rows, block.n_frames, root, 1.0))
+        return found | self._reach("dense", spots, Block(block.doubt, block.n_links))
 
     def _see_light(self, spots: Spots, good: NDArray[np.void]) -> dict[str, Event]:
         """Medians over all spots of a block, as logarithms."""
@@ -118,19 +136,26 @@ class Watch:
             variance = (good["var_x_um2"] + good["var_y_um2"]) / 2
             figures = np.array([np.sqrt(variance), good["photons"], good["bg_photons"]])
             block.figures.append(figures)
+            block.widths.append(good["sigma_um"][good["guided"] == 0])  # a guided one's is held
             block.n_rows += len(good)
         if block.n_frames < self._frames or block.n_rows < BLOCK_SPOTS:
             return {}
         self._light = _Block()
-        low, median, high = np.percentile(np.hstack(block.figures), (25, 50, 75), axis=1)
-        low, median, high = (np.log(np.maximum(q, SMALL)) for q in (low, median, high))
-        per_frame = max(1.0, block.n_rows / block.n_frames)
-        spread = MEDIAN * ((high - low) / QUARTILES) ** 2 / per_frame
+        figures, widths = np.hstack(block.figures), np.hstack(block.widths)
+        block.figures.clear()
+        block.widths.clear()
+        median, spread = _medians(figures, SMALL, block.n_frames)
         events: dict[str, Event] = {}
         for i, name in enumerate(LIGHT):
             seen = (float(median[i]), float(spread[i]), LEAST)
             events |= self._look(name, spots, block, seen)
-        return events
+        events |= self._reach("imprecise", spots, Block(float(np.exp(median[0])), 1.0))
+        if len(widths) < BLOCK_SPOTS // 2:
+            return events
+        median, spread = _medians(widths[None], NARROW, block.n_frames)
+        value = (float(median[0]), float(spread[0]))
+        events |= self._look("width", spots, block, (*value, LEAST))
+        return events | self._reach("defocused", spots, Block(float(np.exp(value[0])), 1.0, *value))
 
     def _see_motion(self, spots: Spots, pace: Pace) -> dict[str, Event]:
         """Score over information, y: the relative change of D that the block asks for.
@@ -155,14 +180,39 @@ class Watch:
         self, name: str, spots: Spots, block: _Block, seen: tuple[float, float, float]
     ) -> dict[str, Event]:
         starts = self._starts[name]
-        block.figures.clear()
         starts.append(block)
         change = self._series[name].add(*seen)
         if change is None:
             return {}
-        first = starts[-change.n_blocks]
-        n_frames = spots.frame - first.frame + 1
-        return {name: Event("changed", first.t_s, first.frame, n_frames, message(name, change))}
+        self._told.add((name, 1 if change.after > change.before else -1))
+        before, after = _plain(name, change.before), _plain(name, change.after)
+        said = (message(name, change), name, before, after)
+        return {name: Event("changed", *_since(starts[-change.n_blocks], spots), *said)}
+
+    def _reach(self, name: str, spots: Spots, block: Block) -> dict[str, Event]:
+        """Take what a block says to the mark of that name, if it is set."""
+        mark = self._marks.get(name)
+        if mark is None:
+            return {}
+        passed = mark.add(block, told=WAITS_FOR.get(name) in self._told)
+        if passed is None:
+            return {}
+        first = self._starts[BLOCKS_OF[name]][-passed.n_blocks]
+        said = (passed_message(name, passed), name, passed.before, passed.after)
+        return {name: Event("mark", *_since(first, spots), *said)}
+
+
+def _since(block: _Block, spots: Spots) -> tuple[float, int, int]:
+    """Return when a block began, its first frame, and how many frames there are since then."""
+    return block.t_s, block.frame, spots.frame - block.frame + 1
+
+
+def _medians(figures: Array, least: Array, n_frames: int) -> tuple[Array, Array]:
+    """Return the log of each row's median, and its variance if all frames had the same spots."""
+    low, median, high = np.percentile(figures, (25, 50, 75), axis=1)
+    low, median, high = (np.log(np.maximum(q, least)) for q in (low, median, high))
+    per_frame = max(1.0, figures.shape[1] / n_frames)
+    return median, MEDIAN * ((high - low) / QUARTILES) ** 2 / per_frame
 
 
 def message(name: str, change: Change) -> str:
@@ -180,6 +230,8 @@ def message(name: str, change: Change) -> str:
         return (
             f"precision became {better}: s.d. {1e3 * before:.3g} -> {1e3 * after:.3g} nm (median)"
         )
+    if name == "width":
+        return f"width {to}: {1e3 * before:.3g} -> {1e3 * after:.3g} nm (median)"
     if name == "photons":
         return f"photons {to}: {before:.3g} -> {after:.3g} a spot (median)"
     return f"background {to}: {before:.3g} -> {after:.3g} photons a pixel (median)"

@@ -21,9 +21,9 @@ from livespt.camera import Camera
 from livespt.types import LivesptError, SourceInfo
 
 FORMAT = "livespt-journal"
-VERSION = 3
-#: Earlier versions that are read, too: 1 knew no guided spots.
-READABLE = (1, 2, VERSION)
+VERSION = 4
+#: Earlier versions that are read, too: 1 knew no guided spots, 3 no names of what changed.
+READABLE = (1, 2, 3, VERSION)
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 LOCK_FILE = "run.lock"

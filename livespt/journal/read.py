@@ -146,7 +146,7 @@ class Run:
         """Yield a stream's rows, one batch in memory at a time."""
         for batch in self.batches(stream):
             rows = rows_of(batch)
-            yield streams.completed(rows) if stream == "spots" else rows
+            yield streams.completed(stream, rows)
 
     def scan(self) -> dict[str, list[tuple[Path, Scan]]]:
         """Walk every segment and say what is in it."""

@@ -62,7 +62,16 @@ FRAMES = np.dtype(
     ]
 )
 EVENTS = np.dtype(
-    [("kind", "O"), ("t_s", "f8"), ("frame", "i8"), ("n_frames", "i8"), ("message", "O")]
+    [
+        ("kind", "O"),
+        ("t_s", "f8"),
+        ("frame", "i8"),
+        ("n_frames", "i8"),
+        ("message", "O"),
+        ("name", "O"),
+        ("before", "f8"),
+        ("after", "f8"),
+    ]
 )
 COUNTERS = np.dtype([("t_s", "f8"), ("name", "O"), ("value", "f8")])
 
@@ -187,12 +196,25 @@ def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> 
     return rows
 
 
-def completed(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Return rows of the stream `spots`; what version 1 did not know is 0: all found blind."""
-    missing = set(SPOTS.names or ()) - set(rows.dtype.names or ())
-    if not missing <= {"false_um2", "guided"} or not missing:
+#: Columns that earlier versions did not know, by stream: what they stand for is 0, or no text.
+_LATER: dict[str, tuple[np.dtype, set[str]]] = {
+    "spots": (SPOTS, {"false_um2", "guided"}),  # version 1: all found blind
+    "events": (EVENTS, {"name", "before", "after"}),  # version 3: said in the message alone
+}
+
+
+def completed(stream: str, rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Return rows of a stream with the columns of today, those of earlier versions too."""
+    if stream not in _LATER:
         return rows
-    table = np.zeros(len(rows), SPOTS)
+    dtype, later = _LATER[stream]
+    missing = set(dtype.names or ()) - set(rows.dtype.names or ())
+    if not missing <= later or not missing:
+        return rows
+    table: NDArray[np.void] = np.zeros(len(rows), dtype)
+    for name in missing:
+        if dtype[name] == np.dtype(object):
+            table[name] = ""
     for name in rows.dtype.names or ():
         table[name] = rows[name]
     return table

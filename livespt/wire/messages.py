@@ -121,19 +121,30 @@ def signal_to_background(table: NDArray[np.void], pixel_um: float) -> NDArray[np
 
 
 def event_message(event: Event) -> EventMessage:
-    """Turn an `Event` into its message."""
+    """Turn an `Event` into its message.
+
+    Raises
+    ------
+    WireError
+        `before` or `after` is NaN.
+    """
+    _refuse_nan("event.before", event.before)
+    _refuse_nan("event.after", event.after)
     return EventMessage(
         kind=event.kind,
         t_s=float(event.t_s),
         frame=int(event.frame),
         n_frames=int(event.n_frames),
         message=event.message,
+        name=event.name,
+        before=float(event.before),
+        after=float(event.after),
     )
 
 
 def event_from(message: EventMessage) -> Event:
     """Turn an `EventMessage` back into an `Event`."""
-    return Event(message.kind, message.t_s, message.frame, message.n_frames, message.message)
+    return Event(*(getattr(message, name) for name in Event._fields))
 
 
 def _median(values: NDArray[np.float64]) -> float:

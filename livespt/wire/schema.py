@@ -152,6 +152,9 @@ class EventMessage(Message, frozen=True, tag="event"):
     frame: int
     n_frames: int
     message: str
+    name: str = ""  # what changed; before and after in the unit of `livespt.types.EVENT_NAMES`
+    before: float = 0.0
+    after: float = 0.0
 
 
 class ImageMessage(Message, frozen=True, tag="image"):

@@ -68,6 +68,8 @@ class Options(Section, frozen=True):
         Distance from focus at which the Gaussian's width has grown by sqrt 2; 0: it does not grow.
     focus_um : float
         Height of the focal plane above the middle of the room.
+    focus_drift_um_s : float
+        How fast it rises; it stands still within a frame.
     interval_s, exposure_s : float
         Frame time, and how long from its start the light is on; motion goes on in the dark.
     n_frames : int or None
@@ -142,6 +144,7 @@ class Options(Section, frozen=True):
     numerical_aperture: Positive = 1.4
     depth_um: NonNegative = 0.0
     focus_um: float = 0.0
+    focus_drift_um_s: float = 0.0
     interval_s: Positive = 0.02
     exposure_s: Positive = 0.01
     n_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -259,6 +262,10 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
     closed, n_light = o.geometry != "field", len(o.light_brightness)
     too_short = o.geometry == "capsule" and o.cylinder_length_um < o.cylinder_diameter_um
     return [
+        (
+            o.focus_drift_um_s != 0 and o.psf == "vectorial" and o.n_frames is None,
+            "focus_drift_um_s: with psf 'vectorial' goes with n_frames (its tables have an end)",
+        ),
         (
             o.exposure_s > o.interval_s,
             f"exposure_s: {o.exposure_s:g} s is longer than interval_s = {o.interval_s:g} s",

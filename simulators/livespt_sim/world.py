@@ -62,7 +62,6 @@ class World:
         background_map = _background_map(options)
         self._readout = Readout(self.camera, options.shape, constant, background_map)
         self._room, self._origin_um = _room(options)
-        self._to_view_um = np.append(self._origin_um, -options.focus_um)
         self._steps_s = _steps(options, self._room)
         self._optics = _optics(options, self._room)
         seeds = np.random.SeedSequence(options.seed).spawn(5)
@@ -111,7 +110,7 @@ class World:
         self, path: motion.Path, photons: Array, background: float
     ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
         """Return the counts, and how many photons of each molecule hit the sensor."""
-        mid = path.mid_um + self._to_view_um
+        mid = path.mid_um + np.append(self._origin_um, -self._focus_um())
         landed = np.zeros(len(mid), np.int64)
         n_lit = opticskernels.add_photons(
             self._electrons, mid, path.lam_um2, photons, self._optics,
@@ -128,6 +127,11 @@ class World:
         return excitation * optics.background_e(
             o.background_e, o.background_floor_e, o.background_tau_s, t_s
         )
+
+    def _focus_um(self) -> float:
+        """Return the height of the focal plane in this frame."""
+        o = self.options
+        return o.focus_um + o.focus_drift_um_s * self._frame * o.interval_s
 
     def _photons(self, fraction: Array, excitation: float) -> Array:
         """Return the expected photons of each molecule and sub-step."""
@@ -164,7 +168,7 @@ class World:
             out[f"{name}_end_um"] = end[:, axis]
             out[f"path_var_{name}_um2"] = path_var[rows, axis]
         out["expected_photons"], out["actual_photons"] = expected[rows], landed[rows]
-        depth = np.einsum("ns,ns->n", weight, path.mid_um[:, :, 2]) - o.focus_um
+        depth = np.einsum("ns,ns->n", weight, path.mid_um[:, :, 2]) - self._focus_um()
         out["z_um"] = depth[rows]
         out["on_fraction"] = fraction[rows].mean(axis=1)
         out["D_um2_s"] = path.time_in_s[rows] @ self.chain.D_um2_s / o.interval_s
@@ -233,7 +237,8 @@ def _optics(options: Options, room: motion.Room) -> optics.Optics:
     if o.psf == "gaussian":
         return optics.gaussian(o.pixel_um, o.sigma_um, o.depth_um)
     half = room.half_um[2] if isinstance(room, motion.Cell) else o.thickness_um / 2
-    deepest = half + abs(o.focus_um)
+    last_um = o.focus_um + o.focus_drift_um_s * o.interval_s * (o.n_frames or 0)
+    deepest = half + max(abs(o.focus_um), abs(last_um))
     return optics.vectorial(o.pixel_um, o.wavelength_um, o.numerical_aperture, deepest)
 
 

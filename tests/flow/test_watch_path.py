@@ -66,6 +66,10 @@ def test_the_alarm_is_in_the_journal_and_went_to_whoever_listens(run):
     told = [e for e in folder.rows("events") if e["message"].startswith("photons fell to ")]
     assert len(told) == 1
     assert abs(told[0]["frame"] - DIM_FROM) < 30
+    assert told[0]["name"] == "photons"
+    assert told[0]["after"] / told[0]["before"] == pytest.approx(1 / 3, rel=0.2)
+    (note,) = (e for e in folder.events if e.kind == "note")
+    assert (note.name, note.before, note.after) == ("n_states", 2.0, 3.0)
 
 
 def test_the_number_of_states_changes_everywhere_at_once(run):

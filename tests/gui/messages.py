@@ -148,10 +148,15 @@ class Scene:
         }
         return StatusMessage(**self.head(), **(fields | changes))
 
-    def event(self, kind: str, message: str, n_frames: int = 0) -> EventMessage:
-        head = self.head()
+    def event(self, kind: str, message: str, n_frames: int = 0, name: str = "") -> EventMessage:
         return EventMessage(
-            **head, kind=kind, t_s=self.t_s, frame=self.frame, n_frames=n_frames, message=message
+            **self.head(),
+            kind=kind,
+            t_s=self.t_s,
+            frame=self.frame,
+            n_frames=n_frames,
+            message=message,
+            name=name,
         )
 
     def image(self) -> ImageMessage:

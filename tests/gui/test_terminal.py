@@ -75,6 +75,12 @@ def test_every_kind_of_dropped_frame_is_counted():
     assert "the camera's buffer overflowed" in text
 
 
+def test_a_mark_goes_by_its_name():
+    view, scene = running_view()
+    view.update(scene.event("mark", "to 29 %: 31 -> 9 spots", name="bleached"))
+    assert "bleached  to 29 %: 31 -> 9 spots" in drawn(view)
+
+
 def test_without_a_terminal_it_prints_lines_and_no_control_codes():
     console = plain_console()
     with TerminalView(console, plain_every_s=0.0) as view:
@@ -83,12 +89,14 @@ def test_without_a_terminal_it_prints_lines_and_no_control_codes():
         view.update(scene.status("compiling", progress=0.5))
         view.update(scene.estimate())
         view.update(scene.event("missing", "3 frames lost", 3))
+        view.update(scene.event("mark", "to 29 %", name="bleached"))
         view.update(scene.final())
         view.update(scene.status("done"))
     text = console.file.getvalue()
     assert "\x1b" not in text
     assert "compiling | 50 %" in text
     assert "missing: 3 frames lost" in text
+    assert "bleached: to 29 %" in text
     assert "final: D um2/s" in text
     assert text.splitlines()[-1].startswith("0:00 done")
 

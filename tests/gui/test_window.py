@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from messages import INTERVAL_S, PIXEL_UM, SHAPE, Scene
 
-from livespt.dashboard import words
+from livespt.dashboard import palette, words
 from livespt.dashboard.app import main
 from livespt.wire import Publisher
 from livespt.wire.schema import StopCommand, Table
@@ -109,6 +109,16 @@ def test_the_strip_counts_every_kind_of_drop(window, show, qtbot):
     assert window.strip.figures["latency p99"].number.text() == "6.3 ms"
     assert window.strip.figures["ring"].number.text() == "98 %"
     assert "the buffer overflowed" in window.events.item(0).text()
+
+
+def test_a_mark_goes_by_its_name_in_the_colour_of_its_urgency(window, show):
+    scene = Scene()
+    show(scene.hello(), scene.event("mark", "spots 16 % wider", name="defocused"))
+    show(scene.event("mark", "to 29 %", name="bleached"), scene.event("note", "x", name="n_states"))
+    items = [window.events.item(i) for i in range(3)]
+    assert [item.text().split()[1] for item in items] == ["defocused", "bleached", "note"]
+    colours = [item.foreground().color().name().upper() for item in items]
+    assert colours == [palette.BAD, palette.WARN, palette.CALM]
 
 
 def test_compiling_and_the_final_pass_show_their_progress(window, show):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from livespt.config import ConfigError
 from livespt_sim import motion, motionkernels
 from livespt_sim.optics import vectorial
 from livespt_sim.options import resolve
@@ -325,6 +326,16 @@ def test_defocus_widens_what_the_camera_sees():
     (_, light, peak), (_, far_light, far_peak) = width(0.0), width(0.5)
     assert far_light == pytest.approx(light, rel=0.05)
     assert far_peak == pytest.approx(peak / 2, rel=0.2)
+
+
+def test_a_focus_that_drifts_does_so_by_the_clock():
+    options = {"interval_s": 0.02, "focus_um": 0.1, "focus_drift_um_s": -0.5, "depth_um": 0.5}
+    world = World(made(molecules=30.0, D_um2_s=[0.0], **options))
+    for frame in range(5):
+        z_um = world.step().truth["z_um"]
+        assert z_um == pytest.approx(-0.1 + 0.5 * 0.02 * frame)
+    with pytest.raises(ConfigError, match="focus_drift_um_s: with psf 'vectorial' goes with"):
+        made(psf="vectorial", **options)
 
 
 def test_the_background_follows_its_map(tmp_path):

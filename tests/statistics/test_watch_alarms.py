@@ -12,13 +12,19 @@ from scipy.signal import lfilter
 
 from livespt.infer import OnlineFilter
 from livespt.infer.series import Series
+from livespt.infer.watch import Pace, Watch
+from livespt.link import Linker
 from livespt.sections import WatchConfig
 
-_spec = importlib.util.spec_from_file_location(
-    "watch_scene", Path(__file__).with_name("watch_scene.py")
-)
-scenes = sys.modules["watch_scene"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
+
+def scene_file(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+scenes, link_scenes = scene_file("watch_scene"), scene_file("link_scene")
 DT_S, Scene, stream = scenes.DT_S, scenes.Scene, scenes.stream
 
 ALPHA = 0.01
@@ -64,6 +70,7 @@ def test_a_sample_that_blinks_and_bleaches_is_quiet():
         ({"D_um2_s": (0.1, 2.0)}, "D", 40),
         ({"sd_factor": 1.5}, "precision", 40),
         ({"photons": 150.0}, "photons", 40),
+        ({"width_um": 0.14}, "width", 40),
     ],
 )
 def test_a_step_is_found_within_a_second(after, name, most):
@@ -92,3 +99,46 @@ def test_after_an_alarm_of_D_the_fit_may_begin_anew():
     assert found[True].D_95[0, 0] < 0.2 < found[True].D_95[0, 1]
     assert found[False].D_um2_s[0] < 0.15
     assert found[True].n_steps < found[False].n_steps / 2
+
+
+# --- marks -----------------------------------------------------------------------------------
+
+STILL = Pace(0, 0.0, 1.0, afresh=False)
+
+
+def marks_of(frames, config, interval_s=DT_S):
+    """Return (frame, event) of each mark that a stream of (spots, links) passes."""
+    watch = Watch(interval_s, config)
+    return [
+        (spots.frame, event)
+        for spots, links in frames
+        for event in watch.step(spots, STILL, links).values()
+        if event.kind == "mark"
+    ]
+
+
+@pytest.mark.parametrize(("n_molecules", "tells"), [(50, False), (200, False), (1000, True)])
+def test_the_default_mark_of_density_is_passed_where_the_linker_suffers(n_molecules, tells):
+    """The scenes of the linker's scores. Expected share of wrong links: .001, .006 and .027."""
+    scene = link_scenes.make_scene(n_molecules, 330, 1)
+    linker = Linker(link_scenes.INTERVAL_S, field_um=(link_scenes.FIELD_UM,) * 2)
+    found = marks_of(
+        ((spots, linker.step(spots)) for spots in scene.spots),
+        WatchConfig(),
+        link_scenes.INTERVAL_S,
+    )
+    assert [event.name for _, event in found] == (["dense"] if tells else [])
+
+
+def bleaching(n, tau_s):
+    """Molecules that bleach with the time constant `tau_s`, and none comes in their place."""
+    scene = Scene(n=n, p_bleach=DT_S / tau_s)
+    return lambda frame: scene if frame == 0 else scene._replace(n=0)
+
+
+def test_a_bleaching_sample_passes_its_mark_near_it():
+    """The mean is over 4 s, a quarter of the time constant: at its end .3 has become .26."""
+    found = marks_of(stream(bleaching(300, 16.0), 1600, 1), WatchConfig(bleached_to=0.3))
+    ((frame, event),) = found
+    assert 0.18 < np.exp(-frame * DT_S / 16.0) < 0.3
+    assert 0.25 < event.after / event.before <= 0.3

@@ -24,6 +24,7 @@ class Scene(NamedTuple):
     photons: float = 300.0
     background: float = 2.0
     sd_factor: float = 1.0
+    width_um: float = 0.12  # of a spot of usual brightness; dimmer molecules are out of focus
     p_switch: float = 0.02
     p_bleach: float = 1 / 250
     p_dark: float = 1 / 50
@@ -36,7 +37,7 @@ def stream(
     scene: Callable[[int], Scene], n_frames: int, seed: int
 ) -> Iterator[tuple[Spots, Links]]:
     """Yield spots and links of `n_frames` frames; `scene(frame)` says how the sample is."""
-    rng = np.random.default_rng(seed)
+    rng, of_width = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     molecules = _Molecules(rng, scene(0))
     lamp = 0.0
     for frame in range(n_frames):
@@ -47,6 +48,8 @@ def stream(
         table = np.zeros(len(ids), SPOT_DTYPE)
         photons = now.photons * brightness * np.exp(lamp)
         photons = np.maximum(rng.poisson(photons) + rng.normal(0, 10, len(ids)), 20)
+        noise = of_width.normal(size=len(ids)) / np.sqrt(photons)
+        table["sigma_um"] = now.width_um * brightness**-0.1 * np.exp(noise)
         sd_um = now.sd_factor * 0.13 / np.sqrt(photons) * 2
         table["photons"], table["bg_photons"] = photons, 0.0
         table["bg_photons"] = now.background * np.exp(lamp) + rng.normal(0, 0.15, len(ids))

@@ -31,6 +31,9 @@ def test_what_is_dumped_loads_to_the_same(tmp_path):
         ({"camera": {"model": "ccd"}}, ["camera.model", "ccd"]),
         ({"infer": {"n_states": 9}}, ["infer.n_states", "<= 4"]),
         ({"localize": {"roi_px": 8}}, ["localize.roi_px", "8"]),
+        ({"watch": {"bleached_to": 1.5}}, ["watch.bleached_to", "< 1"]),
+        ({"watch": {"focus_lost": -0.1}}, ["watch.focus_lost", ">= 0"]),
+        ({"watch": {"bleached": 0.3}}, ["unknown key 'watch.bleached'", "bleached_to"]),
         ({"stop_after_s": -1}, ["stop_after_s", "> 0"]),
     ],
 )

@@ -29,7 +29,7 @@ from livespt.sources.follow import FollowOptions
 from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
 from livespt.tables import LOCALIZATION_DTYPE, ThunderStorm
-from livespt.types import EVENT_KINDS, FitStatus, Model, track_dtype
+from livespt.types import EVENT_KINDS, EVENT_NAMES, FitStatus, Model, track_dtype
 from livespt.wire import Publisher, schema
 from livespt_sim.options import resolve
 from livespt_sim.scenes import SCENES
@@ -245,7 +245,9 @@ def test_make_targets_shown_exist():
 
 
 def test_events_md_has_every_kind_and_no_other():
-    assert names((REFERENCE / "events.md").read_text()) == list(EVENT_KINDS)
+    found = sections(REFERENCE / "events.md")
+    assert names(found["Events"]) == list(EVENT_KINDS)
+    assert names(found["Names"]) == list(EVENT_NAMES)
 
 
 def test_wire_md_has_every_message_with_its_fields_and_no_other():

@@ -26,6 +26,7 @@ from livespt.journal import (
     read_final,
     read_run,
     recover,
+    streams,
     to_arrow_table,
     write_final,
 )
@@ -48,9 +49,31 @@ def write_run(parent, frames, *, close=True, **options):
     return journal
 
 
+def test_events_of_a_run_before_events_had_names_are_read(tmp_path, monkeypatch):
+    """Version 3, written as it was: five columns."""
+    names = ["kind", "t_s", "frame", "n_frames", "message"]
+    old = np.dtype([(name, streams.EVENTS[name]) for name in names])
+    event = Event("missing", 0.1, 3, 2, "2 frames missing")
+    with monkeypatch.context() as before:
+        before.setattr(streams, "EVENTS", old)
+        before.setattr("livespt.journal.folder.VERSION", 3)
+        before.setattr("livespt.journal.appender.VERSION", 3)
+        with Journal(tmp_path, "", INFO) as journal:
+            journal.event(event)
+    run = read_run(journal.folder)
+    assert run.about["version"] == 3
+    assert run.events == [event]
+    assert run.rows("events").dtype == streams.EVENTS
+    assert run.problems() == []
+
+
 def test_a_run_comes_back_bit_for_bit(tmp_path):
     frames = frames_of(60)
-    events = [Event("missing", 0.1, 3, 2, "2 frames missing"), Event("note", 0.2, -1, 0, "µm ✓")]
+    events = [
+        Event("missing", 0.1, 3, 2, "2 frames missing"),
+        Event("note", 0.2, -1, 0, "µm ✓"),
+        Event("mark", 0.3, 4, 1, "bleached to 30 %", "bleached", 30.0, 9.0),
+    ]
     with Journal(tmp_path, "answer = 42\n", INFO) as journal:
         for frame in frames:
             journal.append(*frame, latency_ms=2.5)
@@ -323,7 +346,7 @@ def test_no_run_folder_is_named(tmp_path):
     with pytest.raises(JournalError, match="not written by livespt"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": "livespt-journal", "version": 99}')
-    with pytest.raises(JournalError, match="journal version 99, this livespt reads 3"):
+    with pytest.raises(JournalError, match="journal version 99, this livespt reads 4"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text("{torn")
     with pytest.raises(JournalError, match="not valid JSON"):

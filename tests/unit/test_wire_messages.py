@@ -27,7 +27,7 @@ from livespt.wire import (
     model_from,
     model_message,
 )
-from livespt.wire.schema import AnyMessage, Table
+from livespt.wire.schema import AnyMessage, EventMessage, Table
 
 PIXEL_UM = 0.1
 
@@ -176,3 +176,15 @@ def test_tables_come_back_bit_for_bit(values, p_state):
 def test_an_event_comes_back():
     event = Event("missing", 1.25, 40, 3, "3 frames missing")
     assert event_from(event_message(event)) == event
+    event = Event("mark", 1.25, 40, 3, "bleached to 30 %", "bleached", 30.0, 9.0)
+    packed = msgspec.msgpack.encode(event_message(event))
+    assert event_from(msgspec.msgpack.decode(packed, type=EventMessage)) == event
+    with pytest.raises(WireError, match=r"event\.after: holds NaN"):
+        event_message(event._replace(after=np.nan))
+
+
+def test_an_event_of_before_events_had_names_is_read():
+    """An older publisher of the same schema version sends no name, before, after."""
+    old = {"type": "event", "kind": "note", "t_s": 1.0, "frame": 2, "n_frames": 0, "message": "m"}
+    message = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=EventMessage)
+    assert event_from(message) == Event("note", 1.0, 2, 0, "m")

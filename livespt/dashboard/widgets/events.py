@@ -39,8 +39,9 @@ class EventList(QtWidgets.QListWidget):
 
 
 def _item(event: EventMessage) -> QtWidgets.QListWidgetItem:
-    text = f"{words.clock(event.t_s):>7}  {event.kind:<9}  {event.message}"
+    word = words.event_word(event)
+    text = f"{words.clock(event.t_s):>7}  {word:<9}  {event.message}"
     item = QtWidgets.QListWidgetItem(text)
-    item.setForeground(QtGui.QColor(palette.EVENT_COLOURS.get(event.kind, palette.CALM)))
+    item.setForeground(QtGui.QColor(palette.EVENT_COLOURS.get(word, palette.CALM)))
     item.setToolTip(event.message)
     return item
