@@ -16,7 +16,13 @@ from typing import Any
 
 from livespt.config import parse
 from livespt.core import CameraFacts, door_of, read_camera
-from livespt.micromanager.checks import AnyConfig, check_excitation, check_idle, read_config
+from livespt.micromanager.checks import (
+    AnyConfig,
+    check_excitation,
+    check_idle,
+    named_run,
+    read_config,
+)
 from livespt.micromanager.live import Live
 from livespt.micromanager.ride import Ride, ride_of
 from livespt.session import Session
@@ -50,7 +56,7 @@ def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
     check_idle(door)
     check_excitation(chosen, door, origin)
     tap = CoreTap(door, parse(options, "attach", CameraOptions))
-    return Live(Session(chosen, source=tap, origin=origin))
+    return Live(Session(named_run(chosen, tap.label), source=tap, origin=origin))
 
 
 def ride_along(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
+
 from livespt.config import load, parse
 from livespt.core import CoreError, Door, check_property
 from livespt.sections import Config
@@ -27,6 +29,14 @@ def read_config(config: AnyConfig) -> tuple[Config, str]:
     if isinstance(config, Mapping):
         return parse(dict(config)), "config"
     return load(config), str(config)
+
+
+def named_run(config: Config, name: str, *, anyway: bool = False) -> Config:
+    """Return the config with a name for its run folder, where it has none or `anyway`."""
+    if config.journal.name and not anyway:
+        return config
+    journal = msgspec.structs.replace(config.journal, name=name)
+    return msgspec.structs.replace(config, journal=journal)
 
 
 def check_excitation(config: Config, door: Door, origin: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import msgspec
 from numpy.typing import NDArray
 
+from livespt.micromanager.checks import named_run
 from livespt.micromanager.live import Live
 from livespt.micromanager.saved import SavedImages
 from livespt.pipeline import Counters
@@ -43,9 +44,10 @@ class Place:
         """Hand over an item, None at the end; waits while `_WAITING` wait already."""
         while not self._closed.is_set():
             try:
-                return self._items.put(item, timeout=0.1)
+                self._items.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def frames(self) -> Iterator[StreamItem]:
         """Yield what was put, until the end."""
@@ -88,7 +90,8 @@ class Ride:
         self._runners: list[Any] = []
         self._sorter: threading.Thread | None = None
         if not split:
-            self._runs[()] = Live(Session(config, source=along, origin=origin))
+            named = named_run(config, "acquisition")
+            self._runs[()] = Live(Session(named, source=along, origin=origin))
             return
         _rehearse(along, config, origin)
         self._sorter = threading.Thread(target=self._sort, name="livespt-places", daemon=True)
@@ -238,7 +241,7 @@ class Ride:
     def _open(self, key: Key) -> Place:
         name = _name(key)
         place = Place(self._along, name)
-        config = _named(self._config, name, first=not self._runs)
+        config = _of_place(self._config, name, first=not self._runs)
         self._runs[key] = Live(Session(config, source=place, origin=self._origin))
         self._places[key] = place
         return place
@@ -253,14 +256,14 @@ def _rehearse(along: RideAlong, config: Config, origin: str) -> None:
         session.warm_up()
 
 
-def _named(config: Config, name: str, *, first: bool) -> Config:
-    """Return the config of one place: its name in the run folder, an address of its own."""
-    stem = config.journal.name or "acquisition"
-    journal = msgspec.structs.replace(config.journal, name=f"{stem}-{name}")
-    wire = config.wire
-    if not first:
-        wire = msgspec.structs.replace(wire, publish=_ANY_PORT, command=_ANY_PORT)
-    return msgspec.structs.replace(config, journal=journal, wire=wire)
+def _of_place(config: Config, name: str, *, first: bool) -> Config:
+    """Return the config of one place: its name in the run folder's, an address of its own."""
+    config = named_run(config, "acquisition")
+    config = named_run(config, f"{config.journal.name}-{name}", anyway=True)
+    if first:
+        return config
+    wire = msgspec.structs.replace(config.wire, publish=_ANY_PORT, command=_ANY_PORT)
+    return msgspec.structs.replace(config, wire=wire)
 
 
 def _name(key: Key) -> str:

@@ -102,10 +102,8 @@ class Numbers:
         """Return the number of the next image; `n_lost` never came before it."""
         self._n_lost += n_lost
         at = axes.get("time")
-        # int() for numpy's and Java's; a time axis with names for values counts for nothing
-        known = isinstance(at, int) and not isinstance(at, bool)
         index = self._next + n_lost
-        if known:
+        if isinstance(at, int):  # names of times count for nothing
             index = max(index, at + self._n_lost)
         self._next = index + 1
         return index

@@ -52,7 +52,7 @@ class _Record(NamedTuple):
     """What belongs to a frame in the ring: its stream, its number there, the events before it."""
 
     key: Key
-    index: int
+    number: int
     before: tuple[Event, ...]
 
 
@@ -243,7 +243,7 @@ class RideAlong:
         if isinstance(item, Frame):
             record = self._records.pop(item.index)
             yield from ((record.key, event) for event in record.before)
-            yield record.key, item._replace(index=record.index)
+            yield record.key, item._replace(index=record.number)
         elif item.kind == "shed":
             yield from self._shed(item)
         else:
