@@ -74,7 +74,7 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
     camera.check(info.shape)
     config, said = _saturation(config, source)
     pixel_um = _known(config.optics.pixel_um, source, "pixel_um", origin)
-    notes += [*said, *_pixel_sizes(pixel_um, source, origin)]
+    notes += [*said, *_pixel_sizes(pixel_um, source, origin), *getattr(source, "notes", ())]
     sigma_um = _known(config.optics.psf_sigma_um, source, "sigma_um", origin)
     localizer = Localizer(
         camera,

@@ -18,16 +18,18 @@ from livespt.config import parse
 from livespt.core import CameraFacts, door_of, read_camera
 from livespt.micromanager.checks import (
     AnyConfig,
-    check_excitation,
     check_idle,
+    excitation_notes,
     named_run,
     read_config,
 )
 from livespt.micromanager.live import Live
-from livespt.micromanager.ride import Ride, ride_of
+from livespt.micromanager.ride import Ride
 from livespt.session import Session
+from livespt.sources.base import SourceError
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
+from livespt.sources.ridealong import RideAlong
 
 __all__ = ["CameraFacts", "Live", "Ride", "attach", "describe", "follow_mda", "ride_along"]
 
@@ -54,8 +56,8 @@ def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
     chosen, origin = read_config(config)
     door = door_of(core)
     check_idle(door)
-    check_excitation(chosen, door, origin)
     tap = CoreTap(door, parse(options, "attach", CameraOptions))
+    tap.notes = excitation_notes(chosen, door)
     return Live(Session(named_run(chosen, tap.label), source=tap, origin=origin))
 
 
@@ -85,9 +87,12 @@ def ride_along(
         Config, calibration and core do not fit; one line names why.
     """
     chosen, origin = read_config(config)
-    check_excitation(chosen, door_of(core), origin)
-    axes = (per,) if isinstance(per, str) else tuple(per)
-    return ride_of(chosen, core, origin, axes, options)
+    try:
+        along = RideAlong.beside(core, per=per, **options)
+    except TypeError as error:
+        raise SourceError(f"ride_along: {error}") from None
+    along.notes = excitation_notes(chosen, door_of(core))
+    return Ride(along, chosen, origin, split=bool(per))
 
 
 def follow_mda(

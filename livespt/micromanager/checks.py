@@ -39,21 +39,21 @@ def named_run(config: Config, name: str, *, anyway: bool = False) -> Config:
     return msgspec.structs.replace(config, journal=journal)
 
 
-def check_excitation(config: Config, door: Door, origin: str) -> None:
-    """Refuse a config whose excitation property the core does not have.
+def excitation_notes(config: Config, door: Door) -> tuple[str, ...]:
+    """Say whether the core has the excitation property that the config's [control] names.
 
-    An actuator with a core of its own is checked there; nothing is written here.
-
-    Raises
-    ------
-    CoreError
-        Naming `control.actuator.property`.
+    Only a note: the laser may be driven through a core of its own, which refuses for itself.
+    Nothing is written here.
     """
-    control = getattr(config, "control", None)
-    actuator = getattr(control, "actuator", None)
+    actuator = getattr(getattr(config, "control", None), "actuator", None)
     name = str(getattr(actuator, "property", "") or "")
-    if name and getattr(control, "mode", "off") != "off":
-        check_property(door, name, f"{origin}: control.actuator.property")
+    if not name:
+        return ()
+    try:
+        value = check_property(door, name, "control.actuator.property")
+    except CoreError as error:
+        return (f"not in this core: {error}",)
+    return (f"control.actuator.property: {name} = {value}",)
 
 
 def check_idle(door: Door) -> None:

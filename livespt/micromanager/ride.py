@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,6 @@ from livespt.results import RunResult
 from livespt.sections import Config
 from livespt.session import Session
 from livespt.sources.axes import Key
-from livespt.sources.base import SourceError
 from livespt.sources.ridealong import RideAlong
 from livespt.types import Estimates, LivesptError, SourceInfo, StreamItem
 
@@ -37,6 +36,7 @@ class Place:
         self.info: SourceInfo = ride.info._replace(name=f"{ride.info.name} {name}".rstrip())
         self.pixel_um, self.binning = ride.pixel_um, ride.binning
         self.origin_px, self.saturation_adu = ride.origin_px, ride.saturation_adu
+        self.notes = ride.notes
         self._items: queue.Queue[StreamItem | None] = queue.Queue(_WAITING)
         self._closed = threading.Event()
 
@@ -269,24 +269,3 @@ def _of_place(config: Config, name: str, *, first: bool) -> Config:
 def _name(key: Key) -> str:
     """Spell a place as a part of a folder's name."""
     return "-".join(re.sub(r"[^\w.]+", "_", str(value)) for value in key)
-
-
-def ride_of(
-    config: Config,
-    core: Any,
-    origin: str,
-    per: str | tuple[str, ...],
-    options: Mapping[str, Any],
-) -> Ride:
-    """Make a ride beside a core.
-
-    Raises
-    ------
-    LivesptError
-        Naming what is wrong with the config, the core or an option.
-    """
-    try:
-        along = RideAlong.beside(core, per=per, **options)
-    except TypeError as error:
-        raise SourceError(f"ride_along: {error}") from None
-    return Ride(along, config, origin, split=bool(per))

@@ -67,6 +67,7 @@ class CoreTap:
             # What a config is held against (see `CameraFacts`).
             self.pixel_um, self.binning = facts.pixel_um, facts.binning
             self.origin_px, self.saturation_adu = facts.origin_px, facts.saturation_adu
+            self.notes: tuple[str, ...] = ()  # what somebody should know, for the run's events
         except LivesptError:
             door.close()
             raise

@@ -93,6 +93,8 @@ class RideAlong:
         self.binning = facts.binning if facts else 0
         self.origin_px = facts.origin_px if facts else None
         self.saturation_adu = facts.saturation_adu if facts else 0
+        #: What somebody should know of it, one line each; told when the run begins.
+        self.notes: tuple[str, ...] = ()
         self._ring = Ring(ring_frames, shape, "oldest")
         self._places = Places(axes, (per,) if isinstance(per, str) else tuple(per))
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,8 +20,10 @@ import numpy as np
 from mm_scenarios import user_core
 
 from livespt.camera import Scmos
+from livespt.core import door_of
 from livespt.journal import read_run, track_rows
 from livespt.micromanager import attach, describe, follow_mda, ride_along
+from livespt.micromanager.checks import excitation_notes
 from livespt.types import LivesptError
 
 #: DemoCamera's beads, at the 0.1 um that its noiseless images suit.
@@ -94,12 +97,20 @@ def refused(make, *arguments, **options):
     return "accepted"
 
 
+def excitation(core, name):
+    """Return what is noted of the excitation property that a config names."""
+    actuator = SimpleNamespace(property=name)
+    named = SimpleNamespace(control=SimpleNamespace(actuator=actuator))
+    return excitation_notes(named, door_of(core))
+
+
 def attach_snake(n=60):
     """Attach to pycromanager's core, then use it again."""
     with beads(roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
         with attach(core, config(folder), n_frames=n) as live:
             found = frames_of(live.result(60))
             newest = live.estimates
+        lasers = [excitation(core, name) for name in ("LED.State", "LED.Volts", "Lamp.Power")]
         core.snap_image()
         core.start_continuous_sequence_acquisition(0)
         busy = refused(attach, core, config(folder))
@@ -110,6 +121,7 @@ def attach_snake(n=60):
             "processed": live.counters.frames_processed,
             "alive": list(core.get_image().shape),
             "busy": busy,
+            "lasers": lasers,
             "no_core": refused(attach, "COM3", config(folder)),
             "no_key": refused(attach, core, config(folder), exposure=3),
         }

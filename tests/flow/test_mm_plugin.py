@@ -91,6 +91,13 @@ def test_what_cannot_be_attached_to_is_refused_and_named(found):
     assert "'exposure'; did you mean 'exposure_ms'" in found["attach"]["no_key"]
 
 
+def test_the_excitation_that_a_config_names_is_looked_for(found):
+    (there,), (no_property,), (no_device,) = found["attach"]["lasers"]
+    assert there.startswith("control.actuator.property: LED.State = ")
+    assert "device 'LED' has no property 'Volts'" in no_property
+    assert "no device 'Lamp' (loaded: " in no_device
+
+
 def test_each_position_is_a_run_of_its_own_and_the_other_channel_passes_by(found):
     one = found["positions"]
     assert one["saved"] == 2 * 2 * 6
