@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +14,9 @@ from livespt.pipeline import Counters
 from livespt.results import RunResult
 from livespt.session import Session
 from livespt.types import Estimates, LivesptError
+
+#: Niceness of analysis beside somebody's acquisition.
+_MODEST = 10
 
 
 class Live:
@@ -23,10 +29,12 @@ class Live:
     ----------
     session : Session
         Not yet run; closed at the end.
+    modest : bool
+        Let whatever else this process does come first, as far as the system can.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, *, modest: bool = False) -> None:
+        self.session, self._modest = session, modest
         self._result: RunResult | None = None
         self._error: BaseException | None = None
         try:
@@ -101,7 +109,19 @@ class Live:
         self.close()
 
     def _run(self) -> None:
+        if self._modest:
+            _stand_back()
         try:
             self._result = self.session.run()
         except BaseException as error:  # noqa: BLE001 (raised by `result`, in the script's thread)
             self._error = error
+
+
+def _stand_back() -> None:
+    """Lower this thread's priority, and that of the workers that it will start.
+
+    Linux alone gives threads priorities of their own and hands them on to their children.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)

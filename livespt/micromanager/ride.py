@@ -91,7 +91,7 @@ class Ride:
         self._sorter: threading.Thread | None = None
         if not split:
             named = named_run(config, "acquisition")
-            self._runs[()] = Live(Session(named, source=along, origin=origin))
+            self._runs[()] = Live(Session(named, source=along, origin=origin), modest=True)
             return
         _rehearse(along, config, origin)
         self._sorter = threading.Thread(target=self._sort, name="livespt-places", daemon=True)
@@ -242,7 +242,7 @@ class Ride:
         name = _name(key)
         place = Place(self._along, name)
         config = _of_place(self._config, name, first=not self._runs)
-        self._runs[key] = Live(Session(config, source=place, origin=self._origin))
+        self._runs[key] = Live(Session(config, source=place, origin=self._origin), modest=True)
         self._places[key] = place
         return place
 
