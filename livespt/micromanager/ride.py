@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -118,8 +119,8 @@ class Ride:
 
     def connect(self, runner: Any) -> None:
         """Follow the next sequence of a pymmcore-plus runner (`core.mda`)."""
-        runner.events.frameReady.connect(self._along.frame_ready)
-        runner.events.sequenceFinished.connect(self._finished)
+        _connect(runner.events.frameReady, self._along.frame_ready)
+        _connect(runner.events.sequenceFinished, self._finished)
         self._runners.append(runner)
 
     # --- what comes of it --------------------------------------------------------------------
@@ -245,6 +246,18 @@ class Ride:
         self._runs[key] = Live(Session(config, source=place, origin=self._origin), modest=True)
         self._places[key] = place
         return place
+
+
+def _connect(signal: Any, slot: Callable[..., None]) -> None:
+    """Have `slot` called in the thread that emits, also where the signal is Qt's.
+
+    Qt's would wait for the window's thread, which perhaps waits for us.
+    """
+    if type(signal).__module__.startswith(("PySide", "PyQt")):
+        qt = importlib.import_module("qtpy.QtCore").Qt  # as pymmcore-plus itself
+        signal.connect(slot, qt.ConnectionType.DirectConnection)
+    else:
+        signal.connect(slot)
 
 
 def _rehearse(along: RideAlong, config: Config, origin: str) -> None:

@@ -234,6 +234,23 @@ def mda(n=60, sequenced=True, per=(), positions=0):
         }
 
 
+def mda_qt(n=40):
+    """Follow an acquisition whose signals are Qt's, in a program that does not look at events."""
+    import useq
+    from PySide6.QtCore import QCoreApplication
+
+    application = QCoreApplication([])  # the core then chooses Qt's signals
+    with plus_core() as core, tempfile.TemporaryDirectory() as folder:
+        core.setROI(0, 0, 256, 256)
+        with follow_mda(core, config(folder), interval_s=0.01) as live:
+            plan = {"interval": 0, "loops": n}
+            core.run_mda(useq.MDASequence(time_plan=plan)).join()
+            found = frames_of(live.result(60))
+        found["signals"] = type(core.mda.events).__name__
+    del application
+    return found
+
+
 def facts(binning=1, roi=(), pixel_type="16bit", **sections):
     """What is read from the core, and held against config and calibration."""
     with user_core() as core, tempfile.TemporaryDirectory() as folder:

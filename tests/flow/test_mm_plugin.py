@@ -181,6 +181,14 @@ def test_the_other_ways_in(more):
     assert_all(found["java notified"], 40)
 
 
+@pytest.mark.long
+def test_signals_of_qt_need_no_event_loop():
+    pytest.importorskip("PySide6")
+    found = _core.run_all({"qt": ("mda_qt", {})}, script=SCRIPT)["qt"]
+    assert found["signals"] == "QMDASignaler"
+    assert_all(found, 40)
+
+
 def run_one(script: str, timeout_s: float, **arguments) -> dict:
     done = subprocess.run(
         [sys.executable, str(HERE / script), json.dumps(arguments)],
