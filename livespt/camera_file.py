@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,24 @@ MASKED_E2 = 1e5
 MASKED_GAIN = 1e5
 #: Share of bad pixels from which maps are refused: something else is wrong then.
 MOST_BAD = 0.05
+
+
+class Region(NamedTuple):
+    """What a source knows of its frames' place on the chip.
+
+    Attributes
+    ----------
+    binning : int
+        Chip pixels along a side of a frame's pixel; 0 where unknown.
+    origin_px : (int, int) or None
+        x0, y0 of the frames on the chip, in frame pixels.
+    """
+
+    binning: int = 0
+    origin_px: tuple[int, int] | None = None
+
+
+ANY_REGION = Region()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +92,16 @@ class CameraFile:
     def camera_id(self) -> str:
         """The camera it was made with; "" where nobody said."""
         return str(self.about.get("camera_id", ""))
+
+    @property
+    def binning(self) -> int:
+        """Binning of the frames it was made from; 1 unless it says another."""
+        return int(self.about.get("binning", 1))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of its maps; () where it holds numbers only."""
+        return max((np.shape(value) for value in self.values.values()), key=len, default=())
 
 
 def write_camera_file(path: Path, content: CameraFile) -> None:
@@ -139,6 +167,47 @@ def check_identity(content: CameraFile, path: Path, identity: str) -> None:
             f"{path}: made with camera '{content.camera_id}', the source is '{identity}': "
             "calibrate this camera, or name it so (livespt calibrate --camera-id)"
         )
+
+
+def check_binning(content: CameraFile, path: Path, shape: tuple[int, int], region: Region) -> None:
+    """Refuse a calibration of other binning. Where the source knows none, nothing is checked.
+
+    A file made by hand says nothing of binning; maps of the frames' own shape are believed.
+
+    Raises
+    ------
+    CameraError
+        Naming both.
+    """
+    if not content.model and content.shape == tuple(shape):
+        return
+    if region.binning and region.binning != content.binning:
+        raise CameraError(
+            f"{path}: made with binning {content.binning}, the source bins {region.binning} x "
+            f"{region.binning}: gain, offset and noise are others; calibrate with this binning "
+            "(livespt calibrate --binning)"
+        )
+
+
+def place_of(
+    content: CameraFile, path: Path, shape: tuple[int, int], region: Region
+) -> tuple[tuple[int, int] | None, list[str]]:
+    """Return where frames of `shape` lie on the maps by what the source knows, and what to note.
+
+    None where the source does not know, or the maps have the frames' own shape: then they are
+    taken as made in this very region.
+    """
+    at = region.origin_px
+    if at is None or len(content.shape) != 2:
+        return None, []
+    where = f"[{at[0]}, {at[1]}]"
+    if content.shape != tuple(shape):
+        return at, [f"{path}: the part at {where} is used, where the camera's region lies"]
+    if at == (0, 0):
+        return None, []
+    return None, [
+        f"{path}: taken as made in this region (at {where} on the chip): it has the same shape"
+    ]
 
 
 def camera_of(

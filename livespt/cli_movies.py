@@ -148,6 +148,7 @@ def calibrate(
     camera_id: str = "",
     exposure_ms: float | None = None,
     temperature_c: float | None = None,
+    binning: int = 1,
     plots: Path | None = None,
     json: Json = False,
 ) -> int:
@@ -177,6 +178,8 @@ def calibrate(
         Written into the file.
     temperature_c
         Written into the file.
+    binning
+        Of the series, along a side; a run with other binning is then refused.
     plots
         Draw plots into this folder.
     """
@@ -189,7 +192,7 @@ def calibrate(
     check_out(out, plots)
     if plots is not None:
         need_matplotlib()
-    about = file_facts(camera_id, exposure_ms, temperature_c)
+    about = file_facts(camera_id, exposure_ms, temperature_c, binning)
     options = Options(model, gain, excess, top_adu, expected_gain, about)
     with FrameBar() as bar:
         result = measure(dark, flat or [], options, bar)

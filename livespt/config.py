@@ -19,7 +19,15 @@ import msgspec
 import tomli_w
 
 from livespt.camera import Camera, CameraError, Emccd, Ideal, Scmos
-from livespt.camera_file import camera_of, check_identity, read_camera_file
+from livespt.camera_file import (
+    ANY_REGION,
+    Region,
+    camera_of,
+    check_binning,
+    check_identity,
+    place_of,
+    read_camera_file,
+)
 from livespt.sections import CameraConfig, Config
 from livespt.types import LivesptError
 
@@ -87,6 +95,7 @@ def choose_camera(
     known: Camera | None = None,
     origin: str = "config",
     identity: str = "",
+    region: Region = ANY_REGION,
 ) -> tuple[Camera, list[str]]:
     """Make the pixel model that `config` describes, for frames of `shape`.
 
@@ -101,6 +110,9 @@ def choose_camera(
         Where the config came from, for messages.
     identity : str
         The source's camera, which a calibration must have been made with; "" is not checked.
+    region : Region
+        What the source knows of its frames' place on the chip, for a calibration: its part is
+        taken where `config` does not say which, and other binning is refused.
 
     Returns
     -------
@@ -111,12 +123,12 @@ def choose_camera(
     Raises
     ------
     ConfigError
-        The calibration file is missing, lacks a key, is of another camera, version or shape; or
-        the model is left to a source that knows none.
+        The calibration file is missing, lacks a key, is of another camera, version, binning or
+        shape; or the model is left to a source that knows none.
     """
     try:
         if config.calibration:
-            return _calibrated(config, shape, origin, identity)
+            return _calibrated(config, shape, origin, identity, region)
         return _plain_camera(config, known, origin), []
     except CameraError as error:
         raise ConfigError(f"{origin}: camera: {error}") from None
@@ -138,7 +150,7 @@ def _plain_camera(config: CameraConfig, known: Camera | None, origin: str) -> Ca
 
 
 def _calibrated(
-    config: CameraConfig, shape: tuple[int, int], origin: str, identity: str
+    config: CameraConfig, shape: tuple[int, int], origin: str, identity: str, region: Region
 ) -> tuple[Camera, list[str]]:
     path, place = Path(config.calibration), config.calibration_origin_px
     if config.model == "ideal":
@@ -149,9 +161,13 @@ def _calibrated(
         raise ConfigError(f"{origin}: camera.calibration_origin_px: {place}; expected [x0, y0]")
     content = read_camera_file(path)
     check_identity(content, path, identity)
+    check_binning(content, path, shape, region)
     model = "" if config.model == "source" else config.model
-    where = (place[0], place[1]) if place else None
-    return camera_of(content, path, shape, model=model, origin_px=where)
+    where, notes = (place[0], place[1]) if place else None, []
+    if where is None:
+        where, notes = place_of(content, path, shape, region)
+    camera, found = camera_of(content, path, shape, model=model, origin_px=where)
+    return camera, [*notes, *found]
 
 
 def _infinite(raw: Any, where: str = "") -> str:

@@ -8,14 +8,18 @@ import msgspec
 
 from livespt import config as configuration
 from livespt.camera import Camera
+from livespt.camera_file import Region
 from livespt.config import ConfigError
 from livespt.infer import Follower, OnlineFilter, PixelFilterError
 from livespt.link import Linker
 from livespt.localize import Guide, Localizer
 from livespt.pipeline import Chain
-from livespt.sections import Config
+from livespt.sections import CameraConfig, Config
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
+
+#: `camera.saturation_adu` where nobody gave one.
+TOP = CameraConfig().saturation_adu
 
 
 class Stages(NamedTuple):
@@ -63,11 +67,14 @@ def open_stages(config: Config, origin: str = "config", source: Source | None = 
 
 def _stages(config: Config, source: Source, origin: str) -> Stages:
     info = source.info
+    region = Region(getattr(source, "binning", 0), getattr(source, "origin_px", None))
     camera, notes = configuration.choose_camera(
-        config.camera, info.shape, getattr(source, "camera", None), origin, info.identity
+        config.camera, info.shape, getattr(source, "camera", None), origin, info.identity, region
     )
     camera.check(info.shape)
+    config, said = _saturation(config, source)
     pixel_um = _known(config.optics.pixel_um, source, "pixel_um", origin)
+    notes += [*said, *_pixel_sizes(pixel_um, source, origin), *getattr(source, "notes", ())]
     sigma_um = _known(config.optics.psf_sigma_um, source, "sigma_um", origin)
     localizer = Localizer(
         camera,
@@ -139,6 +146,34 @@ def note_on_first_frames(stages: Stages) -> str:
 
     n = min(movie.n_frames, N_FRAMES)
     return note_on_gain((movie.read(i) for i in range(n)), stages.camera)
+
+
+#: Pixel sizes of the config and of the source that differ by more are told.
+PIXEL_TOLERANCE = 0.01
+
+
+def _pixel_sizes(pixel_um: float, source: Source, origin: str) -> list[str]:
+    """Say where the config's pixel size is not the source's: D is wrong by the square of it.
+
+    The config is believed: many microscopes are set up without a true pixel size.
+    """
+    known_um = float(getattr(source, "pixel_um", 0.0) or 0.0)
+    if not known_um or abs(pixel_um / known_um - 1) <= PIXEL_TOLERANCE:
+        return []
+    return [
+        f"{origin}: optics.pixel_um = {pixel_um:g} is used, and {source.info.name} says "
+        f"{known_um:g}: were that right, D would be {(known_um / pixel_um) ** 2:.3g} times as large"
+    ]
+
+
+def _saturation(config: Config, source: Source) -> tuple[Config, list[str]]:
+    """Take the highest count from the source's bit depth, where the config leaves it at the top."""
+    known = int(getattr(source, "saturation_adu", 0) or 0)
+    if not known or known >= config.camera.saturation_adu or config.camera.saturation_adu != TOP:
+        return config, []
+    camera = msgspec.structs.replace(config.camera, saturation_adu=known)
+    note = f"camera.saturation_adu = {known}, from the bit depth of {source.info.name}"
+    return msgspec.structs.replace(config, camera=camera), [note]
 
 
 def _known(given: float, source: Source, name: str, origin: str) -> float:

@@ -27,10 +27,12 @@ def check_out(out: Path, plots: Path | None) -> None:
 
 
 def file_facts(
-    camera_id: str, exposure_ms: float | None, temperature_c: float | None
+    camera_id: str, exposure_ms: float | None, temperature_c: float | None, binning: int = 1
 ) -> dict[str, Any]:
     """Return what a person knows of the series, as the file keeps it."""
-    facts: dict[str, Any] = {"camera_id": camera_id.strip()}
+    if binning < 1:
+        raise CalibrationError(f"--binning: {binning}; expected at least 1")
+    facts: dict[str, Any] = {"camera_id": camera_id.strip(), "binning": binning}
     if exposure_ms is not None:
         if not 0 < exposure_ms < math.inf:
             raise CalibrationError(f"--exposure-ms: {exposure_ms:g}; expected a time > 0")

@@ -35,6 +35,8 @@ class SnakeDoor:
             return [value.get(i) for i in range(value.size())]
         if hasattr(value, "swig_value"):  # a Java enumeration
             return value.swig_value()
+        if hasattr(value, "width") and hasattr(value, "x"):  # a Java rectangle
+            return [value.x, value.y, value.width, value.height]
         return value
 
     def pop(self) -> tuple[NDArray, Mapping[str, Any]]:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.core import Door, ask, one_line
+from livespt.core import Door, ask, one_line, read_camera
 from livespt.sources.base import SourceError
 from livespt.sources.camera_setup import CameraOptions, set_up
 from livespt.sources.gaps import GapDetector
@@ -62,9 +62,12 @@ class CoreTap:
         self._closed = False
         try:
             self.label = set_up(door, options)
+            self._facts = facts = read_camera(door)
             self.info = self._describe(name)
-            #: Pixel size in the sample as Micro-Manager's configuration has it; 0 if it has none.
-            self.pixel_um = float(ask(door, self.label, "getPixelSizeUm"))
+            # What a config is held against (see `CameraFacts`).
+            self.pixel_um, self.binning = facts.pixel_um, facts.binning
+            self.origin_px, self.saturation_adu = facts.origin_px, facts.saturation_adu
+            self.notes: tuple[str, ...] = ()  # what somebody should know, for the run's events
         except LivesptError:
             door.close()
             raise
@@ -143,22 +146,8 @@ class CoreTap:
             exposure_s=exposure_s,
             n_frames=self._options.n_frames,
             paced=True,
-            identity=self._identity(),
+            identity=self._facts.identity,
         )
-
-    def _identity(self) -> str:
-        """Return adapter, device and, where the camera tells one, its serial number."""
-        parts = []
-        for method in ("getDeviceLibrary", "getDeviceName"):
-            parts.append(str(ask(self._door, self.label, method, self.label)))
-        for name in ("SerialNumber", "Serial Number", "CameraID"):
-            try:
-                if self._door.call("hasProperty", self.label, name):
-                    parts.append(str(self._door.call("getProperty", self.label, name)))
-                    break
-            except Exception:  # noqa: BLE001 (an identity is welcome, not needed)
-                break
-        return " ".join(parts)
 
     def _start(self) -> None:
         what = f"{self.label}: cannot start"

@@ -15,6 +15,7 @@ import numpy as np
 import zmq
 
 CORE, VECTOR, ENUM, IMAGE = ("mmcorej.CMMCore", "mmcorej.StrVector", "mmcorej.Type", "TaggedImage")
+RECTANGLE = "java.awt.Rectangle"
 TEXT, INT = "java.lang.String", "int"
 #: Arguments of the core's methods, as Java declares them.
 METHODS = {
@@ -38,6 +39,8 @@ METHODS = {
     "getImageWidth": [],
     "getImageHeight": [],
     "getPixelSizeUm": [],
+    "getROI": [],
+    "getImageBitDepth": [],
     "startSequenceAcquisition": [INT, "double", "boolean"],
     "stopSequenceAcquisition": [],
     "isSequenceRunning": [],
@@ -51,6 +54,7 @@ APIS = {
     VECTOR: {"size": [], "get": [INT]},
     ENUM: {"swigValue": []},
     IMAGE: {},
+    RECTANGLE: {},
 }
 
 
@@ -105,13 +109,19 @@ class Peer:
         value = getattr(target, name)(*ask["arguments"])
         if name == "getDeviceType":
             return self.shadow(ENUM, Enum(value))
+        if name == "getROI":
+            sides = ("x", "y", "width", "height")
+            return self.shadow(RECTANGLE, dict(zip(sides, value, strict=True)), sides)
         if isinstance(value, tuple | list):
             return self.shadow(VECTOR, Vector(value))
         kind = "null" if value is None else "string" if isinstance(value, str) else "primitive"
         return {"type": kind, "value": value}
 
     def do_get_field(self, ask):
-        pixels, tags = self.objects[ask["hash-code"]]
+        target = self.objects[ask["hash-code"]]
+        if isinstance(target, dict):
+            return {"type": "primitive", "value": target[ask["name"]]}
+        pixels, tags = target
         if ask["name"] == "tags":
             text = json.dumps({key: str(tags[key]) for key in tags})
             return {"type": "object", "class": "JSONObject", "value": text}
@@ -137,15 +147,20 @@ class Peer:
         }
 
 
-def serve(port):
-    """Answer until the process is ended."""
+def demo_core():
+    """Load the demonstration's devices."""
     import mm_test_adapters
     from pymmcore_plus import CMMCorePlus
 
     folder = mm_test_adapters.device_adapter_path()
     core = CMMCorePlus(mm_path=folder, adapter_paths=[folder])
     core.loadSystemConfiguration(f"{folder}/MMConfig_demo.cfg")
-    peer = Peer(core)
+    return core
+
+
+def serve(port):
+    """Answer until the process is ended."""
+    peer = Peer(demo_core())
     socket = zmq.Context.instance().socket(zmq.REP)
     socket.bind(f"tcp://127.0.0.1:{port}")
     print("ready", flush=True)  # noqa: T201

@@ -15,10 +15,10 @@ pytest.importorskip("mm_test_adapters")
 SCRIPT = Path(__file__).with_name("mm_scenarios.py")
 
 
-def run_all(scenarios: dict, timeout_s: float = 240.0) -> dict:
+def run_all(scenarios: dict, timeout_s: float = 240.0, script: Path = SCRIPT) -> dict:
     """Run scenarios one after the other in one process; return what each found, by its key."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(list(scenarios.values()))],
+        [sys.executable, str(script), json.dumps(list(scenarios.values()))],
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -517,36 +517,65 @@ def test_the_calibration_script_finds_a_known_camera(tmp_path, monkeypatch, caps
     np.testing.assert_allclose(found.var_e2, camera.var_e2, rtol=0.6, atol=0.1)
 
 
-BEADS = """
-import mm_test_adapters, pycromanager
+FOLDER = """
+import mm_test_adapters
 folder = mm_test_adapters.device_adapter_path()
-pycromanager.start_headless(folder, folder + "/MMConfig_demo.cfg", python_backend=True)
-core = pycromanager.Core()
-core.set_exposure(9.0)
-core.set_property("Camera", "Mode", "Fluorescent Beads")
 """
+SNAKE = (
+    FOLDER
+    + """
+import pycromanager
+pycromanager.start_headless(folder, folder + "/MMConfig_demo.cfg", python_backend=True)
+beads = pycromanager.Core()
+beads.set_exposure(9.0)
+beads.set_property("Camera", "Mode", "Fluorescent Beads")
+"""
+)
+PLUS = (
+    FOLDER
+    + """
+import pymmcore_plus
+beads = pymmcore_plus.CMMCorePlus.instance()
+beads.loadSystemConfiguration(folder + "/MMConfig_demo.cfg")
+beads.setExposure(9.0)
+beads.setProperty("Camera", "Mode", "Fluorescent Beads")
+"""
+)
+#: What makes the examples short, and what they would print of the frames.
+SHORTER = {
+    "n_frames=5000": "n_frames=60",
+    "num_time_points=5000": "num_time_points=60",
+    "num_time_points=100": "num_time_points=60",
+    '"loops": 1000': '"loops": 60',
+}
+
+
+def microscope_scripts() -> list[Any]:
+    """Return each example at a microscope, but those that need one in another process."""
+    page = DOCS / "how-to" / "micro-manager.md"
+    found = [block for block in blocks(page, "python") if "port=4827" not in block]
+    return [pytest.param(block, id=str(n)) for n, block in enumerate(found)]
 
 
 @pytest.mark.long
-def test_the_ride_along_script_analyses_every_image_of_a_real_core(tmp_path):
-    """Shorter, on any free port, and without pycromanager's viewer; else as it stands."""
+@pytest.mark.parametrize("script", microscope_scripts())
+def test_a_script_at_the_microscope_analyses_every_image_of_a_real_core(script, tmp_path):
+    """Shorter, on any free port; else as it stands."""
     pytest.importorskip("pycromanager")
-    page = DOCS / "how-to" / "micro-manager.md"
-    (script,) = (block for block in blocks(page, "python") if "RideAlong" in block)
-    for old, new in (
-        ("num_time_points=5000", "num_time_points=60"),
-        ("image_process_fn=ride", "show_display=False, image_process_fn=ride"),
-    ):
-        assert old in script
+    assert any(old in script for old in SHORTER)
+    for old, new in SHORTER.items():
         script = script.replace(old, new)
     (tmp_path / "camera.toml").write_text(
         "[camera]\nmodel = 'ideal'\n[optics]\npixel_um = 0.1\nsigma_um = 0.095\n"
         "[wire]\npublish = 'tcp://127.0.0.1:*'\ncommand = 'tcp://127.0.0.1:*'\n"
     )
-    end = "print(ride.counters.n_in, result.frames['processed'])"
-    end += "\npycromanager.stop_headless()"
-    program = f"{BEADS}\n{script}\n{end}"
+    runs = "live.results().values()" if "live.results" in script else "[live.result()]"
+    plus = "pymmcore_plus" in script
+    stop = "beads.unloadAllDevices()" if plus else "pycromanager.stop_headless()"
+    end = f"print([run.frames['processed'] for run in {runs}])\nimport time; time.sleep(0.2)"
+    program = "\n".join([PLUS if plus else SNAKE, script, end, stop])
     run = [sys.executable, "-c", program]
     out = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
-    assert "60 60" in out.stdout.splitlines()
+    assert ("[60, 60]" if "per=" in script else "[60]") in out.stdout.splitlines()
+    assert "Traceback" not in out.stderr
