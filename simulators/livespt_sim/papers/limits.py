@@ -2,9 +2,9 @@
 
 Displacements have Berglund's covariance, which sines turn into independent variances
 
-    D a_k + sd^2 g_k,   g_k = 2 - 2 c_k,   a_k = 2 dt (1 - 2 R + 2 R c_k),   c_k = cos(pi k / (n + 1))
+    D a_k + sd^2 g_k,   g_k = 2 - 2 c_k,   a_k = 2 dt (1 - 2 R + 2 R c_k)
 
-for n displacements, k = 1 ... n, R = exposure / (6 dt). So the likelihood of D is known exactly and
+with c_k = cos(pi k / (n + 1)) for n displacements, k = 1 ... n, R = exposure / (6 dt). So the likelihood of D is known exactly and
 so is what it permits. Pixels tell no more than positions with the errors that their information
 allows.
 """
@@ -86,7 +86,7 @@ def limit_of(
 
 
 def _middles(loglik: np.ndarray, near: float) -> np.ndarray:
-    """Return the index of the d for which D is most probably in d / (1 + near) to d / (1 - near)."""
+    """Return the index of the d that has D most probably in d / (1 + near) to d / (1 - near)."""
     weight = np.exp(loglik - loglik.max(axis=1, keepdims=True))
     before = np.concatenate([np.zeros((len(weight), 1)), np.cumsum(weight, axis=1)], axis=1)
     at = np.arange(weight.shape[1])
