@@ -50,5 +50,3 @@ def test_a_very_slow_molecule_is_found_as_often_as_can_be(blur, capsys):
     with capsys.disabled():
         print(f"\nD .001, blur {blur}: within 25 % {near:.3f}")  # noqa: T201
     assert near >= limit_of(0.001, LIN, np.random.default_rng(1)).within - 0.03
-
-

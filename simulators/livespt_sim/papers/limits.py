@@ -4,9 +4,9 @@ Displacements have Berglund's covariance, which sines turn into independent vari
 
     D a_k + sd^2 g_k,   g_k = 2 - 2 c_k,   a_k = 2 dt (1 - 2 R + 2 R c_k)
 
-with c_k = cos(pi k / (n + 1)) for n displacements, k = 1 ... n, R = exposure / (6 dt). So the likelihood of D is known exactly and
-so is what it permits. Pixels tell no more than positions with the errors that their information
-allows.
+with c_k = cos(pi k / (n + 1)) for n displacements, k = 1 ... n, R = exposure / (6 dt). So the
+likelihood of D is known exactly, and so is what it permits. Pixels tell no more than positions with
+the errors that their information allows.
 """
 
 from __future__ import annotations
