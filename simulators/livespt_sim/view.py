@@ -1,4 +1,4 @@
-"""Tracks that end because the molecule leaves the depth or the field of view, or bleaches (ExTrack).
+"""Tracks that end because the molecule leaves the depth or the field of view, or bleaches.
 
 Molecules switch and diffuse in a box that is larger than the view and closed on itself, so that
 they enter the view as often as they leave it. One that bleaches is replaced by another, anywhere in
