@@ -1,4 +1,4 @@
-"""The command `livespt refit`: tracks in, the answer of a named method out.
+"""The command `livespt refit`: tracks or a movie in, the answer of a named method out.
 
 It stands in `livespt.cli` beside the others, which also turns its errors into one line.
 """
@@ -6,6 +6,7 @@ It stands in `livespt.cli` beside the others, which also turns its errors into o
 from __future__ import annotations
 
 import json as plain_json
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,10 +18,10 @@ from livespt.cli_movies import Json, tell
 if TYPE_CHECKING:
     from distributed import Client
 
-    from livespt.refit import Refit
+    from livespt.refit import Molecules, Refit, TrackTable
 
-#: Endings of what holds pixels, not tracks.
-_MOVIES = (".tif", ".tiff", ".npy", ".npz")
+#: Endings of what holds pixels, not tracks; and the file that makes a folder an NDTiff movie.
+_MOVIES, _NDTIFF = (".tif", ".tiff", ".npy", ".npz"), "NDTiff.index"
 
 
 class Source(NamedTuple):
@@ -30,6 +31,8 @@ class Source(NamedTuple):
     frame_ms: float | None
     exposure_ms: float | None
     pixel_um: float | None
+    config: Path | None = None
+    least_frames: int = 10
 
 
 class Where(NamedTuple):
@@ -52,6 +55,8 @@ def refit(
     frame_ms: float | None = None,
     exposure_ms: float | None = None,
     pixel_um: float | None = None,
+    config: Path | None = None,
+    least_frames: int = 10,
     seed: int | None = None,
     set: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Path | None = None,
@@ -63,22 +68,26 @@ def refit(
     list: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Fit tracks anew by a named method, after the acquisition.
+    """Fit tracks, or a movie's pixels, anew by a named method, after the acquisition.
 
     Parameters
     ----------
     sources
-        Tables of tracks (.csv, .parquet) or run folders.
+        Tables of tracks (.csv, .parquet), run folders, or a movie.
     method
         One of --list.
     states
         Number of motion states, or auto.
     frame_ms
-        Time from frame to frame; a run folder knows it.
+        Time from frame to frame; a run folder and most movies know it.
     exposure_ms
         How long of it the shutter is open; all of it if left out.
     pixel_um
-        Pixel size, for tables in pixels.
+        Pixel size, for tables in pixels and for movies.
+    config
+        Camera, optics and localization, for a movie.
+    least_frames
+        Methods that fit pixels leave out tracks of fewer.
     seed
         Of the methods that draw starts.
     set
@@ -108,12 +117,12 @@ def refit(
         ]
         return tell({"methods": about}, [f"{a['method']:<12} {a['says']}" for a in about], json)
     if not sources:
-        raise RefitError("give a table of tracks or a run folder (or --list)")
+        raise RefitError("give a table of tracks, a run folder or a movie (or --list)")
     find(method)
     settings = settings_of(states, seed, set or [])
     where = Where(workers, scheduler, (tls_ca, tls_cert, tls_key))
     if len(sources) == 1:
-        source = Source(sources[0], frame_ms, exposure_ms, pixel_um)
+        source = Source(sources[0], frame_ms, exposure_ms, pixel_um, config, least_frames)
         return _fit_one(source, method, settings, (out, where), json)
     reading = {"frame_ms": frame_ms, "exposure_ms": exposure_ms, "pixel_um": pixel_um}
     return _fit_many(sources, (method, settings, reading), (out, where), json)
@@ -127,7 +136,7 @@ def _fit_one(
     json: bool,
 ) -> int:
     """Fit one source, here or shared out over a cluster."""
-    from livespt.refit import METHODS, RefitError
+    from livespt.refit import RefitError
     from livespt.refit import refit as fit
     from livespt.refit.cluster import spread_over
     from livespt.refit.files import write_answer
@@ -139,7 +148,7 @@ def _fit_one(
         check_place(out)
     if not where.is_here and method != "history":
         raise RefitError(f"{method}: one source is shared out by the method history alone")
-    data = open_source(source, METHODS[method].needs)
+    data = open_source(source, method)
     if where.is_here:
         found = fit(data, method, **settings)
     else:
@@ -166,8 +175,11 @@ def _fit_many(
     out, where = place
     if out is None:
         raise RefitError("several sources: give --out, a folder for their answers")
+    movie = next((source for source in sources if is_movie(source)), None)
+    if movie is not None:
+        raise RefitError(f"{movie}: a movie is refitted by itself; give one at a time")
     if METHODS[work[0]].needs != "tracks":
-        raise RefitError(f"{work[0]}: this method needs regions of pixels; give them from Python")
+        raise RefitError(f"{work[0]}: fits pixels; give one movie at a time")
     with _connected(where) as client, FrameBar() as bar:
         done = refit_many(
             sources, Work(*work), out, client, lambda n, total, name: bar(n, total, "refits")
@@ -201,22 +213,22 @@ def _connected(where: Where) -> AbstractContextManager[Client]:
     return connect(where.scheduler, workers=where.workers)
 
 
-def open_source(source: Source, needs: str) -> Any:
+def open_source(source: Source, method: str) -> TrackTable | Molecules:
     """Return what a method needs, read from what was given.
 
     Raises
     ------
-    RefitError
-        It does not hold that.
+    LivesptError
+        It does not hold that, or cannot be read.
     """
-    from livespt.refit import RefitError, read_tracks
+    from livespt.refit import METHODS, RefitError, read_tracks
 
-    if needs != "tracks":
-        raise RefitError(f"{source.path}: this method needs {needs}; give it from Python")
-    if source.path.suffix.lower() in _MOVIES:
+    if is_movie(source.path):
+        return _open_movie(source, method)
+    if METHODS[method].needs != "tracks":
         raise RefitError(
-            f"{source.path}: a movie; this method needs a table of tracks (livespt localize, then "
-            "livespt link, make one)"
+            f"{source.path}: holds no pixels, which {method} fits; give the movie: livespt refit "
+            f"MOVIE --config CONFIG --method {method}"
         )
     return read_tracks(
         source.path,
@@ -224,6 +236,32 @@ def open_source(source: Source, needs: str) -> Any:
         exposure_ms=source.exposure_ms,
         pixel_um=source.pixel_um,
     )
+
+
+def is_movie(path: Path) -> bool:
+    """Tell whether a path names pixels."""
+    return path.suffix.lower() in _MOVIES or (path / _NDTIFF).is_file()
+
+
+def _open_movie(source: Source, method: str) -> TrackTable | Molecules:
+    """Localize and link a movie; for a method that fits pixels, cut the regions too."""
+    from livespt.bulk import all_cores
+    from livespt.movie_tracks import cut_movie, link_movie
+    from livespt.presets import localize_config
+    from livespt.progress import FrameBar
+    from livespt.refit import METHODS, RefitError
+
+    if source.least_frames < 4:
+        raise RefitError(f"--least-frames: {source.least_frames}; expected 4 or more")
+    given = {"optics": {"pixel_um": source.pixel_um}, "localize": {"workers": all_cores()}}
+    config = localize_config(source.path, source.config, given, source.frame_ms, source.exposure_ms)
+    with FrameBar() as bar:
+        opened = link_movie(config, str(source.config or source.path), bar)
+        for note in opened.notes:
+            print(f"livespt: note: {note}", file=sys.stderr)
+        if METHODS[method].needs == "tracks":
+            return opened.tracks
+        return cut_movie(opened, source.least_frames, METHODS[method].even, bar)
 
 
 def settings_of(states: str | None, seed: int | None, more: list[str]) -> dict[str, Any]:

@@ -96,7 +96,11 @@ def follow_config(
 
 
 def localize_config(
-    movie: Path, config: Path | None, given: Mapping[str, Mapping[str, Any]], frame_ms: float | None
+    movie: Path,
+    config: Path | None,
+    given: Mapping[str, Mapping[str, Any]],
+    frame_ms: float | None,
+    exposure_ms: float | None = None,
 ) -> Config:
     """Return `config` (or the defaults) for ``livespt localize``.
 
@@ -106,10 +110,11 @@ def localize_config(
     config : Path, optional
     given : mapping
         Section -> key -> what the command line says; None says nothing.
-    frame_ms : float, optional
-        Time between frames.
+    frame_ms, exposure_ms : float, optional
+        Time between frames; how much of it the shutter is open.
     """
-    raw = msgspec.to_builtins(replay_config(movie, config, frame_ms=frame_ms))
+    built = replay_config(movie, config, frame_ms=frame_ms, exposure_ms=exposure_ms)
+    raw = msgspec.to_builtins(built)
     for section, values in given.items():
         raw[section] |= {key: value for key, value in values.items() if value is not None}
     raw["source"]["options"] |= {"paced": False}

@@ -8,8 +8,8 @@ The bound has many summits and is biased even when it is started at the truth (L
 own trials): states and path are taken as independent. `history` has neither fault; this is here
 because people know it.
 
-Intervals come from the curvature of the bound, which is sharper than the likelihood's: they are too
-narrow. Missing frames are rows without a position; a gap longer than `em_rounds.MOST_MISSING` cuts
+Intervals are those of `em_errors`: of the same model's likelihood, with the EM's distance from its
+summit. Missing frames are rows without a position; a gap longer than `em_rounds.MOST_MISSING` cuts
 the track.
 """
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from livespt.infer.arrays import Array
 from livespt.infer.fit import guess
 from livespt.infer.motion import Z95
+from livespt.refit.em_errors import errors_at
 from livespt.refit.em_rounds import (
     Found,
     Kind,
@@ -32,7 +33,6 @@ from livespt.refit.em_rounds import (
     climb,
     lay_out,
     off_diagonal,
-    standard_errors,
 )
 from livespt.refit.emkernels import refine
 from livespt.refit.history import MOST_STATES, check_states, errors_of, tracks_of
@@ -187,8 +187,9 @@ def _answer(
     seed: int,
 ) -> Refit:
     positions = _positions(data, laid, found)
-    parameters = _parameters(data, laid, found)
-    notes = ["intervals from the curvature of the bound, too narrow"]
+    sd = errors_at(data, kind, laid, found)
+    parameters = _parameters(data, found, positions["p_state"], sd)
+    notes = ["intervals by the likelihood of the same model, which hold the distance to its summit"]
     if not found.converged:
         notes.append("the rounds ended before the rule of convergence was met")
     if not kind.errors:
@@ -224,10 +225,9 @@ def _positions(data: TrackTable, laid: Laid, found: Found) -> NDArray[np.void]:
     return out
 
 
-def _parameters(data: TrackTable, laid: Laid, found: Found) -> list[Parameter]:
-    """Return D and switching with intervals from the curvature of the bound."""
+def _parameters(data: TrackTable, found: Found, p_state: Array, sd: Array) -> list[Parameter]:
+    """Return all parameters; `sd` is that of ln D and of the logits."""
     k = found.chain.lam.size
-    sd = standard_errors(laid, found)
     D = found.chain.lam / (2 * data.interval_s)
     out = [
         Parameter(
@@ -240,7 +240,7 @@ def _parameters(data: TrackTable, laid: Laid, found: Found) -> list[Parameter]:
         )
         for j in range(k)
     ]
-    out += _occupancy(data, found.beliefs.p[laid.at]) if k > 1 else []
+    out += _occupancy(data, p_state) if k > 1 else []
     for at, (i, j) in enumerate(off_diagonal(k)):
         p, width = float(found.chain.A[i, j]), float(sd[k + at])
         odds = max(p, 1e-12) / max(1 - p, 1e-12)

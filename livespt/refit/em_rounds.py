@@ -1,4 +1,4 @@
-"""The rounds of the variational EM: tracks laid out frame by frame, the climb, the curvature.
+"""The rounds of the variational EM: tracks laid out frame by frame, and the climb.
 
 What one round does is in `emkernels`.
 """
@@ -18,7 +18,6 @@ from livespt.refit.emkernels import (
     fit_paths,
     fit_states,
     maximise,
-    slope,
 )
 from livespt.refit.history import errors_of
 from livespt.refit.result import RefitError
@@ -30,8 +29,6 @@ SAME_PARAMETERS, SAME_BOUND, TIMES = 1e-3, 1e-8, 4
 MOST_MISSING = 50
 #: Variance (um2) that stands for none, as a share of a mean squared step.
 EXACT = 1e-9
-#: Rounds in which the posterior settles when a parameter is held, and the step off the summit.
-SETTLE, STEP = 25, 0.02
 LN_2PI = math.log(2 * math.pi)
 
 
@@ -149,41 +146,3 @@ def chain_of(D: Array, p_switch: float, laid: Laid, interval_s: float) -> Chain:
 def off_diagonal(k: int) -> list[tuple[int, int]]:
     """Return the places of the switching probabilities, row by row."""
     return [(i, j) for i in range(k) for j in range(k) if i != j]
-
-
-def standard_errors(laid: Laid, found: Found) -> Array:
-    """Return standard errors of ln D and of the logits of p_switch, at most 10.
-
-    Inverse curvature of the bound with the posterior settled anew at each step off the summit.
-    """
-    k = found.chain.lam.size
-    q = k * k
-    hessian = np.empty((q, q))
-    for i in range(q):
-        sides = [_gradient(laid, found, i, side * STEP) for side in (-1, 1)]
-        hessian[i] = (sides[0] - sides[1]) / (2 * STEP)
-    hessian = (hessian + hessian.T) / 2
-    values, vectors = np.linalg.eigh(hessian)
-    variances = (vectors**2) @ (1 / np.maximum(values, 1e-2))
-    return np.sqrt(variances)
-
-
-def _gradient(laid: Laid, found: Found, which: int, step: float) -> Array:
-    """Return the slope of the bound in (ln lambda, logits) with one of them moved by `step`."""
-    k = found.chain.lam.size
-    lam, A = found.chain.lam.copy(), found.chain.A.copy()
-    if which < k:
-        lam[which] *= math.exp(step)
-    else:
-        i, j = off_diagonal(k)[which - k]
-        A[i, j] *= math.exp(step)
-        A[i] /= A[i].sum()
-    chain = Chain(lam, A, found.chain.begin.copy(), laid.tau, laid.beta)
-    beliefs = found.beliefs._replace(
-        **{name: getattr(found.beliefs, name).copy() for name in Beliefs._fields}
-    )
-    for _ in range(SETTLE):
-        expect(laid, chain, beliefs)
-    slopes = [slope(laid.rows, laid.beta, beliefs, j, lam[j])[0] for j in range(k)]
-    left = beliefs.pairs - beliefs.pairs.sum(axis=1, keepdims=True) * A
-    return np.array([*slopes, *(left[i, j] for i, j in off_diagonal(k))])

@@ -139,12 +139,12 @@ def _berglund(regions: Regions, fits: Fits) -> Refit:
     lines = [fit_line(regions.pixel_um * x, t_s, regions.exposure_s) for x in fits.at_px.T]
     columns = (np.array([getattr(f, k) for f in lines]) for k in ("D", "sd_D", "low", "high"))
     parameters = D_parameters(*columns) + tuple(
-        Parameter(f"sd_{axis}_um", f.s_um, f.sd_s, unit="um")
+        Parameter(f"sd_{axis}_um", float(f.s_um), float(f.sd_s), unit="um")
         for axis, f in zip(AXES, lines, strict=True)
     )
     status = "ok" if all(f.converged for f in lines) else "not converged"
-    loglik = sum(f.loglik for f in lines)
-    n = max(f.n_iterations for f in lines)
+    loglik = float(sum(f.loglik for f in lines))
+    n = max(int(f.n_iterations) for f in lines)
     message = "positions are those of single frames"
     return _answer(regions, fits, parameters, loglik, status, message, n)
 

@@ -190,7 +190,7 @@ def climb_all(
 ) -> Fitted:
     """Let several starts compete on a part of the tracks; fit the winner to the full ones."""
     starts = [_with_scale(theta, errors.scale) for theta in _starts(tracks, n_states)]
-    prior = _prior(starts[0], n_states, errors)
+    prior = prior_at(starts[0], n_states, errors)
     part = part_of(tracks, TRIAL_SPOTS)
     passes: list[None] = []
 
@@ -231,7 +231,8 @@ def _with_scale(theta: Array, scale: float) -> Array:
     return theta
 
 
-def _prior(theta: Array, n_states: int, errors: Errors) -> Prior:
+def prior_at(theta: Array, n_states: int, errors: Errors) -> Prior:
+    """Return the weak prior around `theta`, with what is known of the error scale."""
     prior = weak_prior(theta, n_states)
     mean, precision = prior.mean.copy(), prior.precision.copy()
     mean[-1] = math.log(errors.scale)

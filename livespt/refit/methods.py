@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import livespt
-from livespt.refit.regions import Regions
+from livespt.refit.each import fit_each
+from livespt.refit.regions import Molecules, Regions
 from livespt.refit.result import Refit, RefitError
 from livespt.refit.tracks import TrackTable
 
@@ -27,14 +28,17 @@ class Method(NamedTuple):
         A `TrackTable`, or regions of pixels.
     says : str
         One line for people, with the source.
+    even : bool
+        It wants frames that follow each other evenly.
     """
 
     where: str
     needs: str
     says: str
+    even: bool = False
 
 
-_KINDS = {"tracks": TrackTable, "regions": Regions}
+_KINDS = {"tracks": (TrackTable,), "regions": (Regions, Molecules)}
 
 METHODS: dict[str, Method] = {
     "history": Method(
@@ -97,11 +101,13 @@ METHODS: dict[str, Method] = {
         "livespt.refit.unscented:u_em",
         "regions",
         "unscented Kalman filter and smoother with EM (Lin & Andersson 2021)",
+        even=True,
     ),
     "smc-em": Method(
         "livespt.refit.particles:smc_em",
         "regions",
         "particle filter and smoother with EM (Lin & Andersson 2021)",
+        even=True,
     ),
     "point-mass": Method(
         "livespt.refit.laplace:point_mass",
@@ -116,8 +122,8 @@ def refit(data: Any, method: str, **settings: Any) -> Refit:
 
     Parameters
     ----------
-    data : TrackTable or Regions
-        What `METHODS[method].needs`.
+    data : TrackTable, Regions or Molecules
+        What `METHODS[method].needs`. Of many molecules, each is fitted alone and D is averaged.
     method : str
     **settings
         Keywords of the method's own function.
@@ -136,7 +142,10 @@ def refit(data: Any, method: str, **settings: Any) -> Refit:
         if name not in known:
             raise RefitError(f"{method}: no setting '{name}' (has: {', '.join(known)})")
     began_s = time.perf_counter()
-    found = fit(data, **settings)
+    if isinstance(data, Molecules):
+        found = fit_each(data, fit, settings)
+    else:
+        found = fit(data, **settings)
     plain = {name: value for name, value in settings.items() if not callable(value)}
     return found._replace(
         method=method,

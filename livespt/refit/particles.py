@@ -24,6 +24,9 @@ from livespt.refit.unscented import em_answer, first_guess, prepared
 
 #: Last values of D that must show no trend; most iterations.
 WINDOW, MOST_ITERATIONS = 10, 100
+#: Variance that each of M particles spread by a step stands for, in 1 / M of the step's: by trial,
+#: for places scattered as the particles are (2 where they are densest, more in the tails).
+ROOM = 6.0
 
 
 def smc_em(
@@ -75,7 +78,7 @@ def smc_em(
         past.append(np.log(Q))
     done = len(past) if _settled(past) else -len(past)
     last = np.exp(np.mean(past[-WINDOW:], axis=0))
-    mean, cov = _moments(places, after, Q)
+    mean, cov = moments(places, after, Q)
     D = last * regions.pixel_um**2 / (2 * interval_s)
     message = "EM gives no standard errors; the likelihood is the particles' own estimate"
     found = em_answer(regions, D, parameters, done, mean, cov, message)
@@ -94,13 +97,15 @@ def _settled(past: list[Array]) -> bool:
     return bool((np.abs(slope) < np.maximum(2.0 * error, 1e-4)).all())
 
 
-def _moments(places: Array, after: Array, Q: Array) -> tuple[Array, Array]:
+def moments(places: Array, after: Array, Q: Array) -> tuple[Array, Array]:
     """Return means (n, 2) and covariances (n, 3) of the smoothed particles.
 
-    The fewer particles hold the weight, the more of a step's variance each stands for.
+    Where a few particles hold the weight, the nearest one stands for all places between it and the
+    next: a share `ROOM` / M of a step's variance, or 1 / n^2 of it where n > 1 share the weight.
     """
     mean = np.einsum("tk,tka->ta", after, places)
     off = places - mean[:, None]
     cov = np.einsum("tk,tka,tkb->tab", after, off, off)
-    cov[:, (0, 1), (0, 1)] += (after**2).sum(axis=1)[:, None] ** 2 * Q
+    room = np.minimum((after**2).sum(axis=1) ** 2, ROOM / after.shape[1])
+    cov[:, (0, 1), (0, 1)] += room[:, None] * Q
     return mean, np.stack([cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1]], axis=1)

@@ -1,4 +1,4 @@
-"""One molecule's pixels, frame by frame: what the refits from pixels take."""
+"""Pixels of one molecule, frame by frame, or of many: what the refits from pixels take."""
 
 from __future__ import annotations
 
@@ -43,4 +43,24 @@ class Regions(NamedTuple):
     sigma_um: float
     photons: float | None
     bg_photons: float | None
+    source: str
+
+
+class Molecules(NamedTuple):
+    """Regions of many molecules.
+
+    Attributes
+    ----------
+    regions : tuple of Regions
+    track : tuple of int
+        The molecules' names.
+    left_out : dict of str to int
+        What is not in the regions, by reason.
+    source : str
+        File or origin.
+    """
+
+    regions: tuple[Regions, ...]
+    track: tuple[int, ...]
+    left_out: dict[str, int]
     source: str

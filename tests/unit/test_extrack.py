@@ -339,3 +339,43 @@ def test_params_without_an_error_need_one_given():
         param_fitting({"5": np.zeros((2, 5, 2))}, 0.02, generate_params(2, None))
     with pytest.raises(RefitError, match="'LocErr' is missing"):
         get_params(2, min_values={"D0": 0})
+
+
+def test_the_number_of_sequences_is_bounded_as_asked(tracks, fitted):
+    """16 sequences of two states are those of four frames."""
+    four = param_fitting(tracks, DT_S, get_params(2), cell_dims=[100], max_nb_states=16)
+    assert four.residual[0] == pytest.approx(fitted.residual[0], abs=1e-3)
+    few = predict_Bs(tracks, DT_S, fitted.params, [100], 2, frame_len=9, max_nb_states=8)
+    three = predict_Bs(tracks, DT_S, fitted.params, [100], 2, frame_len=3)
+    for key, p in few.items():
+        np.testing.assert_allclose(p, three[key])
+
+
+def test_settings_that_mean_nothing_here_are_refused(tracks, fitted):
+    for more, expected in (
+        ({"threshold": 0.2}, "threshold: 0.2; sequences are merged by"),
+        ({"method": "powell"}, "method: 'powell'; expected 'bfgs'"),
+        ({"max_nb_states": 3}, "max_nb_states: 3; expected 4 or more"),
+    ):
+        with pytest.raises(RefitError, match=expected):
+            param_fitting(tracks, DT_S, **more)
+    with pytest.raises(RefitError, match="threshold"):
+        predict_Bs(tracks, DT_S, fitted.params, nb_states=2, threshold=0.1)
+
+
+def test_a_talkative_fit_tells_its_steps(tracks, capsys):
+    small = {"6": tracks["6"][:40]}
+    param_fitting(small, DT_S, get_params(2), cell_dims=[100], frame_len=3)
+    assert capsys.readouterr().err == ""
+    found = param_fitting(small, DT_S, get_params(2), cell_dims=[100], frame_len=3, verbose=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= found.nit
+    assert f"-ln L {found.residual[0]:.4f}" in lines[-1]
+
+
+def test_stays_are_counted_with_sub_steps_too(tracks, fitted):
+    """Two sub-steps are nearly the same model where switching is rare: within a tenth."""
+    one = len_hist(tracks, fitted.params, DT_S, cell_dims=(100,), frame_len=4)
+    two = len_hist(tracks, fitted.params, DT_S, (100,), nb_substeps=2, workers=2, frame_len=6)
+    assert not np.array_equal(one, two)
+    np.testing.assert_allclose(two.sum(axis=0), one.sum(axis=0), rtol=0.1)

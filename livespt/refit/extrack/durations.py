@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from livespt.refit.extrack.arrays import Array, Ints
-from livespt.refit.extrack.states import annotate, pose
+from livespt.refit.extrack.limits import window_for
+from livespt.refit.extrack.states import Asked, annotate, pose
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -62,12 +63,15 @@ def durations(
     exposure_s: float = 0.0,
 ) -> list[Durations]:
     """Return how long runs last, for each state; arguments as in `param_fitting`."""
-    values, problem = pose(
-        all_tracks, dt, params, nb_states, frame_len, cell_dims, input_LocErr, 1, exposure_s
-    )
+    asked = Asked(nb_states, frame_len, cell_dims, input_LocErr, 1, exposure_s)
+    return _durations(all_tracks, dt, params, asked)
+
+
+def _durations(all_tracks: Any, dt: Any, params: Any, asked: Asked) -> list[Durations]:
+    values, problem = pose(all_tracks, dt, params, asked)
     pair = annotate(values, problem).pair
     ended, censored = count_runs(pair, problem.laid.series.first)
-    return [kaplan_meier(ended[:, k], censored[:, k]) for k in range(nb_states)]
+    return [kaplan_meier(ended[:, k], censored[:, k]) for k in range(asked.nb_states)]
 
 
 def len_hist(
@@ -76,7 +80,7 @@ def len_hist(
     dt: Any,
     cell_dims: Sequence[float | None] = (0.5, None, None),
     nb_states: int = 2,
-    max_nb_states: int = 500,
+    max_nb_states: int | None = None,
     workers: int = 1,
     nb_substeps: int = 1,
     input_LocErr: Any = None,
@@ -87,9 +91,11 @@ def len_hist(
 
     Each run that was seen to begin counts once; one that was cut off is shared out over the lengths
     that it may have had (the Kaplan-Meier estimate), those beyond the longest left out. ExTrack
-    counts it as if it had ended. `max_nb_states`, `workers`, `nb_substeps` do nothing.
+    counts it as if it had ended. Other arguments as in `param_fitting`.
     """
-    found = durations(all_tracks, dt, params, nb_states, frame_len, cell_dims, input_LocErr)
+    window = window_for(frame_len, nb_states, None, max_nb_states)
+    asked = Asked(nb_states, window, cell_dims, input_LocErr, workers, nb_substeps=nb_substeps)
+    found = _durations(all_tracks, dt, params, asked)
     columns = []
     for state in found:
         before = np.concatenate([[1.0], state.survival[:-1]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from livespt.refit.extrack.arrays import Array
 from livespt.refit.extrack.climb import Summit, climb
 from livespt.refit.extrack.likelihood import Problem, loglik_of_tracks, make_problem, scores
+from livespt.refit.extrack.limits import check_method, window_for
 from livespt.refit.extrack.model import Frame, check_names, make_tables
 from livespt.refit.extrack.parameters import generate_params, tie_fractions
 from livespt.refit.extrack.series import lay_out
@@ -36,15 +38,15 @@ def param_fitting(
     nb_states: int = 2,
     nb_substeps: int = 1,
     frame_len: int = 6,
-    verbose: int = 1,
+    verbose: int = 0,
     workers: int = 1,
     Matrix_type: int = 1,
     method: str = "bfgs",
     steady_state: bool = False,
     cell_dims: Sequence[float | None] = (1,),
     input_LocErr: Any = None,
-    threshold: float = 0.2,
-    max_nb_states: int = 120,
+    threshold: float | None = None,
+    max_nb_states: int | None = None,
     *,
     exposure_s: float = 0.0,
 ) -> MinimizerResult:
@@ -71,9 +73,13 @@ def param_fitting(
         Error of each position, or what stands for it.
     exposure_s : float
         0: no motion blur, as ExTrack has it.
-    verbose, method, threshold, max_nb_states
-        Taken so that scripts run. Nothing is printed; one method does for all; which sequences
-        are merged is settled by `frame_len` alone.
+    verbose : int
+        1: each step's likelihood and parameters on stderr.
+    method : {"bfgs"}
+    threshold : None
+        Refused: sequences are merged by `frame_len` alone.
+    max_nb_states : int, optional
+        Most sequences at once: `frame_len` is cut to what these hold.
     Matrix_type : {1}
 
     Returns
@@ -90,6 +96,8 @@ def param_fitting(
     """
     if Matrix_type != 1:
         raise RefitError(f"Matrix_type: {Matrix_type}; expected 1, P = 1 - exp(-p)")
+    check_method(method)
+    window = window_for(frame_len, nb_states, threshold, max_nb_states)
     if params is None:
         params = generate_params(nb_states, D_max=3)
     params = copy.deepcopy(params)
@@ -99,20 +107,34 @@ def param_fitting(
     laid = lay_out(all_tracks, dt, input_LocErr)
     cell = tuple(float(side) for side in cell_dims if side is not None)
     frame = Frame(nb_states, nb_substeps, laid.interval_s, cell)
-    problem = make_problem(laid, frame, frame_len, exposure_s, workers)
-    return fit(params, problem)
+    problem = make_problem(laid, frame, window, exposure_s, workers)
+    return fit(params, problem, _say if verbose else _say_nothing)
 
 
-def fit(params: Parameters, problem: Problem) -> MinimizerResult:
+#: Called with each step's parameters and log-likelihood.
+Tell = Callable[[dict[str, float], float], None]
+
+
+def _say(values: dict[str, float], loglik: float) -> None:
+    said = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
+    sys.stderr.write(f"-ln L {-loglik:.4f}: {said}\n")
+
+
+def _say_nothing(values: dict[str, float], loglik: float) -> None:
+    pass
+
+
+def fit(params: Parameters, problem: Problem, tell: Tell = _say_nothing) -> MinimizerResult:
     """Fit the varying parameters; fill the result."""
     space = _space(params)
     bounds = (space.low, space.high)
     near, passes = space.start, 0
     if problem.rule.window > problem.frame.n_sub + COARSE:
         rule = problem.rule._replace(window=problem.frame.n_sub + COARSE)
-        first = climb(near, bounds, space.evaluator(problem._replace(rule=rule)), CLOSE)
+        coarse = space.evaluator(problem._replace(rule=rule), tell)
+        first = climb(near, bounds, coarse, CLOSE)
         near, passes = first.x, first.n_passes
-    summit = climb(near, bounds, space.evaluator(problem))
+    summit = climb(near, bounds, space.evaluator(problem, tell))
     summit = summit._replace(n_passes=summit.n_passes + passes)
     silent = np.asarray((summit.scores == 0).all(axis=0))
     quiet = [name for name, none in zip(space.names, silent, strict=True) if none]
@@ -156,8 +178,8 @@ class Space(NamedTuple):
         width = np.where(np.isfinite(self.high - self.low), self.high - self.low, np.abs(x))
         return np.maximum(1e-6 * np.abs(x), 1e-9 * np.maximum(width, 1e-9))
 
-    def evaluator(self, problem: Problem) -> Any:
-        """Return the function that `climb` wants."""
+    def evaluator(self, problem: Problem, tell: Tell) -> Any:
+        """Return the function that `climb` wants; each step is told."""
         empty = np.zeros((problem.laid.n_tracks, len(self.names)))
 
         def evaluate(x: Array, sloped: bool) -> tuple[float, Array]:
@@ -169,6 +191,7 @@ class Space(NamedTuple):
                 return total if np.isfinite(total) else -np.inf, empty
             loglik, slopes = scores(x, self.values, problem, self.nudges(x))
             total = float(loglik.sum())
+            tell(values, total)
             fine = np.isfinite(total) and bool(np.isfinite(slopes).all())
             return (total, slopes) if fine else (-np.inf, empty)
 

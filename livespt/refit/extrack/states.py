@@ -15,6 +15,7 @@ import numpy as np
 
 from livespt.refit.extrack.arrays import Array, Slopes, Tables, make_slopes
 from livespt.refit.extrack.likelihood import Problem, make_problem, run_slopes, slopes_at
+from livespt.refit.extrack.limits import window_for
 from livespt.refit.extrack.model import Frame, check_names
 from livespt.refit.extrack.series import Laid, lay_out
 from livespt.refit.result import RefitError
@@ -73,18 +74,27 @@ def plain_values(params: Any) -> dict[str, float]:
     return {name: float(getattr(params[name], "value", params[name])) for name in params}
 
 
-def pose(
-    all_tracks: Any, dt: Any, params: Any, nb_states: int, frame_len: int,
-    cell_dims: Sequence[float | None] = (1,), input_LocErr: Any = None, workers: int = 1,
-    exposure_s: float = 0.0, nb_substeps: int = 1,
-) -> tuple[dict[str, float], Problem]:  # fmt: skip
+class Asked(NamedTuple):
+    """What is asked of tracks once the parameters are known; names as in `param_fitting`."""
+
+    nb_states: int
+    frame_len: int
+    cell_dims: Sequence[float | None] = (1,)
+    input_LocErr: Any = None
+    workers: int = 1
+    exposure_s: float = 0.0
+    nb_substeps: int = 1
+
+
+def pose(all_tracks: Any, dt: Any, params: Any, asked: Asked) -> tuple[dict[str, float], Problem]:
     """Check tracks, parameters and settings, for what comes after a fit."""
     values = plain_values(params)
-    check_names(list(values), nb_states)
-    laid = lay_out(all_tracks, dt, input_LocErr)
-    cell = tuple(float(side) for side in cell_dims if side is not None)
-    frame = Frame(nb_states, nb_substeps, laid.interval_s, cell)
-    return values, make_problem(laid, frame, frame_len, exposure_s, workers)
+    check_names(list(values), asked.nb_states)
+    laid = lay_out(all_tracks, dt, asked.input_LocErr)
+    cell = tuple(float(side) for side in asked.cell_dims if side is not None)
+    frame = Frame(asked.nb_states, asked.nb_substeps, laid.interval_s, cell)
+    problem = make_problem(laid, frame, asked.frame_len, asked.exposure_s, asked.workers)
+    return values, problem
 
 
 def predict_Bs(
@@ -94,8 +104,8 @@ def predict_Bs(
     cell_dims: Sequence[float | None] = (1,),
     nb_states: int = 4,
     frame_len: int = 5,
-    max_nb_states: int = 200,
-    threshold: float = 0.1,
+    max_nb_states: int | None = None,
+    threshold: float | None = None,
     workers: int = 1,
     input_LocErr: Any = None,
     verbose: int = 0,
@@ -105,8 +115,8 @@ def predict_Bs(
 ) -> Any:
     """Return the probability of each state at each position, given the whole track.
 
-    Arguments as in `param_fitting`; `max_nb_states`, `threshold`, `verbose` and `nb_max` are taken
-    so that scripts run, and do nothing.
+    Arguments as in `param_fitting`. All tracks are done at once, each by itself, whatever `nb_max`
+    says of how many; nothing is printed, whatever `verbose` says.
 
     Returns
     -------
@@ -114,9 +124,9 @@ def predict_Bs(
         In the tracks' own form. Rows before the first and after the last position repeat their
         neighbour; tracks with fewer than two positions get the fractions F.
     """
-    values, problem = pose(
-        all_tracks, dt, params, nb_states, frame_len, cell_dims, input_LocErr, workers, exposure_s
-    )
+    window = window_for(frame_len, nb_states, threshold, max_nb_states)
+    asked = Asked(nb_states, window, cell_dims, input_LocErr, workers, exposure_s)
+    values, problem = pose(all_tracks, dt, params, asked)
     p_state = annotate(values, problem).p_state
     fractions = np.array([values[f"F{k}"] for k in range(nb_states)])
     return in_form(p_state, fractions, problem.laid, all_tracks)
@@ -158,9 +168,8 @@ def refine(
     mean, sd : dict of str to (n, T, d), or list of (T, d)
         0 with an s.d. of 0 in tracks that are not used; frames in which nothing was seen too.
     """
-    values, problem = pose(
-        all_tracks, dt, params, nb_states, frame_len, cell_dims, input_LocErr, 1, exposure_s
-    )
+    asked = Asked(nb_states, frame_len, cell_dims, input_LocErr, 1, exposure_s)
+    values, problem = pose(all_tracks, dt, params, asked)
     states = annotate(values, problem)
     empty = np.zeros(states.mean_um.shape[1])
     mean = in_form(states.mean_um, empty, problem.laid, all_tracks)
@@ -174,8 +183,8 @@ def position_refinement(
     Fs: Array,
     TrMat: Array,
     frame_len: int = 7,
-    threshold: float = 0.1,
-    max_nb_states: int = 1000,
+    threshold: float | None = None,
+    max_nb_states: int | None = None,
 ) -> tuple[Any, Any]:
     """Refine positions by ExTrack's own arguments; leaving the field of view plays no part.
 
@@ -189,8 +198,8 @@ def position_refinement(
     Fs : (K,)
     TrMat : (K, K)
         Probability of going from state to state in a frame.
-    threshold, max_nb_states
-        Taken so that scripts run; they do nothing.
+    frame_len, threshold, max_nb_states
+        As in `param_fitting`.
 
     Returns
     -------
@@ -211,7 +220,8 @@ def position_refinement(
     error: Any = laid.error_um if per_position else np.ravel(np.asarray(LocErr, dtype=float))
     sd = np.broadcast_to(error, shape)
     var = np.where(laid.series.seen[:, None], np.asarray(sd) ** 2, 1.0)
-    problem = make_problem(laid, Frame(D.size, 1, 1.0, ()), frame_len)
+    window = window_for(frame_len, D.size, threshold, max_nb_states)
+    problem = make_problem(laid, Frame(D.size, 1, 1.0, ()), window)
     slopes = make_slopes(laid.series, problem.rule)
     loglik = run_slopes(problem, plain_tables(F, P, D), var, slopes)
     states = read_off(laid, slopes, var, loglik)
