@@ -23,10 +23,10 @@ from livespt.core.base import EXTRA
 from livespt.sections import Section
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
-from livespt.types import SourceInfo, StreamItem
+from livespt.types import Event, Frame, SourceInfo, StreamItem
 from livespt_sim.options import Options, resolve
 from livespt_sim.scenes import SCENES
-from livespt_sim.source import SimulatedMicroscope
+from livespt_sim.source import LATE_S, SimulatedMicroscope
 
 LABEL = "Camera"
 #: Rendered where `prerender` is left out: a second at 64 frames/s, 512 MiB of a full chip.
@@ -93,6 +93,7 @@ class SimulatedCore:
         )
         scene = f"simulated microscope in a core ({options.scene}, seed {options.seed})"
         self._tap = CoreTap(PlusDoor(core, owned=True), chosen, scene)
+        self._tolerance_s = max(2 * options.interval_s, LATE_S)
         self.info: SourceInfo = self._tap.info
         self.camera: Camera = self._scene.camera
         self.pixel_um: float = options.pixel_um
@@ -104,9 +105,19 @@ class SimulatedCore:
         self._player.frames = [frame.adu for frame in self._scene.memory]
 
     def frames(self) -> Iterator[StreamItem]:
-        """Start the camera and yield what comes out of the core."""
+        """Start the camera and yield what comes out of the core.
+
+        The core stamps a frame when it comes. Where this camera is behind its own schedule these
+        times are not those of the scene, and an event says so.
+        """
         self.warm_up()
-        yield from self._tap.frames()
+        behind = False
+        for item in self._tap.frames():
+            late_s = self._player.late_s
+            if isinstance(item, Frame) and behind != (late_s > self._tolerance_s):
+                behind = not behind
+                yield _schedule(item, late_s, behind)
+            yield item
 
     def close(self) -> None:
         """Stop the camera and unload it."""
@@ -116,8 +127,14 @@ class SimulatedCore:
         """Return the true `D_um2_s` and stationary `occupancy`, ordered by D."""
         return self._scene.truth_summary()
 
-    def score_localization(
-        self, spots: NDArray, frames: NDArray | None = None
-    ) -> dict[str, Any]:
+    def score_localization(self, spots: NDArray, frames: NDArray | None = None) -> dict[str, Any]:
         """Score the localizations of the loop's first time through against the truth."""
         return self._scene.score_localization(spots, frames)
+
+
+def _schedule(frame: Frame, late_s: float, behind: bool) -> Event:
+    kind, why = "resumed", "simulated camera is back on schedule"
+    if behind:
+        kind = "stalled"
+        why = f"simulated camera is {1e3 * late_s:.0f} ms late, and so are its time stamps"
+    return Event(kind, frame.t_s, frame.index, 0, why)

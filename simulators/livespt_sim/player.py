@@ -36,6 +36,8 @@ class Player(CameraDevice):
     ----------
     frames : list of (height, width) uint16
         To be set before the first sequence starts.
+    late_s : float
+        How long after it was due the last frame was ready.
     """
 
     def __init__(self, shape: tuple[int, int], interval_s: float, exposure_s: float) -> None:
@@ -43,6 +45,7 @@ class Player(CameraDevice):
         self.frames: list[NDArray[np.uint16]] = []
         self._shape, self._interval_s, self._exposure_ms = shape, interval_s, 1e3 * exposure_s
         self._origin_s: float | None = None
+        self.late_s = 0.0
 
     def get_exposure(self) -> float:
         """Return the exposure in ms."""
@@ -95,3 +98,5 @@ class Player(CameraDevice):
         left_s = self._origin_s + index * self._interval_s - lead_s - time.perf_counter()
         if left_s > 0:
             time.sleep(left_s)
+        if not lead_s:
+            self.late_s = max(0.0, -left_s)

@@ -25,7 +25,7 @@ from livespt_sim.scoring import Optics, score
 from livespt_sim.truth import Recorder, Truth
 from livespt_sim.world import World
 
-_LATE_S = 0.05  # a delay that a person would call late, if it is two frames as well
+LATE_S = 0.05  # a delay that a person would call late, if it is two frames as well
 
 
 def open_source(options: dict[str, Any]) -> SimulatedMicroscope:
@@ -176,7 +176,7 @@ class SimulatedMicroscope:
 
     def _paced(self) -> Iterator[StreamItem]:
         interval = self.options.interval_s
-        tolerance = max(2 * interval, _LATE_S)
+        tolerance = max(2 * interval, LATE_S)
         behind = False
         start = None
         for index in self._indices():

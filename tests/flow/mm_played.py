@@ -1,6 +1,6 @@
-"""The simulated microscope inside a real core, each scenario in a process of its own.
+"""The simulated microscope inside a real core, in a process of its own.
 
-python mm_played.py NAME '{"argument": value}'   prints one JSON line, the last
+python mm_played.py '[["NAME", {"argument": value}], ...]'   prints a line "FOUND {...}" for each
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def stream(n_frames=60, pause_at=-1, pause_s=0.0, **options):
         "same": same,
         "interval_s": float(np.median(np.diff(t_s))),
         "info": source.info._asdict(),
-        "running": source._tap._door.core.getLoadedDevices(),
+        "loaded": source._tap._door.core.getLoadedDevices(),
     }
 
 
@@ -113,12 +113,10 @@ def live(folder, config, seconds):
         "publish": "tcp://127.0.0.1:*",
         "command": "tcp://127.0.0.1:*",
     }
-    memory, latency_ms, events = Memory(), [], []
+    memory, events = Memory(), []
 
     def listen(message):
-        if isinstance(message, schema.EstimateMessage):
-            latency_ms.append(message.latency_ms)
-        elif isinstance(message, schema.EventMessage):
+        if isinstance(message, schema.EventMessage):
             events.append([message.kind, message.frame, message.message])
 
     with Session(parse(options), listeners=[listen]) as session:
@@ -136,7 +134,6 @@ def live(folder, config, seconds):
     return {
         "frames": result.frames,
         "latency_ms": result.latency_ms,
-        "p99_settled_ms": float(np.percentile(latency_ms[200:], 99)),
         "contiguous": bool((np.diff(run.frames["frame"]) == 1).all()),
         "memory_mb": memory.mb,
         "events": events,
@@ -149,4 +146,5 @@ def live(folder, config, seconds):
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))  # noqa: T201
+    for name, arguments in json.loads(sys.argv[1]):
+        print("\nFOUND " + json.dumps(globals()[name](**arguments)), flush=True)  # noqa: T201
