@@ -34,6 +34,11 @@ from livespt.types import Event, Frame, LivesptError, SourceInfo, StreamItem
 #: Images asked of a camera: it runs until it is stopped. A camera that ends by itself has a thread
 #: that outlives its last image a little; stopping it waits for that thread, unloading it does not.
 ENDLESS = 2**31 - 1
+#: After a frame the tap sleeps for this part of the time between frames, and then polls: on a busy
+#: machine each look at the core costs as much as the linker's share of a frame. No longer than
+#: `LONGEST_NAP_S`, should the camera be faster than is said.
+NAP = 0.7
+LONGEST_NAP_S = 8e-3
 
 
 class CoreTap:
@@ -55,6 +60,9 @@ class CoreTap:
         The camera's pixels are not counts of at most 16 bits.
     """
 
+    #: The core gives each image away as an array of its own, so that no ring need copy it again.
+    hands_over = True
+
     def __init__(self, door: Door, options: CameraOptions, name: str = "Micro-Manager") -> None:
         self._door, self._options = door, options
         self._closing = threading.Event()
@@ -74,6 +82,7 @@ class CoreTap:
         self._gaps = GapDetector(self.info.interval_s, first_index=0)
         self._interval_s = self.info.interval_s  # as measured
         self._poll_s = min(max(self._interval_s / 20, 2e-4), 2e-3)
+        self._arrived_s = 0.0  # when the last frame came
         self._capacity = 0
         self._origin_s: float | None = None
         self._last_t_s = 0.0
@@ -103,7 +112,7 @@ class CoreTap:
                 if at_end:
                     return
                 if not items:
-                    self._closing.wait(self._poll_s)
+                    self._closing.wait(self._nap_s())
         finally:
             self.close()
 
@@ -120,6 +129,11 @@ class CoreTap:
             except Exception:  # noqa: BLE001, S110 (a core that is gone has stopped)
                 pass
             self._door.close()
+
+    def _nap_s(self) -> float:
+        """Return how long to leave the core alone: until shortly before the next frame is due."""
+        due_s = self._arrived_s + NAP * self._interval_s - time.perf_counter()
+        return max(min(due_s, LONGEST_NAP_S), self._poll_s)
 
     def _describe(self, name: str) -> SourceInfo:
         def get(method: str) -> int:
@@ -180,7 +194,7 @@ class CoreTap:
             pixels, tags = self._door.pop()
         except Exception as error:  # noqa: BLE001 (several kinds, see `ask`)
             raise SourceError(f"{self.label}: frame {self._next}: {one_line(error)}") from None
-        arrived_s = time.perf_counter()
+        arrived_s = self._arrived_s = time.perf_counter()
         t_s = self._camera_time(tags, arrived_s)
         if self._resumed:
             self._first += self._n_lost_by_clock(t_s)

@@ -10,6 +10,9 @@ last view of it is gone; there is nothing to release by hand and nothing to misu
 beyond the ring's `n_frames` serve frames in the hands of workers. A consumer that keeps more than
 that gets copies instead, so that what it keeps never narrows the ring.
 
+A producer whose frames are its consumer's for good (`copies=False`) needs no slots: the ring queues
+the frames themselves, as many as before at most. A large frame is then copied once less.
+
 The slot's return runs wherever the last reference dies, perhaps inside the garbage collector while
 the ring's lock is held, and so it is one atomic `deque.append` that takes no lock.
 """
@@ -50,9 +53,11 @@ class Counters(NamedTuple):
 
 class _Queued(NamedTuple):
     slot: int
-    frame: Frame  # its `adu` is left empty; the pixels lie in the slot
+    frame: Frame  # its `adu` is left empty where the pixels lie in a slot
 
 
+#: The slot of a frame that brought its own pixels.
+_NO_SLOT = -1
 _NO_PIXELS = np.empty((0, 0), dtype=np.uint16)
 
 
@@ -66,6 +71,8 @@ class Ring:
     shape : (int, int)
         Height and width of every frame.
     when_full : {"oldest", "raise"}
+    copies : bool
+        Copy each frame into a slot; without, the producer never writes to a frame that it pushed.
 
     Raises
     ------
@@ -73,11 +80,14 @@ class Ring:
         The memory for the slots cannot be had.
     """
 
-    def __init__(self, n_frames: int, shape: tuple[int, int], when_full: WhenFull) -> None:
+    def __init__(
+        self, n_frames: int, shape: tuple[int, int], when_full: WhenFull, *, copies: bool = True
+    ) -> None:
         if n_frames < 1:
             raise SourceError(f"ring_frames: {n_frames} (at least 1)")
         self.n_frames, self.shape, self.when_full = n_frames, shape, when_full
-        slots = _allocate(n_frames + LENT, self.shape)
+        self._copies = copies
+        slots = _allocate(n_frames + LENT if copies else 0, self.shape)
         self._slots = slots
         self._views = [memoryview(slot).toreadonly() for slot in slots]
         self._free: deque[int] = deque(range(len(slots)))
@@ -163,14 +173,22 @@ class Ring:
             self._n_in += 1
             if self._n_waiting >= self.n_frames and not self._make_room(frame):
                 return False
-        slot = self._free.popleft()
-        np.copyto(self._slots[slot], frame.adu)  # outside the lock: the consumer need not wait
+        queued = self._stored(frame)  # outside the lock: the consumer need not wait
         with self._changed:
-            self._queue.append(_Queued(slot, frame._replace(adu=_NO_PIXELS)))
+            self._queue.append(queued)
             self._n_waiting += 1
             self._high_water = max(self._high_water, self._n_waiting)
             self._changed.notify()
         return True
+
+    def _stored(self, frame: Frame) -> _Queued:
+        if not self._copies:
+            adu = frame.adu.view()
+            adu.flags.writeable = False
+            return _Queued(_NO_SLOT, frame._replace(adu=adu))
+        slot = self._free.popleft()
+        np.copyto(self._slots[slot], frame.adu)
+        return _Queued(slot, frame._replace(adu=_NO_PIXELS))
 
     def _make_room(self, frame: Frame) -> bool:
         if self.when_full == "oldest":
@@ -187,7 +205,8 @@ class Ring:
     def _shed_oldest(self) -> None:
         queued = self._queue.popleft()
         assert isinstance(queued, _Queued)
-        self._free.append(queued.slot)
+        if queued.slot != _NO_SLOT:
+            self._free.append(queued.slot)
         self._n_waiting -= 1
         self._n_shed += 1
         if self._ahead and _follows(self._ahead[-1], queued.frame):
@@ -203,6 +222,8 @@ class Ring:
         lend = len(self._free) + self._n_waiting > self.n_frames
         self._n_waiting -= 1
         self._advance_events()
+        if queued.slot == _NO_SLOT:
+            return queued.frame
         adu = np.asarray(self._views[queued.slot])
         if lend:
             # `adu` rests on a memoryview, so that every slice of it keeps `adu` itself alive.
@@ -224,6 +245,8 @@ class BufferedSource:
     Parameters
     ----------
     source : Source
+        One with a true attribute `hands_over` never writes to a frame that it gave: its frames
+        are queued as they are. Those of any other are copied.
     n_frames : int
         Frames that may wait.
     when_full : {"oldest", "raise"}
@@ -231,7 +254,8 @@ class BufferedSource:
 
     def __init__(self, source: Source, n_frames: int, when_full: WhenFull = "oldest") -> None:
         self.source = source
-        self.ring = Ring(n_frames, source.info.shape, when_full)
+        copies = not getattr(source, "hands_over", False)
+        self.ring = Ring(n_frames, source.info.shape, when_full, copies=copies)
         self._thread = threading.Thread(target=self._pump, name="livespt-source", daemon=True)
 
     @property

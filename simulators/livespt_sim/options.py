@@ -129,6 +129,9 @@ class Options(Section, frozen=True):
     prerender : int
         Render so many frames before the stream starts and play them from memory; they do not
         follow a later change of the excitation.
+    loop : bool
+        Play those frames backward and forward again for ever: motion has no jump, and no memory is
+        needed for a long stream of large frames. It tells nothing new after the first time.
     truth_rows : int
         How many rows of truth are kept at most (about 100 bytes each); 0 keeps none.
     """
@@ -182,6 +185,7 @@ class Options(Section, frozen=True):
     excitation: NonNegative = 1.0
     paced: bool = True
     prerender: Count = 0
+    loop: bool = False
     truth_rows: Count = 5_000_000
     camera: CameraOptions = CameraOptions()
 
@@ -274,6 +278,10 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
             megabytes > MAX_PRERENDER_MB,
             f"prerender: {o.prerender} frames take {megabytes:.0f} MB; "
             f"expected at most {MAX_PRERENDER_MB} MB",
+        ),
+        (
+            o.loop and o.prerender < 2,
+            f"loop: goes with a prerender of at least 2, not {o.prerender}",
         ),
         (
             o.off_per_s > 0 and o.on_per_s == 0,

@@ -41,6 +41,15 @@ SCENES: dict[str, dict[str, Any]] = {
         "exposure_s": 0.004,
         "molecules": 200.0,
     },
+    # the full chip of a large sCMOS camera at its full rate
+    "full_chip": {
+        **_DEMO,
+        "height_px": 2048,
+        "width_px": 2048,
+        "interval_s": 0.01,
+        "exposure_s": 0.009,
+        "molecules": 500.0,
+    },
     "emccd": {
         **_DEMO,
         "camera": EMCCD,

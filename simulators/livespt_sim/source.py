@@ -25,7 +25,7 @@ from livespt_sim.scoring import Optics, score
 from livespt_sim.truth import Recorder, Truth
 from livespt_sim.world import World
 
-_LATE_S = 0.05  # a delay that a person would call late, if it is two frames as well
+LATE_S = 0.05  # a delay that a person would call late, if it is two frames as well
 
 
 def open_source(options: dict[str, Any]) -> SimulatedMicroscope:
@@ -49,6 +49,9 @@ class SimulatedMicroscope:
         The pixel model that the counts are drawn from.
     options : Options
     """
+
+    #: Each frame is drawn into an array of its own, which is never written again.
+    hands_over = True
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -106,6 +109,11 @@ class SimulatedMicroscope:
         n = min(self.options.prerender, self.options.n_frames or self.options.prerender)
         self._memory = [self._render(i) for i in range(n)]
 
+    @property
+    def memory(self) -> list[Frame]:
+        """The frames that were rendered before the start (see `warm_up`)."""
+        return self._memory
+
     def frames(self) -> Iterator[StreamItem]:
         """Yield frames in order, events in line with them; call once."""
         self.warm_up()
@@ -146,10 +154,12 @@ class SimulatedMicroscope:
             With `frame`, `x_um`, `y_um`, `var_x_um2`, `var_y_um2`, `status`.
         frames : (m,) int, optional
             Frames that were analysed, those without a spot too; by default all handed out.
-            A shed frame's molecules were not missed.
+            A shed frame's molecules were not missed. Of a loop only the first time through counts.
         """
         o = self.options
         frames = np.arange(self._count) if frames is None else frames
+        if o.loop:
+            frames = frames[frames < len(self._memory)]
         truth = self._recorder.table()
         if not self._recorder.complete:  # later frames have no truth to be scored against
             frames = frames[frames <= (truth["frame"].max() if len(truth) else -1)]
@@ -166,7 +176,7 @@ class SimulatedMicroscope:
 
     def _paced(self) -> Iterator[StreamItem]:
         interval = self.options.interval_s
-        tolerance = max(2 * interval, _LATE_S)
+        tolerance = max(2 * interval, LATE_S)
         behind = False
         start = None
         for index in self._indices():
@@ -204,9 +214,16 @@ class SimulatedMicroscope:
             index += 1
 
     def _emit(self, index: int) -> Frame:
-        frame = self._memory[index] if index < len(self._memory) else self._render(index)
+        frame = self._played(index) or self._render(index)
         self._count = index + 1
         return frame._replace(arrived_s=time.perf_counter())
+
+    def _played(self, index: int) -> Frame | None:
+        """Return a frame from memory, if it is there."""
+        at = there_and_back(index, len(self._memory)) if self.options.loop else index
+        if at >= len(self._memory):
+            return None
+        return self._memory[at]._replace(index=index, t_s=self._t_s(index))
 
     def _render(self, index: int) -> Frame:
         exposure = self._world.step()
@@ -223,4 +240,11 @@ class SimulatedMicroscope:
         return index * self.options.interval_s
 
 
-__all__ = ["SimulatedMicroscope", "open_source"]
+def there_and_back(index: int, n: int) -> int:
+    """Return which of `n` frames comes as number `index`: 0 1 2 1 0 1 2 ..."""
+    turn = max(2 * (n - 1), 1)
+    at = index % turn
+    return min(at, turn - at)
+
+
+__all__ = ["SimulatedMicroscope", "open_source", "there_and_back"]

@@ -31,6 +31,7 @@ from livespt.sources.replay import ReplayOptions
 from livespt.tables import LOCALIZATION_DTYPE, ThunderStorm
 from livespt.types import EVENT_KINDS, EVENT_NAMES, FitStatus, Model, track_dtype
 from livespt.wire import Publisher, schema
+from livespt_sim.core import BufferOptions
 from livespt_sim.options import resolve
 from livespt_sim.scenes import SCENES
 
@@ -123,6 +124,7 @@ def described() -> dict[str, dict[str, Any]]:
     assert set(defaults(CameraOptions)) < set(both)
     values = msgspec.to_builtins(resolve({}, SCENES))
     scene: dict[str, Any] = {k: NONE if v is None else v for k, v in values.items()}
+    expected["[source.options] of `simulated-core`"] = defaults(BufferOptions)
     expected["[source.options.camera] of `simulated`"] = scene["camera"]
     expected["[source.options] of `simulated`"] = scene | {"camera": BELOW}
     return expected

@@ -176,6 +176,39 @@ def test_frames_handed_out_cannot_be_written():
         kept[0].flags.writeable = True
 
 
+def test_frames_that_are_given_away_are_queued_without_a_copy():
+    ring = Ring(3, SHAPE, "oldest", copies=False)
+    given = [frame(i) for i in range(3)]
+    for item in given:
+        assert ring.push(item)
+    for item in given:
+        got = ring.pop()
+        assert got.index == item.index
+        assert np.shares_memory(got.adu, item.adu)
+        with pytest.raises(ValueError, match="read-only"):
+            got.adu[0, 0] = 1
+
+
+def test_frames_that_are_given_away_are_shed_and_counted_like_others():
+    ring = Ring(3, SHAPE, "oldest", copies=False)
+    mark = Event("note", 0.0, -1, 0, "x")
+    for item in (*map(frame, range(6)), mark, frame(6)):
+        assert ring.push(item)
+    shed, *rest = drain(ring)
+    assert (shed.kind, shed.frame, shed.n_frames) == ("shed", 0, 4)
+    assert [item.index if isinstance(item, Frame) else "note" for item in rest] == [4, 5, "note", 6]
+    assert ring.counters == (7, 4, 3)
+
+
+@pytest.mark.parametrize("hands_over", [False, True])
+def test_only_a_source_that_says_so_is_taken_at_its_word(hands_over):
+    source = Scripted([frame(0)])
+    source.hands_over = hands_over
+    (got,) = BufferedSource(source, 8).frames()
+    assert np.shares_memory(got.adu, source.items[0].adu) is hands_over
+    assert (got.adu == source.items[0].adu).all()
+
+
 @pytest.mark.parametrize(
     "odd", [frame(1, shape=(5, 6)), frame(1)._replace(adu=np.zeros(SHAPE, np.uint8))]
 )

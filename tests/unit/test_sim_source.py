@@ -13,6 +13,11 @@ from livespt_sim import load_truth, open_source
 from livespt_sim.scenes import SCENES
 from livespt_sim.truth import TruthError
 
+SPOT_DTYPE_WITH_FRAME = [
+    ("frame", np.int64),
+    *((name, np.float64) for name in ("x_um", "y_um", "var_x_um2", "var_y_um2")),
+    ("status", np.int64),
+]
 SMALL = {"height_px": 32, "width_px": 48, "molecules": 3.0, "n_frames": 4, "paced": False}
 
 
@@ -236,3 +241,34 @@ def test_replaced_molecules_keep_their_number_and_get_new_names():
     )  # fmt: skip
     frames(lost)
     assert np.all(lost.truth().table["frame"] < 199)
+
+
+def test_a_loop_plays_there_and_back_under_new_numbers():
+    source = opened(prerender=4, loop=True, n_frames=11)
+    got = frames(source)
+    assert [f.index for f in got] == list(range(11))
+    assert [f.t_s for f in got] == pytest.approx([0.02 * i for i in range(11)])
+    for f, at in zip(got, [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2], strict=True):
+        assert (f.adu == source.memory[at].adu).all()
+    assert not (source.memory[0].adu == source.memory[1].adu).all()
+
+
+def test_a_loop_is_scored_for_its_first_time_through_only():
+    def spots_of(times, n_frames):
+        source = opened(prerender=4, loop=True, n_frames=n_frames)
+        frames(source)
+        truth = source.truth().table
+        spots = np.zeros(len(truth) * times, SPOT_DTYPE_WITH_FRAME)
+        for k in range(times):
+            rows = spots[k * len(truth) : (k + 1) * len(truth)]
+            rows["frame"] = truth["frame"] + 4 * k
+            rows["x_um"], rows["y_um"] = truth["x_um"], truth["y_um"]
+            rows["var_x_um2"] = rows["var_y_um2"] = 1e-4
+        return source.score_localization(spots)
+
+    assert spots_of(3, 12) == spots_of(1, 4)
+
+
+def test_a_loop_needs_frames_to_play():
+    with pytest.raises(ConfigError, match="loop: goes with a prerender of at least 2, not 1"):
+        opened(prerender=1, loop=True)
