@@ -299,6 +299,7 @@ EVENT_KINDS = {
     "shape": "the frame's shape or type changed in mid-stream",
     "timestamp": "the camera's clock ran backwards or jumped",
     "changed": "D, density, precision, photons or background left the level that they had",
+    "control": "the excitation was changed, held or refused, by whom and why",
     "ended": "the source came to its end",
     "stopped": "stopped on request",
     "failed": "a stage failed; what was answered until then is kept",

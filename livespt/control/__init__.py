@@ -1,0 +1,1 @@
+"""Control of the excitation: what a window shows, what a law wishes, what the guard allows."""
