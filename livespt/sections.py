@@ -163,6 +163,36 @@ class JournalConfig(Section, frozen=True):
     enabled: bool = True
 
 
+class ActuatorConfig(Section, frozen=True):
+    """What sets the excitation: an entry point of the group ``livespt.actuators`` and its options.
+
+    `property` is "Device.Property"; `unit` is that of the powers that are asked for, "" for
+    whichever the machine's limits speak: with a power calibration mW, else the property's own.
+    `options` are checked by the actuator itself, which knows them.
+    """
+
+    kind: str = "simulated"
+    property: str = ""
+    unit: str = ""
+    options: dict[str, Any] = {}
+
+
+class TightenConfig(Section, frozen=True):
+    """A run's own limits of the excitation; each can only be narrower than the machine's.
+
+    `min` and `max` are values of the property in its own unit; the dose is power times seconds.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    step_up: Annotated[float, msgspec.Meta(gt=1)] | None = None
+    writes_per_s: Positive | None = None
+    duty: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    dose: Positive | None = None
+    heartbeat_s: Positive | None = None
+    stale_s: Positive | None = None
+
+
 class Config(Section, frozen=True):
     """One run, from camera to folder."""
 
