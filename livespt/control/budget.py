@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 #: Horizon of a run of unknown length, and the least one: the cap then falls with what is left.
-OPEN_S, LEAST_S = 60.0, 5.0
+OPEN_S, LEAST_S = 60.0, 2.0
 
 
 def dose_for(bleached: float, bleach_per_dose: float) -> float:
