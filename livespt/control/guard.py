@@ -33,12 +33,12 @@ from livespt.control.status import GuardStatus
 
 #: Never raised more often than this, whatever the limits say.
 RAISE_S = 1.0
-#: How long a wish that came too early is kept.
-WISH_S = 1.0
+#: How long a wish that came too early is kept; a law that asks once a second is always heard.
+WISH_S = 1.5
 #: A guard that was held up for so long has not guarded.
 LATE_S = 1.0
-#: Waits between attempts to reach the safe value.
-RETRY_S = (0.02, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+#: Waits between attempts to reach the safe value, up to an age of the first.
+RETRY_S = ((2.0, 0.05), (30.0, 0.25), (math.inf, 1.0))
 #: Data that came so much later than now did not.
 CLOCK_S = 0.05
 #: Longest text of a fault.
@@ -87,11 +87,10 @@ class Guard:
         self._wish: _Wish | None = None
         self._fleeing = False  # the safe value is still to be reached
         self._counting = False  # light that is on was asked for by analysis
-        self._attempts, self._why = 0, ""
+        self._why, self._flee_s, self._retry_s = "", 0.0, 0.0
+        self._wrote_s = -math.inf
         now = clock()
-        self._tick_s = self._counted_s = self._read_s = self._wrote_s = now
-        self._retry_s = self._beat_s = self._newest_s = now
-        self._raised_s = -math.inf
+        self._tick_s = self._counted_s = self._read_s = self._beat_s = self._newest_s = now
 
     # --- what analysis may say ---------------------------------------------------------------
 
@@ -237,7 +236,7 @@ class Guard:
         self._wish = None
         if rises:
             power = min(power, max(here * limits.step_up, limits.min_power), self.spent.most())
-            if power <= here:
+            if power <= here or power < limits.min_power:  # no dose is left for more
                 return
         value = min(max(limits.value(power), limits.min), limits.max)
         if abs(value - self._set) >= max(self._actuator.resolution, 1e-9 * limits.max):
@@ -245,11 +244,10 @@ class Guard:
 
     def _may_raise(self, now: float) -> bool:
         pause = max(RAISE_S, 1 / self.limits.writes_per_s)
-        return self._sure and now - max(self._raised_s, self._wrote_s) >= pause
+        return self._sure and now - self._wrote_s >= pause
 
     def _put(self, value: float, why: str, about: dict[str, float]) -> None:
         """Log, write, read; a failure is a fault."""
-        before = self._set
         try:
             self._say("write", value, why, about, sync=True)
         except OSError as error:
@@ -260,15 +258,13 @@ class Guard:
         except Exception as error:  # noqa: BLE001 (drivers raise anything)
             self.fail("driver", f"write: {_line(error)}")
             return
-        if value > before:
-            self._raised_s = self._wrote_s
         self._look()
 
     # --- going to the safe value -------------------------------------------------------------
 
     def _flee(self, why: str) -> None:
         """Begin to go to the safe value, where the light is brighter than that."""
-        self._wish, self._attempts, self._why = None, 0, why
+        self._wish, self._why, self._flee_s = None, why, self._clock()
         self._fleeing = True
         manual = "manual" in self.faults
         if manual and self._value <= self.limits.safe + self._tolerance(self.limits.safe):
@@ -279,11 +275,10 @@ class Guard:
 
     def _retreat(self) -> None:
         """Try once to set the safe value; the log comes first, but its failure stops nothing."""
-        wait = RETRY_S[min(self._attempts, len(RETRY_S) - 1)]
-        self._attempts += 1
-        safe = self.limits.safe
+        safe, age_s = self.limits.safe, self._clock() - self._flee_s
+        wait = next(wait_s for until_s, wait_s in RETRY_S if age_s <= until_s)
         try:
-            self._say("safe", safe, self._why, {"attempt": self._attempts}, sync=False)
+            self._say("safe", safe, self._why, {}, sync=False)
         except OSError as error:
             self.faults.setdefault("log", _line(error))
         try:
@@ -317,7 +312,7 @@ class Guard:
                 f"{self.limits.name}: reads {self._value:.6g} {self.limits.unit}; not armed "
                 f"before it is at its safe value, {self.limits.safe:.6g}"
             )
-        if self.spent.exhausts(self.limits.power(self._value)):
+        if self.spent.exhausts(max(self.limits.power(self._value), self.limits.min_power)):
             raise ControlError(
                 f"{self.limits.name}: dose: {self.spent.left:.4g} {self.limits.power_unit} s "
                 "are left; too little to arm"
