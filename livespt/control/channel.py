@@ -62,8 +62,7 @@ class Channel:
         with self._more:
             self._n_sent += 1
             key = type(message) if newest else self._n_sent
-            self._waiting.pop(key, None)
-            self._waiting[key] = message
+            self._waiting[key] = message  # in the place of the older one: no answer overtakes it
             self._more.notify()
 
     def close(self, timeout_s: float = 1.0) -> None:
