@@ -16,7 +16,7 @@ import msgspec
 from livespt.control.checked import convert
 from livespt.control.errors import ControlError
 from livespt.control.limits import Entry
-from livespt.core import CoreError, Door, ask, connect, load_core
+from livespt.core import BridgeDoor, CoreError, Door, ask, load_core
 from livespt.sections import Section
 
 #: Values of MM::PropertyType.
@@ -109,7 +109,7 @@ def open_running(name: str, options: dict[str, Any]) -> CoreProperty:
     ControlError, CoreError
     """
     chosen: RunningOptions = convert(options, RunningOptions, "options")
-    return _in(connect(chosen.port), name)
+    return _in(BridgeDoor(chosen.port), name)
 
 
 def _in(door: Door, name: str) -> CoreProperty:

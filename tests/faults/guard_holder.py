@@ -2,8 +2,8 @@
 
     python guard_holder.py FOLDER [asking]
 
-It arms the simulated laser of FOLDER/cell, says so, beats, and with "asking" wishes for other powers
-all the time.
+It arms the simulated laser of FOLDER/cell, says so, beats, and with "asking" wishes for other
+powers all the time.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_raises_are_a_second_apart_and_lowering_waits_for_nothing(bench):
         bench.run(0.1)
     times = [w.t_s for w in bench.writes]
     assert len(times) == 4
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 1.0
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 1.0
     bench.guard.ask(0.2, "less")
     bench.run(0.05)
     assert bench.device.value == pytest.approx(0.2)
