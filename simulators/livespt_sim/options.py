@@ -129,6 +129,9 @@ class Options(Section, frozen=True):
     excitation : float
         Excitation at the start; brightness, background and bleaching are proportional to it (but
         see `saturation`).
+    laser : str
+        File of a power cell (`livespt_sim.laser`) that holds the excitation: set to `excitation`
+        when the microscope is opened, read at each frame. Empty: none, the excitation stays.
     paced : bool
         Frames come on the clock, one each `interval_s`; else as fast as asked.
     prerender : int
@@ -187,6 +190,7 @@ class Options(Section, frozen=True):
     background_tau_s: NonNegative = 0.0
     background_map: str = ""
     excitation: NonNegative = 1.0
+    laser: str = ""
     paced: bool = True
     prerender: Count = 0
     truth_rows: Count = 5_000_000

@@ -28,6 +28,15 @@ METHODS = {
     "getProperty": [TEXT, TEXT],
     "getDeviceLibrary": [TEXT],
     "getDeviceName": [TEXT],
+    "loadDevice": [TEXT, TEXT, TEXT],
+    "initializeDevice": [TEXT],
+    "unloadDevice": [TEXT],
+    "getDevicePropertyNames": [TEXT],
+    "getPropertyType": [TEXT, TEXT],
+    "isPropertyReadOnly": [TEXT, TEXT],
+    "hasPropertyLimits": [TEXT, TEXT],
+    "getPropertyLowerLimit": [TEXT, TEXT],
+    "getPropertyUpperLimit": [TEXT, TEXT],
     "setROI": [INT, INT, INT, INT],
     "clearROI": [],
     "setExposure": ["double"],
@@ -103,7 +112,7 @@ class Peer:
         if name == "popNextTaggedImage":
             return self.shadow(IMAGE, self.core.popNextImageAndMD(), ["pix", "tags"])
         value = getattr(target, name)(*ask["arguments"])
-        if name == "getDeviceType":
+        if name in ("getDeviceType", "getPropertyType"):
             return self.shadow(ENUM, Enum(value))
         if isinstance(value, tuple | list):
             return self.shadow(VECTOR, Vector(value))
