@@ -161,6 +161,11 @@ class Controller:
         """Whether the guard obeys."""
         return self._guard.status.state == "armed"
 
+    def excitation(self, since_s: float, until_s: float) -> float:
+        """Return the mean excitation between two times, relative to the reference; any thread."""
+        self.lit.note(self._guard.status)
+        return self.lit.mean(since_s, until_s) / self.plan.reference
+
     # --- the sink ----------------------------------------------------------------------------
 
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:

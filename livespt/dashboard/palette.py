@@ -43,6 +43,7 @@ EVENT_COLOURS = {
     "shape": WARN,
     "timestamp": WARN,
     "changed": WARN,
+    "control": ACCENT,
     "resumed": GOOD,
     "ended": ACCENT,
     "stopped": ACCENT,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from livespt.wire.schema import ControlMessage
+
 
 def digits_for(value: float, interval: tuple[float, float] | None) -> int:
     """Return how many decimals `value` deserves: two figures of the interval's half width."""
@@ -74,6 +76,20 @@ def size(n_bytes: float) -> str:
 def rate(per_s: float) -> str:
     """Return a rate in 1/s with two or three figures."""
     return f"{per_s:.3g}" if per_s < 100 else f"{per_s:.0f}"
+
+
+def light(control: ControlMessage) -> str:
+    """Return mode, power, target and what is left of the dose."""
+    parts = [f"{control.mode} {control.state}", f"{control.power:.3g} {control.unit}"]
+    if control.target:
+        scale, unit = (1e3, " nm") if control.goal == "precision" else (1.0, "")
+        now = f"{scale * control.measured:.3g}" if control.measured else "-"
+        parts.append(f"{control.goal} {now} for {scale * control.target:.3g}{unit}")
+    if math.isfinite(control.dose_left):
+        whole = control.dose + control.dose_left
+        share = control.dose_left / whole if whole else 0.0
+        parts.append(f"dose left {percent(share)}")
+    return ", ".join(parts)
 
 
 def state_name(state: int, n_states: int) -> str:
