@@ -25,7 +25,7 @@ GROUP = "livespt.laws"
 #: Share of the error that one step takes away.
 SHARE = 0.8
 #: Most by which a step lowers the power.
-LARGEST_DOWN = 4.0
+LARGEST_DOWN = 3.0
 #: Having acted, go on until the error is this share of the deadband.
 HYSTERESIS = 0.4
 #: A gain below this is not worth its bleaching; physics says 1/2 and more.

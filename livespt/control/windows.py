@@ -89,13 +89,14 @@ class Windows:
         self._interval_s = interval_s
         self._span_s = span_s
         self._min_spots = min_spots
+        self._n_lost = 0
         self._begin()
 
     def _begin(self) -> None:
         self._parts: list[_Part] = []
         self._first_s = math.nan
         self._power = math.nan
-        self._n_frames = self._n_lost = self._n_fits = self._n_saturated = self._n_spots = 0
+        self._n_frames = self._n_fits = self._n_saturated = self._n_spots = 0
 
     def see(self, spots: Spots, estimates: Estimates, power: float) -> Look | None:
         """Take one frame, exposed at `power`; return a window where it completes one."""
@@ -136,6 +137,7 @@ class Windows:
     def stale(self, t_s: float, silent_s: float) -> Look:
         """Drop what was gathered: no frame came for `silent_s`."""
         power = 0.0 if math.isnan(self._power) else self._power
+        self._n_lost = 0
         self._begin()
         return Look(t_s, silent_s, power, trouble="stale")
 
@@ -151,6 +153,7 @@ class Windows:
         if self._n_spots:
             look = self._with_medians(look)
         power = self._power
+        self._n_lost = 0
         self._begin()
         self._power, self._first_s = power, t_s
         return look

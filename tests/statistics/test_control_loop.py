@@ -6,14 +6,21 @@ border has tests of its own. Seeds are fixed; tolerances are those of the promis
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from control_scene import BOUNDS, Loop
 from livespt.control.law import TargetLaw
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # control_scene.py
+
+from control_scene import BOUNDS, Loop
+
+LOG = logging.getLogger("control")
 DEMO = {"scene": "demo"}
 #: Reached at a power near 0.85 in the scene `demo`.
 TARGET_UM, POWER = 0.0065, 0.85
@@ -44,7 +51,7 @@ def test_the_target_is_reached_within_8_s_from_3x_off_in_power_and_in_precision(
     assert reached_s <= 8.0
     beyond = overshoot(loop.table, TARGET_UM, from_below=off < 1)
     writes = [e.t_s for e in loop.events if "asked for" in e.message]
-    print(
+    LOG.info(
         f"off {off:.2f} seed {seed}: {reached_s:.2f} s, beyond {beyond:.3f}, {len(writes)} writes"
     )
     assert beyond <= 0.2
@@ -61,7 +68,7 @@ def test_the_target_is_held_while_the_light_fades_to_a_third(seed, tau_s):
     table = loop.table
     assert loop.controller.reached_s is not None
     held = table[table[:, 0] >= loop.controller.reached_s, 2] / TARGET_UM
-    print(
+    LOG.info(
         f"fades in {tau_s * math.log(3):.0f} s, seed {seed}: {held.min():.3f} to {held.max():.3f}"
     )
     assert held.min() >= 0.9
@@ -75,7 +82,7 @@ def test_the_power_is_not_raised_where_more_light_no_longer_helps(seed):
     options = {**DEMO, "seed": seed, "excitation": 0.3, "saturation": 1.0, "background_e": 6.0}
     loop = Loop(options, law()).run(30.0)
     powers = loop.table[:, 1]
-    print(f"seed {seed}: stopped at {powers[-1]:.2f}, highest {powers.max():.2f}")
+    LOG.info(f"seed {seed}: stopped at {powers[-1]:.2f}, highest {powers.max():.2f}")
     assert any("background-limited" in event.message for event in loop.events)
     assert powers.max() <= 4.0  # of 20 that the limits allow
     assert np.ptp(powers[-10:]) == 0
@@ -88,7 +95,7 @@ def test_the_dose_is_never_above_its_budget_and_lasts(seed):
     options = {**DEMO, "seed": seed, "excitation": 0.3}
     loop = Loop(options, law(), dose=10.0, planned_s=20.0).run(30.0)
     at_end = loop.table[np.searchsorted(loop.table[:, 0], 19.0), 1]
-    print(f"seed {seed}: dose {loop.dose:.3f}, power at 19 s {at_end:.2f}")
+    LOG.info(f"seed {seed}: dose {loop.dose:.3f}, power at 19 s {at_end:.2f}")
     assert loop.dose <= 10.0
     assert loop.dose > 9.0
     assert at_end > 0.3  # not spent early
@@ -138,5 +145,5 @@ def test_at_equal_dose_the_law_tells_more_of_D_than_a_wrong_power_and_no_less_th
     """
     found = gains(scene, range(1, 5))
     error = found.std(ddof=1) / math.sqrt(len(found))
-    print(f"{scene}: factor {found.mean():.3f} +- {error:.3f}")
+    LOG.info(f"{scene}: factor {found.mean():.3f} +- {error:.3f}")
     assert found.mean() - error > least
