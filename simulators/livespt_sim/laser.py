@@ -24,6 +24,7 @@ PROPERTY = "Laser.Power"
 LIMITS = Entry(unit="x", min=0.05, max=20.0, safe=0.0)
 
 _POWER, _READS, _BROKEN = range(3)  # each an aligned float64: written and read in one piece
+_BYTES = 24
 
 
 class PowerCell:
@@ -46,6 +47,8 @@ class PowerCell:
             if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.write_bytes(np.array([1.0, 1.0, 0.0], "<f8").tobytes())
+            if self.path.stat().st_size != _BYTES:
+                raise ValueError(f"{self.path.stat().st_size} bytes; expected {_BYTES}")
             self._cell = np.memmap(self.path, "<f8", "r+", shape=(3,))
         except (OSError, ValueError) as error:
             raise ControlError(f"{self.path}: no power cell: {error}") from None

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,11 +120,10 @@ def running(port: int) -> Iterator[tuple[subprocess.Popen, BridgeDoor]]:
         try:
             assert peer.stdout is not None
             peer.stdout.readline()
-            door = BridgeDoor(port)
-            door.call("loadDevice", "Laser", "DemoCamera", "D-DA")
-            door.call("initializeDevice", "Laser")
-            yield peer, door
-            door.close()
+            with closing(BridgeDoor(port, timeout_s=2.0)) as door:
+                door.call("loadDevice", "Laser", "DemoCamera", "D-DA")
+                door.call("initializeDevice", "Laser")
+                yield peer, door
         finally:
             peer.kill()
 
@@ -168,13 +167,12 @@ def trials(door: BridgeDoor, handle: GuardHandle, kind: str, n: int) -> None:
         door.call("setProperty", "Laser", "Voltage", "1.0")
         handle.arm()
         time.sleep(0.1)
-        assert handle.status.state == "armed"
+        until(lambda: handle.status.state == "armed")
         start_s = time.monotonic()
         RUNNING_FAULTS[kind](door)
         until(lambda: volts(door) == 0.1)
         took.append(1e3 * (time.monotonic() - start_s))
-        until(lambda: handle.status.state == "fault")
-        assert handle.status.faults[0].startswith(kind)
+        until(lambda: any(fault.startswith(kind) for fault in handle.status.faults))
         time.sleep(0.1)
     print(f"{kind}: n {n}, median {sorted(took)[n // 2]:.0f} ms, max {max(took):.0f} ms")  # noqa: T201
     assert max(took) < 500

@@ -21,6 +21,7 @@ import pytest
 from livespt import camera_file, cli, config
 from livespt.camera import Scmos
 from livespt.config import build_camera
+from livespt.control import Entry, read_limits
 from livespt.journal import final, folder, streams, write
 from livespt.results import RunResult
 from livespt.sections import CameraConfig, Config
@@ -162,12 +163,34 @@ def test_configs_in_the_docs_are_good(block):
     raw = tomllib.loads(block)
     if "project" in raw:  # a third party's pyproject.toml
         groups = set(raw["project"]["entry-points"])
-        assert groups <= {"livespt.sources", "livespt.experiments"}
+        assert groups <= {"livespt.sources", "livespt.experiments", "livespt.actuators"}
+        return
+    if "property" in raw:  # the machine's limits of the excitation
         return
     loaded = config.parse(raw)
     kinds = {"micromanager": MicroManagerOptions, "replay": ReplayOptions}
     if loaded.source.kind in kinds:
         config.parse(loaded.source.options, "source.options", kinds[loaded.source.kind])
+
+
+def limits_blocks() -> list[Any]:
+    found = [block for page in PAGES for block in blocks(page, "toml") if "[property." in block]
+    return [pytest.param(block, id=str(n)) for n, block in enumerate(found)]
+
+
+@pytest.mark.parametrize("block", limits_blocks())
+def test_limits_in_the_docs_are_good(tmp_path, block):
+    text = (REFERENCE / "control-limits.md").read_text()
+    table = re.search(r"^    value,power_mW.*?^$", text, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    (tmp_path / "laser-488.csv").write_text(table[0])
+    (tmp_path / "limits.toml").write_text(block)
+    assert list(read_limits(tmp_path / "limits.toml")) == ["Laser.Voltage"]
+
+
+def test_control_limits_md_has_every_key_with_its_default_and_no_other():
+    text = sections(REFERENCE / "control-limits.md")["The keys of a property"]
+    assert {cells[0].strip("`"): said(cells[1]) for cells in rows(text)} == defaults(Entry)
 
 
 # --- commands --------------------------------------------------------------------------------

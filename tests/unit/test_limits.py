@@ -141,7 +141,7 @@ def test_units_are_never_taken_for_each_other(path):
     volts = machine_limits(NAME)
     check_unit(volts, "")
     check_unit(volts, "V")
-    with pytest.raises(ControlError, match="unit: 'mW', but .*names no power calibration"):
+    with pytest.raises(ControlError, match=r"unit: 'mW', but .*names no power calibration"):
         check_unit(volts, "mW")
     with pytest.raises(ControlError, match="unit: '%', but powers are in 'V'"):
         check_unit(volts, "%")
