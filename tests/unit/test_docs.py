@@ -24,7 +24,7 @@ from livespt.config import build_camera
 from livespt.control import Entry, read_limits
 from livespt.journal import final, folder, streams, write
 from livespt.results import RunResult
-from livespt.sections import CameraConfig, Config
+from livespt.sections import CameraConfig, Config, ControlConfig
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.micromanager import MicroManagerOptions
 from livespt.sources.replay import ReplayOptions
@@ -92,7 +92,9 @@ def defaults(struct: type) -> dict[str, Any]:
             plain: Any = msgspec.to_builtins(field.default_factory())
             found[field.name] = plain
         else:
-            found[field.name] = NONE if field.default is None else field.default
+            nested = isinstance(field.default, msgspec.Struct)
+            default = NONE if field.default is None else field.default
+            found[field.name] = BELOW if nested else default
     return found
 
 
@@ -132,6 +134,14 @@ def test_config_md_has_every_key_with_its_default_and_no_other(heading):
     assert table == described()[heading]
 
 
+def test_config_md_names_every_key_of_the_sections_within_control():
+    text = sections(REFERENCE / "config.md")["[control]"]
+    for name in ("actuator", "limits"):
+        named = set(re.findall(r"`(\w+)`", text.partition(f"`[control.{name}]`")[2]))
+        kind = next(f.type for f in msgspec.structs.fields(ControlConfig) if f.name == name)
+        assert set(defaults(kind)) <= named
+
+
 def test_config_md_describes_no_section_that_does_not_exist():
     headed = {name for name, text in sections(REFERENCE / "config.md").items() if rows(text)}
     assert headed == set(described())
@@ -163,7 +173,12 @@ def test_configs_in_the_docs_are_good(block):
     raw = tomllib.loads(block)
     if "project" in raw:  # a third party's pyproject.toml
         groups = set(raw["project"]["entry-points"])
-        assert groups <= {"livespt.sources", "livespt.experiments", "livespt.actuators"}
+        assert groups <= {
+            "livespt.sources",
+            "livespt.experiments",
+            "livespt.actuators",
+            "livespt.laws",
+        }
         return
     if "property" in raw:  # the machine's limits of the excitation
         return
