@@ -29,7 +29,7 @@ from livespt_sim.world import World
 
 #: Frames until a write shows in the light: the device's and the pipes' delay.
 DELAY_FRAMES = 2
-BOUNDS = Bounds(min=0.02, max=20.0, safe=0.02, step_up=2.0)
+BOUNDS = Bounds(min=0.02, max=20.0, safe=0.0, step_up=2.0)
 
 
 class Lamp:
