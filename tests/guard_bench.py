@@ -40,12 +40,13 @@ class Device:
         settled = self.bench.now_s - self._turned_s >= self.lag_s
         return (self.value if settled else self._old) * self.reads
 
-    def write(self, value: float) -> None:
+    def write(self, value: float) -> float:
         self.pass_time()
         bench = self.bench
         bench.writes.append(Write(bench.now_s, self.value, value, bench.logged))
         self._old, self._turned_s = self.value, bench.now_s
         self.value = value
+        return value
 
     def close(self) -> None:
         """Nothing to let go of."""

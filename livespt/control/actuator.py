@@ -32,7 +32,7 @@ class Actuator(Protocol):
     span : (float, float)
         Lowest and highest value that the device takes; infinite where it does not say.
     resolution : float
-        Values that are nearer to each other than this are the same to the device.
+        By how much a reading may differ from what was set, for want of digits.
     """
 
     property: str
@@ -45,8 +45,8 @@ class Actuator(Protocol):
         """Ask the device for its value; whatever is raised is a fault."""
         ...
 
-    def write(self, value: float) -> None:
-        """Set the value; whatever is raised is a fault."""
+    def write(self, value: float) -> float:
+        """Set the value, or the nearest below; return what was set. What is raised is a fault."""
         ...
 
     def close(self) -> None:

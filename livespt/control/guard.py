@@ -37,6 +37,8 @@ RAISE_S = 1.0
 WISH_S = 1.5
 #: A guard that was held up for so long has not guarded.
 LATE_S = 1.0
+#: Nor may many writes in a row hide for longer that none of them was read back.
+UNSURE_S = 0.2
 #: Waits between attempts to reach the safe value, up to an age of the first.
 RETRY_S = ((2.0, 0.05), (30.0, 0.25), (math.inf, 1.0))
 #: Data that came so much later than now did not.
@@ -88,7 +90,7 @@ class Guard:
         self._fleeing = False  # the safe value is still to be reached
         self._counting = False  # light that is on was asked for by analysis
         self._why, self._flee_s, self._retry_s = "", 0.0, 0.0
-        self._wrote_s = -math.inf
+        self._wrote_s = self._unsure_s = -math.inf
         now = clock()
         self._tick_s = self._counted_s = self._read_s = self._beat_s = self._newest_s = now
 
@@ -217,7 +219,10 @@ class Guard:
         what = f"reads {self._value:.6g} {self.limits.unit}, was set to {self._set:.6g}"
         if self._sure:
             self.fail("manual", what)
-        elif self._read_s - self._wrote_s >= self.limits.settle_s:
+        elif (
+            self._read_s - self._wrote_s >= self.limits.settle_s
+            or self._read_s - self._unsure_s >= (UNSURE_S + self.limits.settle_s)
+        ):
             self.fail("read-back", what)
 
     # --- granting a wish ---------------------------------------------------------------------
@@ -326,9 +331,11 @@ class Guard:
         """Tell the device; light on the way counts at the brighter of the two."""
         now = self._clock()
         self._count(now, self._set)
-        before, self._set, self._sure, self._wrote_s = self._set, value, False, now
+        if self._sure:
+            self._unsure_s = now
+        before, self._set, self._sure = self._set, value, False
         self.n_writes += 1
-        self._actuator.write(value)
+        self._set = self._actuator.write(value)
         self._wrote_s = self._clock()
         self._count(self._wrote_s, max(before, value))
 

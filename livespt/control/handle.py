@@ -217,8 +217,15 @@ class GuardHandle:
 def _start(errors: Any) -> subprocess.Popen[bytes]:
     """Start the process in a group of its own, so that Ctrl-C does not end it."""
     command = [sys.executable, "-P", "-m", "livespt.control.process"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
+    flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return subprocess.Popen(command, creationflags=flags, **pipes)
-    return subprocess.Popen(command, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        creationflags=flags,
+        start_new_session=sys.platform != "win32",
+    )

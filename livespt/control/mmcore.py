@@ -17,11 +17,12 @@ from livespt.control.checked import convert
 from livespt.control.errors import ControlError
 from livespt.control.limits import Entry
 from livespt.core import BridgeDoor, CoreError, Door, ask, load_core
+from livespt.core.bridge import CALL_S
 from livespt.sections import Section
 
 #: Values of MM::PropertyType.
 _FLOAT, _INTEGER = 2, 3
-#: Decimals of the text that a core makes of a number, where the device gives none itself.
+#: Decimals of the text that a core makes of a number.
 _DECIMALS = 4
 
 
@@ -33,9 +34,10 @@ class OwnOptions(Section, frozen=True):
 
 
 class RunningOptions(Section, frozen=True):
-    """Port of Micro-Manager's server."""
+    """Port of Micro-Manager's server, and how long it may take for an answer."""
 
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 4827
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.02, le=2)] = CALL_S
 
 
 class CoreProperty:
@@ -63,7 +65,8 @@ class CoreProperty:
         _find(door, self._device, self._key)
         where = (self._device, self._key)
         self._whole = int(self._ask("getPropertyType", *where)) == _INTEGER
-        self.resolution = 1.0 if self._whole else _resolution(str(self._ask("getProperty", *where)))
+        self.resolution = 10.0**-_DECIMALS if self._whole else 1.0
+        self.read()
         self.span = (-math.inf, math.inf)
         if self._ask("hasPropertyLimits", *where):
             low, high = (self._ask(f"getProperty{end}Limit", *where) for end in ("Lower", "Upper"))
@@ -73,14 +76,19 @@ class CoreProperty:
         """Ask the device for its value."""
         text = str(self._ask("getProperty", self._device, self._key))
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
             raise ControlError(f"{self.property}: reads '{text}'; expected a number") from None
+        self.resolution = min(self.resolution, _last_digit(text))
+        return value
 
-    def write(self, value: float) -> None:
-        """Set the value; a whole-numbered property gets the number below."""
-        text = str(math.floor(value)) if self._whole else repr(value)
+    def write(self, value: float) -> float:
+        """Set the value, cut to the decimals that a core writes; a whole number has none."""
+        scale = 1.0 if self._whole else 10.0**_DECIMALS
+        value = math.floor(value * scale + 1e-6) / scale
+        text = str(int(value)) if self._whole else f"{value:.{_DECIMALS}f}"
         self._ask("setProperty", self._device, self._key, text)
+        return value
 
     def close(self) -> None:
         """Leave the core, which unloads its devices if it was the guard's own."""
@@ -109,7 +117,7 @@ def open_running(name: str, options: dict[str, Any]) -> CoreProperty:
     ControlError, CoreError
     """
     chosen: RunningOptions = convert(options, RunningOptions, "options")
-    return _in(BridgeDoor(chosen.port), name)
+    return _in(BridgeDoor(chosen.port, chosen.timeout_s), name)
 
 
 def _in(door: Door, name: str) -> CoreProperty:
@@ -135,7 +143,7 @@ def _find(door: Door, device: str, key: str) -> None:
         raise CoreError(f"property: '{name}' holds text; expected a number")
 
 
-def _resolution(text: str) -> float:
-    """Return the step of the last decimal of a number as the core writes it: 1e-4 for "1.2346"."""
+def _last_digit(text: str) -> float:
+    """Return the worth of the last decimal of a number as it was written: 0.01 for "1.25"."""
     _, point, decimals = text.strip().partition(".")
     return 10.0 ** -(len(decimals) if point and decimals.isdigit() else _DECIMALS)

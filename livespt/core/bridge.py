@@ -46,7 +46,7 @@ class BridgeDoor:
         self._socket: zmq.Socket[bytes] | None = None
         self._core = ""  # the core's number among the server's objects
         try:
-            self._enter(OPEN_S)
+            self._enter(max(OPEN_S, timeout_s))
         except CoreError as error:
             self.close()
             raise CoreError(

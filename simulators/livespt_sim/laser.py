@@ -108,10 +108,11 @@ class SimulatedLaser:
         self._answer()
         return self._cell.power * self._cell.reads
 
-    def write(self, value: float) -> None:
+    def write(self, value: float) -> float:
         """Set the power."""
         self._answer()
         self._cell.power = value
+        return value
 
     def close(self) -> None:
         """Let go of the cell; its power stays."""

@@ -160,6 +160,23 @@ REFUSED = {
 }
 
 
+def test_a_number_is_cut_to_what_the_core_writes_and_read_back_as_it_was_sent(tmp_path):
+    port = free_port()
+    with running(port) as (_, door):
+        laser = CoreProperty(door, NAME)
+        assert laser.span == (0.0, 10.0)
+        for value in (1 / 3, 2.71828182, 5.0, 0.99999, 4.1, 0.3):
+            sent = laser.write(value)
+            assert value - 1e-4 < sent <= value
+            assert laser.read() == sent == volts(door)
+        assert laser.resolution == 1e-4
+        with pytest.raises(CoreError, match=r"Laser\.Voltage: .*11"):
+            laser.write(11.0)
+        # DemoCamera's gain is a whole number, -5 to 8
+        gain = CoreProperty(door, "Camera.Gain")
+        assert gain.write(3.7) == gain.read() == 3.0
+
+
 def trials(door: BridgeDoor, handle: GuardHandle, kind: str, n: int) -> None:
     """Make one fault `n` times in a Micro-Manager that runs; each must end within half a second."""
     took = []
@@ -172,7 +189,8 @@ def trials(door: BridgeDoor, handle: GuardHandle, kind: str, n: int) -> None:
         RUNNING_FAULTS[kind](door)
         until(lambda: volts(door) == 0.1)
         took.append(1e3 * (time.monotonic() - start_s))
-        until(lambda: any(fault.startswith(kind) for fault in handle.status.faults))
+        # on a busy machine an answer may be late as well, which is a fault of the driver
+        until(lambda: any(f.split(":")[0] in (kind, "driver") for f in handle.status.faults))
         time.sleep(0.1)
     print(f"{kind}: n {n}, median {sorted(took)[n // 2]:.0f} ms, max {max(took):.0f} ms")  # noqa: T201
     assert max(took) < 500
@@ -211,7 +229,7 @@ def test_a_micromanager_that_dies_is_a_fault_and_one_that_comes_back_is_made_saf
             os.kill(peer.pid, signal.SIGKILL)
             until(lambda: handle.status.state == "fault")
             assert handle.status.faults[0].startswith("driver: read: Laser.Voltage: no answer")
-            with pytest.raises(ControlError, match="no answer within"):
+            with pytest.raises(ControlError, match="no answer"):
                 handle.arm()
     with running(port) as (_, door):
         door.call("setProperty", "Laser", "Voltage", "4.0")

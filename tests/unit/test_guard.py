@@ -124,6 +124,17 @@ def test_a_device_may_take_its_time_to_settle(bench):
     assert "read-back" in bench.faults()
 
 
+def test_many_wishes_do_not_hide_that_none_is_read_back(bench):
+    bench.guard.arm()
+    bench.device.reads = 1.1
+    for n in range(30):
+        bench.guard.ask(0.9 - 0.01 * n, "less and less")
+        bench.run(0.04)
+    assert bench.faults() == ["read-back"]
+    safe = next(w for w in bench.writes if w.value == LIMITS.safe)
+    assert safe.t_s - bench.writes[0].t_s <= 0.4
+
+
 def test_a_change_by_hand_ends_control_and_the_hand_is_not_fought(bench):
     bench.guard.arm()
     bench.run(0.2)
