@@ -212,9 +212,12 @@ def check(config: Path, *, json: Json = False) -> int:
         A TOML file.
     """
     from livespt.config import load
+    from livespt.excitation import check_control
     from livespt.stages import describe
 
-    facts = describe(load(config), origin=str(config))
+    loaded = load(config)
+    check_control(loaded, str(config))
+    facts = describe(loaded, origin=str(config))
     if json:
         print(msgspec.json.encode(facts).decode())
     else:

@@ -101,15 +101,16 @@ def open_control(
         bounds = _bounds(guard)
         law = law or _law(chosen, bounds, origin)
         reference = _reference(chosen, guard, origin)
+        if chosen.mode == "auto":
+            _check_pace(guard, info.interval_s * (2 + config.link.lag))
     except BaseException:
         guard.close()
         raise
-    mode = chosen.mode
+    mode, note = chosen.mode, ""
     if mode == "auto" and guard.real and not arm:
-        mode = "advise"
-        tell(Event("control", 0.0, -1, 0, "not armed (--arm): what would be asked is only told"))
-    plan = Plan(mode, _goal(chosen, law), getattr(law, "target", 0.0), guard.limits.power_unit,
-                reference)  # fmt: skip
+        mode, note = "advise", "not armed (--arm): what would be asked for is only told"
+    target, unit = getattr(law, "target", 0.0), guard.limits.power_unit
+    plan = Plan(mode, _goal(chosen, law), target, unit, reference, note)
     windows = Windows(
         config.optics.pixel_um, info.interval_s, span_s=chosen.window_s, min_spots=chosen.min_spots
     )
@@ -145,6 +146,17 @@ def _law(chosen: ControlConfig, bounds: Bounds, origin: str) -> Law:
     return TargetLaw(target, bounds, goal=chosen.goal, deadband=chosen.deadband)
 
 
+def _check_pace(guard: GuardHandle, late_s: float) -> None:
+    """Refuse a camera whose newest data are always older than the guard allows."""
+    stale_s = guard.limits.stale_s
+    if late_s >= stale_s:
+        raise ControlError(
+            f'{guard.limits.origin}: property."{guard.limits.property}".stale_s: {stale_s:g} s, but '
+            f"the newest data may be {late_s:.3g} s old at this camera's pace: the guard would take "
+            "the light down at once"
+        )
+
+
 def _goal(chosen: ControlConfig, law: Law) -> str:
     return law.goal if isinstance(law, TargetLaw) else chosen.law or type(law).__name__
 
@@ -164,14 +176,4 @@ def _reference(chosen: ControlConfig, guard: GuardHandle, origin: str) -> float:
     return status.power
 
 
-def describe_control(config: Config) -> str:
-    """Return in one line what a run would do with its light."""
-    chosen = config.control
-    if chosen.mode == "off":
-        return "off"
-    text = f"{chosen.mode}, {chosen.actuator.kind} {chosen.actuator.property}".rstrip()
-    dose = dose_of(chosen)
-    return text + (f", dose {dose:.4g}" if math.isfinite(dose) else "")
-
-
-__all__ = ["check_control", "describe_control", "dose_of", "open_control", "with_cell"]
+__all__ = ["check_control", "dose_of", "open_control", "with_cell"]

@@ -77,6 +77,8 @@ class Plan(NamedTuple):
         Of the power.
     reference : float
         Power at which `Frame.excitation` is 1.
+    note : str
+        What is told when the run begins.
     """
 
     mode: str
@@ -84,6 +86,7 @@ class Plan(NamedTuple):
     target: float
     unit: str
     reference: float
+    note: str = ""
 
 
 class Standing(NamedTuple):
@@ -204,6 +207,8 @@ class Controller:
         self._begun = True
         self._first_s = self._t_s
         self.lit.note(self._guard.status)
+        if self.plan.note:
+            self._say(self.plan.note)
         if self.plan.mode == "auto" and not self._over:
             try:
                 self._guard.arm()

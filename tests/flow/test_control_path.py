@@ -170,6 +170,13 @@ def test_bad_input_is_refused_before_anything_is_left_behind(tmp_path, control, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_camera_slower_than_the_guard_waits_is_refused(tmp_path):
+    config = a_config(tmp_path, 1.0, limits={"stale_s": 0.03})
+    with pytest.raises(ControlError, match=r'"Laser.Power".stale_s: 0.03 s, but the newest data'):
+        Session(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_frames_of_a_source_that_does_not_know_its_light_are_stamped():
     class Source:
         info = SourceInfo("camera", (2, 2), 0.02, 0.01, None, True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from messages import INTERVAL_S, PIXEL_UM, SHAPE, Scene
 
-from livespt.dashboard import words
+from livespt.dashboard import palette, words
 from livespt.dashboard.app import main
 from livespt.wire import Publisher
 from livespt.wire.schema import StopCommand, Table
@@ -109,6 +109,18 @@ def test_the_strip_counts_every_kind_of_drop(window, show, qtbot):
     assert window.strip.figures["latency p99"].number.text() == "6.3 ms"
     assert window.strip.figures["ring"].number.text() == "98 %"
     assert "the buffer overflowed" in window.events.item(0).text()
+
+
+def test_the_header_shows_the_light_and_a_fault_in_red(window, show):
+    scene = Scene()
+    show(scene.hello(), scene.estimate())
+    assert window.header.light.text() == ""
+    show(scene.light())
+    assert "0.66 x" in window.header.light.text()
+    assert palette.BAD not in window.header.light.styleSheet()
+    show(scene.light(state="fault", faults=["stale: no good data for 0.4 s"]))
+    assert "FAULT stale" in window.header.light.text()
+    assert palette.BAD in window.header.light.styleSheet()
 
 
 def test_compiling_and_the_final_pass_show_their_progress(window, show):

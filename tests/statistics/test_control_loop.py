@@ -139,11 +139,11 @@ def gains(scene: str, seeds: range) -> np.ndarray:
 def test_what_the_law_is_worth_for_D_at_equal_dose(scene, expected):
     """Against a power 3x off until the dose is spent, and, as light fades, against its mean.
 
-    More than 1: the law tells more. A power 3x too bright spends the dose in a third of the time. One
-    that is 3x too dim has three times as long, and what many dim frames tell of D falls only as the
-    root of their light: dose is best spent slowly, if there is time. In the same time constant power
-    is slightly better than constant precision. 4 seeds; they scatter by 2 to 4 %, so that the mean
-    of another machine's sums stays within 10 %.
+    More than 1: the law tells more. A power 3x too bright spends the dose in a third of the time.
+    One that is 3x too dim has three times as long, and what many dim frames tell of D falls only
+    as the root of their light: dose is best spent slowly, if there is time. In the same time
+    constant power is slightly better than constant precision. 4 seeds; they scatter by 2 to 4 %,
+    so that the mean of another machine's sums stays within 10 %.
     """
     found = gains(scene, range(1, 5))
     error = found.std(ddof=1) / math.sqrt(len(found))
