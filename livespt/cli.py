@@ -20,6 +20,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
+from livespt.cli_control import advise
 from livespt.cli_movies import Json, calibrate, localize
 from livespt.cli_refit import refit
 from livespt.cli_reproduce import reproduce
@@ -67,7 +68,12 @@ def demo(
 
 @app.command
 def run(
-    config: Path, *, seconds: Seconds = None, json: Json = False, dashboard: Window = False
+    config: Path,
+    *,
+    seconds: Seconds = None,
+    arm: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    dashboard: Window = False,
 ) -> int:
     """Analyse the stream that CONFIG describes, until it ends or Ctrl-C.
 
@@ -75,6 +81,8 @@ def run(
     ----------
     config
         A TOML file; see configs/ for ready ones.
+    arm
+        Let control in mode "auto" write to a real laser.
     """
     from livespt.config import ConfigError, load
 
@@ -83,7 +91,7 @@ def run(
         if not 0 < seconds < math.inf:
             raise ConfigError(f"--seconds: {seconds:g}; expected a time > 0")
         loaded = msgspec.structs.replace(loaded, stop_after_s=seconds)
-    return _run(loaded, origin=str(config), as_json=json, dashboard=dashboard)
+    return _run(loaded, origin=str(config), as_json=json, dashboard=dashboard, arm=arm)
 
 
 @app.command
@@ -239,9 +247,12 @@ def check(config: Path, *, json: Json = False) -> int:
         A TOML file.
     """
     from livespt.config import load
+    from livespt.excitation import check_control
     from livespt.stages import describe
 
-    facts = describe(load(config), origin=str(config))
+    loaded = load(config)
+    check_control(loaded, str(config))
+    facts = describe(loaded, origin=str(config))
     if json:
         print(msgspec.json.encode(facts).decode())
     else:
@@ -255,6 +266,7 @@ def check(config: Path, *, json: Json = False) -> int:
     return 0
 
 
+app.command(advise)
 app.command(localize)
 app.command(calibrate)
 app.command(link)
@@ -266,7 +278,9 @@ class _RunFailed(LivesptError):
     """It began well and failed on the way; the run folder keeps what was answered."""
 
 
-def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config") -> int:
+def _run(
+    config: Any, *, as_json: bool, dashboard: bool, origin: str = "config", arm: bool = False
+) -> int:
     """Run one session with the terminal view, and print its result."""
     from livespt.dashboard.terminal import TerminalView
     from livespt.session import Session
@@ -274,7 +288,7 @@ def _run(config: Any, *, as_json: bool, dashboard: bool, origin: str = "config")
     console = Console(stderr=as_json)
     with (
         TerminalView(console) as view,
-        Session(config, origin=origin, listeners=[view.update]) as session,
+        Session(config, origin=origin, listeners=[view.update], arm=arm) as session,
     ):
         window = session.open_dashboard() if dashboard else None
         try:

@@ -29,6 +29,9 @@ class RunResult(NamedTuple):
         The run folder.
     failed : str
         Why the stream ended early, "" if it did not.
+    control : dict or None
+        `mode`, `goal`, `target`, `measured`, `reached_s`, `writes`, `power`, `unit`,
+        `reference_power`, `dose`, `dose_left`, `faults`; None where the light was not controlled.
     """
 
     live: Model | None
@@ -40,6 +43,7 @@ class RunResult(NamedTuple):
     seconds: dict[str, float]
     run: str
     failed: str = ""
+    control: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, as ``--json`` prints them."""
@@ -52,6 +56,7 @@ class RunResult(NamedTuple):
             "latency_ms": self.latency_ms,
             "seconds": self.seconds,
             "run": self.run,
+            "control": self.control or {"mode": "off"},
             **({"failed": self.failed} if self.failed else {}),
         }
 
@@ -73,7 +78,23 @@ class RunResult(NamedTuple):
             ),
             f"run folder: {self.run}",
         ]
+        if self.control:
+            lines.insert(2, control_line(self.control))
         return [f"FAILED: {self.failed}", *lines] if self.failed else lines
+
+
+def control_line(control: dict[str, Any]) -> str:
+    """Return what became of the light in one line."""
+    unit, reached_s = control["unit"], control["reached_s"]
+    reached = "not reached" if reached_s is None else f"reached after {reached_s:.1f} s"
+    left = control["dose_left"]
+    parts = [
+        f"control: {control['mode']}, target {reached}, {control['writes']} writes",
+        f"power {control['power']:.3g} {unit}, dose {control['dose']:.4g} {unit} s"
+        + ("" if left is None else f" ({left:.4g} left)"),
+        *(f"FAULT {fault}" for fault in control["faults"]),
+    ]
+    return ", ".join(parts)
 
 
 def model_json(model: Model | None) -> dict[str, Any] | None:

@@ -170,6 +170,65 @@ class JournalConfig(Section, frozen=True):
     enabled: bool = True
 
 
+class ActuatorConfig(Section, frozen=True):
+    """What sets the excitation: an entry point of the group ``livespt.actuators`` and its options.
+
+    `property` is "Device.Property"; `unit` is that of the powers that are asked for, "" for
+    whichever the machine's limits speak: with a power calibration mW, else the property's own.
+    `options` are checked by the actuator itself, which knows them.
+    """
+
+    kind: str = "simulated"
+    property: str = ""
+    unit: str = ""
+    options: dict[str, Any] = {}
+
+
+class TightenConfig(Section, frozen=True):
+    """A run's own limits of the excitation; each can only be narrower than the machine's.
+
+    `min` and `max` are values of the property in its own unit; the dose is power times seconds.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    step_up: Annotated[float, msgspec.Meta(gt=1)] | None = None
+    writes_per_s: Positive | None = None
+    duty: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    dose: Positive | None = None
+    heartbeat_s: Positive | None = None
+    stale_s: Positive | None = None
+
+
+class ControlConfig(Section, frozen=True):
+    """The excitation: off, only advised, or adjusted within limits that the machine has set.
+
+    `goal` "precision" brings the median localization precision of followed molecules to
+    `target_sd_um`, "sbr" their signal to background to `target_sbr`. The dose that this may cost
+    is that of `limits`, or what bleaches the share `bleach_budget` of the molecules at
+    `bleach_per_dose`; it is spread over `planned_s` (0: over `stop_after_s`).
+
+    Powers are in the unit of the machine's limits; `Frame.excitation` is the power over
+    `reference_power` (0: over what stands when the run begins).
+    """
+
+    mode: Literal["off", "advise", "auto"] = "off"
+    goal: Literal["precision", "sbr"] = "precision"
+    target_sd_um: NonNegative = 0.0
+    target_sbr: NonNegative = 0.0
+    deadband: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05
+    window_s: Annotated[float, msgspec.Meta(ge=1, le=60)] = 1.0
+    min_spots: Annotated[int, msgspec.Meta(ge=30)] = 30
+    bleach_budget: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    bleach_per_dose: NonNegative = 0.0
+    planned_s: NonNegative = 0.0
+    reference_power: NonNegative = 0.0
+    law: str = ""
+    law_options: dict[str, Any] = {}
+    actuator: ActuatorConfig = ActuatorConfig()
+    limits: TightenConfig = TightenConfig()
+
+
 class Config(Section, frozen=True):
     """One run, from camera to folder."""
 
@@ -182,5 +241,6 @@ class Config(Section, frozen=True):
     watch: WatchConfig = WatchConfig()
     wire: WireConfig = WireConfig()
     journal: JournalConfig = JournalConfig()
+    control: ControlConfig = ControlConfig()
     stop_after_s: Positive | None = None
     stop_after_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None

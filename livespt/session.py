@@ -7,37 +7,47 @@ journal is closed in good order and the final pass is tried on what there is.
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
 
 import livespt
 from livespt import config as configuration
 from livespt.config import ConfigError
+from livespt.control.controller import Controller
+from livespt.control.law import Law
+from livespt.excitation import check_control, open_control, with_cell
 from livespt.infer import warm_up_smoother
 from livespt.journal import Journal
 from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
 from livespt.sections import Config
-from livespt.sinks import BroadcastSink, CommandSink, Gauges, JournalSink, Listener, Notebook
+from livespt.sinks import (
+    BroadcastSink,
+    CommandSink,
+    Gauges,
+    JournalSink,
+    Listener,
+    Notebook,
+    control_message,
+)
 from livespt.sources import BufferedSource, Source
+from livespt.sources.stamped import StampedSource
 from livespt.stages import open_stages
+from livespt.turns import no_pauses, short_turns
 from livespt.types import Event, LivesptError, Model
 from livespt.wire import Publisher, schema
 from livespt.wire.messages import model_message
 
 T = TypeVar("T")
-
-#: Longest turn of one thread while others want the interpreter.
-TURN_S = 0.0005
 
 
 class Session:
@@ -53,6 +63,10 @@ class Session:
         Where the config came from, for messages.
     listeners : sequence of callables
         Get every message, beside the wire; the `listener` of `livespt.reactions.Reactions`, say.
+    arm : bool
+        Whether control in mode "auto" may write to a real device.
+    law : Law, optional
+        The caller's own, behind the same guard, in the place of `config.control`'s.
 
     Raises
     ------
@@ -67,19 +81,26 @@ class Session:
         source: Source | None = None,
         origin: str = "config",
         listeners: Sequence[Listener] = (),
+        arm: bool = False,
+        law: Law | None = None,
     ) -> None:
-        self._stages = open_stages(config, origin, source)
-        self.config = self._stages.config
+        check_control(config, origin, law)
         self._publisher: Publisher | None = None
         self._journal: Journal | None = None
+        self._control: Controller | None = None
+        self._cell = tempfile.TemporaryDirectory(prefix="livespt-", ignore_cleanup_errors=True)
+        wired = with_cell(config, Path(self._cell.name))
+        self._stages = open_stages(wired, origin, source)
+        self.config = replace(self._stages.config, source=config.source, control=config.control)
         self._warm = False
         self._failures: list[str] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self._stream = self._buffered()
             if config.wire.enabled:
                 self._publisher = Publisher(config.wire.publish, config.wire.command)
             self._journal = journal = self._open_journal()
+            self._open_control(wired, origin, arm, law)
+            self._stream = self._buffered()
         except BaseException:
             self.close()
             raise
@@ -95,8 +116,11 @@ class Session:
         )
         self._notebook = Notebook(self._tell)
         sinks: list[Sink] = [JournalSink(journal), self._broadcast, self._notebook]
+        if self._control is not None:
+            self._control.show = lambda now: self._broadcast.tell(control_message(now))
+            sinks.append(self._control)
         if self._publisher is not None:
-            sinks.append(CommandSink(self._publisher, self.stop))
+            sinks.append(CommandSink(self._publisher, self.stop, self._control))
         self.pipeline = Pipeline(
             self._stages.chain,
             sinks,
@@ -107,12 +131,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     @property
@@ -139,6 +158,9 @@ class Session:
             if self._journal is not None:
                 last.callback(self._journal.close)
             last.callback(self._stages.source.close)
+            last.callback(self._cell.cleanup)
+            if self._control is not None:
+                last.callback(self._control.close)
 
     def warm_up(self) -> None:
         """Say hello and compile every kernel; `run` does it where it was not done before.
@@ -162,6 +184,8 @@ class Session:
         clock = [time.perf_counter()]
         self._attempt(self._tell_notes)
         self._attempt(self._run_stream)
+        if self._control is not None:
+            self._attempt(self._control.end)
         self._attempt(self._end_stream)
         clock.append(time.perf_counter())
         live = self.pipeline.last.model if self.pipeline.last else None
@@ -214,8 +238,25 @@ class Session:
 
     # --- before the stream -------------------------------------------------------------------
 
+    def _open_control(self, wired: Config, origin: str, arm: bool, law: Law | None) -> None:
+        journal, source = self._journal, self._stages.source
+        assert journal is not None
+        if wired.control.mode == "off":
+            return
+        chosen = replace(wired, optics=self.config.optics)
+        try:
+            self._control = open_control(
+                chosen, source, journal.folder, arm=arm, law=law, origin=origin,
+                tell=self._tell,
+            )  # fmt: skip
+        except LivesptError:
+            journal.discard()
+            raise
+
     def _buffered(self) -> Source:
         source = self._stages.source
+        if self._control is not None and not hasattr(source, "excitation"):
+            source = StampedSource(source, self._control.excitation)
         if not source.info.paced:
             return source
         chosen = self.config.source
@@ -294,7 +335,7 @@ class Session:
             limits.append(configuration.frames_for(config.stop_after_s, info.interval_s))
         max_frames = min((n for n in limits if n), default=None)
         max_s = config.stop_after_s if info.paced else None
-        with _no_pauses(), _short_turns():
+        with no_pauses(), short_turns():
             self.pipeline.run(self._stream.frames(), max_frames, max_s)
 
     def _end_stream(self) -> None:
@@ -361,33 +402,5 @@ class Session:
             seconds=seconds,
             run=str(self.folder) if self._scratch is None else "",
             failed="; ".join(self._failures),
+            control=self._control.as_json() if self._control is not None else None,
         )
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Let threads take the interpreter in turns of half a millisecond while a camera streams.
-
-    Python's own 5 ms are as long as a frame: a thread that draws the screen would hold all up.
-    """
-    before_s = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before_s)
-
-
-@contextmanager
-def _no_pauses() -> Iterator[None]:
-    """Take all that was made before the stream out of the garbage collector's sight.
-
-    It looks through everything now and then, and compilers leave it half a million objects: a pause
-    of 80 ms, eight frames of a fast camera.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

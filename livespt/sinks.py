@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.control.controller import Controller, Standing
 from livespt.journal import Journal
 from livespt.pipeline import Counters
 from livespt.types import Estimates, Event, Frame, Links, Spots
@@ -187,11 +188,16 @@ class CommandSink:
     publisher : Publisher
     stop : callable
         Ends the run in good order.
+    control : Controller, optional
+        Lowers the excitation; nothing that comes over the wire can raise it.
     """
 
-    def __init__(self, publisher: Publisher, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, publisher: Publisher, stop: Callable[[], None], control: Controller | None = None
+    ) -> None:
         self._publisher = publisher
         self._stop = stop
+        self._control = control
 
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
         """Nothing to do for one frame."""
@@ -204,6 +210,16 @@ class CommandSink:
         for command in self._publisher.poll_commands():
             if isinstance(command, schema.StopCommand):
                 self._stop()
+            elif self._control is not None and isinstance(command, schema.LowerCommand):
+                self._control.lower(command.factor)
+            elif self._control is not None and isinstance(command, schema.OffCommand):
+                self._control.off(command.reason or "asked for over the wire")
+
+
+def control_message(standing: Standing) -> schema.ControlMessage:
+    """Turn the standing of the control into its message."""
+    fields: dict[str, Any] = {**standing._asdict(), "faults": list(standing.faults)}
+    return schema.ControlMessage(**fields)
 
 
 def preview(frame: Frame) -> schema.ImageMessage:

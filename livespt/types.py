@@ -307,6 +307,7 @@ EVENT_KINDS = {
     "timestamp": "the camera's clock ran backwards or jumped",
     "changed": "D, density, precision, photons, background or width left the level it had",
     "mark": "a mark that the user set was passed; the name says which",
+    "control": "the excitation was changed, held or refused, by whom and why",
     "ended": "the source came to its end",
     "stopped": "stopped on request",
     "failed": "a stage failed; what was answered until then is kept",

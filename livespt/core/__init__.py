@@ -1,6 +1,7 @@
 """Ways into a Micro-Manager core: to its cameras, and to its lasers."""
 
 from livespt.core.base import CoreError, Door, ask, need, one_line, set_property
+from livespt.core.bridge import BridgeDoor
 from livespt.core.plus import PlusDoor, load_core
 from livespt.core.reads import (
     CameraFacts,
@@ -12,6 +13,7 @@ from livespt.core.reads import (
 from livespt.core.snake import SnakeDoor, connect, start_core
 
 __all__ = [
+    "BridgeDoor",
     "CameraFacts",
     "CoreError",
     "Door",

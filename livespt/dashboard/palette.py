@@ -48,6 +48,7 @@ EVENT_COLOURS = {
     "dense": WARN,
     "imprecise": WARN,
     "defocused": BAD,
+    "control": ACCENT,
     "resumed": GOOD,
     "ended": ACCENT,
     "stopped": ACCENT,

@@ -56,6 +56,8 @@ def status_line(state: LiveState) -> str:
     if state.model:
         parts.append(answer_line(state.model))
         parts.append(str(judge_state(state)))
+    if state.control:
+        parts.append(f"light {words.light(state.control)}")
     if status and status.frames_in:
         parts.append(f"{status.fps_out:.0f} fps, latency {status.latency_ms_p50:.1f} ms")
     lost = ", ".join(f"{drop.name} {drop.n}" for drop in state.drops if drop.n)

@@ -17,6 +17,7 @@ from livespt.dashboard.history import History
 from livespt.dashboard.tails import Tails, positions_of
 from livespt.wire.schema import (
     AnyMessage,
+    ControlMessage,
     EstimateMessage,
     EventMessage,
     FinalMessage,
@@ -158,6 +159,7 @@ class LiveState:
         self.estimate: EstimateMessage | None = None
         self.image: ImageMessage | None = None
         self.final: FinalMessage | None = None
+        self.control: ControlMessage | None = None
         self.events: deque[EventMessage] = deque(maxlen=N_EVENTS)
         self.answers = History(ANSWER_COLUMNS, self._capacity)
         self.figures = History(len(QUALITY_COLUMNS), self._capacity, reduce="mean")
@@ -169,8 +171,9 @@ class LiveState:
     def _take_snapshot(self, snapshot: SnapshotMessage) -> None:
         if snapshot.run != self.run:
             self._clear(snapshot.run)
-        parts = (snapshot.hello, snapshot.status, snapshot.estimate, snapshot.image, snapshot.final)
-        for part in filter(None, (*parts, *snapshot.events)):
+        s = snapshot
+        parts = (s.hello, s.status, s.estimate, s.image, s.final, s.control)
+        for part in filter(None, (*parts, *s.events)):
             if part.seq > self._last_seq.get(type(part), -1):  # else known already
                 self._take(part)
 
@@ -190,6 +193,8 @@ class LiveState:
             self.image = message
         elif isinstance(message, FinalMessage):
             self.final = message
+        elif isinstance(message, ControlMessage):
+            self.control = message
 
     def _take_estimate(self, message: EstimateMessage) -> None:
         self.estimate = message

@@ -27,7 +27,7 @@ from livespt.dashboard.plain import PlainLines, answer_line
 from livespt.dashboard.quality import judge_state
 from livespt.dashboard.results import result_table
 from livespt.dashboard.state import ANSWER_COLUMNS, LiveState
-from livespt.wire.schema import AnyMessage, ModelMessage, StatusMessage
+from livespt.wire.schema import AnyMessage, ControlMessage, ModelMessage, StatusMessage
 
 __all__ = ["TerminalView", "result_table"]
 
@@ -115,6 +115,8 @@ def layout(state: LiveState, width: int = 100) -> RenderableType:
     elif not bar:
         parts.append(Text("  waiting for the first answer", style=palette.CALM))
     parts += [_verdict_line(state), _status_strip(state), _drop_strip(state)]
+    if state.control:
+        parts.append(_light_line(state.control))
     parts += _event_lines(state)
     if state.final:
         parts.append(_line("final").append(answer_line(state.final.model), style="bold"))
@@ -241,6 +243,16 @@ def _status_strip(state: LiveState) -> Text:
     text.append("  ring ")
     text.append_text(_ring(status))
     text.append(f"  {status.tracks_live} tracks live", style=palette.TEXT)
+    return text
+
+
+def _light_line(control: ControlMessage) -> Text:
+    text = _line("light")
+    text.append(words.light(control), style=palette.TEXT)
+    if control.faults:
+        text.append(f"  FAULT {control.faults[-1]}", style=f"bold {palette.BAD}")
+    elif control.why:
+        text.append(f"  {control.why}", style=palette.CALM)
     return text
 
 

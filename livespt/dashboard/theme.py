@@ -14,6 +14,7 @@ QFrame#panel QLabel, QFrame#panel QWidget {{ background: transparent; }}
 QLabel#brand {{ color: {ACCENT}; font-size: 22px; font-weight: 700; }}
 QLabel#run {{ font-size: 22px; font-weight: 600; }}
 QLabel#source {{ color: {CALM}; font-size: 15px; }}
+QLabel#light {{ font-size: 15px; font-weight: 600; }}
 QLabel#clock {{ font-size: 26px; font-weight: 600; }}
 QLabel#pill {{ font-size: 18px; font-weight: 700; border-radius: 14px; padding: 3px 14px; }}
 QLabel#caption {{ color: {CALM}; font-size: 13px; }}

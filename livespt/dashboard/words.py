@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from livespt.wire.schema import EventMessage
+from livespt.wire.schema import ControlMessage, EventMessage
 
 
 def digits_for(value: float, interval: tuple[float, float] | None) -> int:
@@ -81,6 +81,20 @@ def rate(per_s: float) -> str:
 def event_word(event: EventMessage) -> str:
     """Return the one word that an event goes by: its kind, and of a mark its name."""
     return event.name if event.kind == "mark" else event.kind
+
+
+def light(control: ControlMessage) -> str:
+    """Return mode, power, target and what is left of the dose."""
+    parts = [f"{control.mode} {control.state}", f"{control.power:.3g} {control.unit}"]
+    if control.target:
+        scale, unit = (1e3, " nm") if control.goal == "precision" else (1.0, "")
+        now = f"{scale * control.measured:.3g}" if control.measured else "-"
+        parts.append(f"{control.goal} {now} for {scale * control.target:.3g}{unit}")
+    if math.isfinite(control.dose_left):
+        whole = control.dose + control.dose_left
+        share = control.dose_left / whole if whole else 0.0
+        parts.append(f"dose left {percent(share)}")
+    return ", ".join(parts)
 
 
 def state_name(state: int, n_states: int) -> str:

@@ -198,6 +198,12 @@ class Journal:
                 appender.close()
             self._lock.release()
 
+    def discard(self) -> None:
+        """Close, and remove the folder: nothing came of the run that it was made for."""
+        with contextlib.suppress(JournalError):
+            self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def __enter__(self) -> Journal:
         return self
 

@@ -58,6 +58,7 @@ class Ledger:
 
 def parts_of(snapshot: SnapshotMessage) -> list[Message]:
     """Return the messages in `snapshot` in the order in which they were sent."""
-    newest = (snapshot.hello, snapshot.estimate, snapshot.status, snapshot.image, snapshot.final)
+    s = snapshot
+    newest = (s.hello, s.estimate, s.status, s.image, s.final, s.control)
     parts: list[Message] = [part for part in newest if part is not None]
     return sorted([*parts, *snapshot.events], key=lambda part: part.seq)

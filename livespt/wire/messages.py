@@ -12,11 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.contrast import signal_to_background
 from livespt.types import Estimates, Event, FitStatus, Model, Spots
 from livespt.wire.schema import EstimateMessage, EventMessage, ModelMessage, Table, WireError
-
-#: Least background (photons per pixel) that the SBR divides by, so that a dark field stays finite.
-MIN_BG_PHOTONS = 0.01
 
 
 def model_message(model: Model) -> ModelMessage:
@@ -108,16 +106,6 @@ def estimate_message(
         n_guided=int(np.count_nonzero(accepted["guided"])),
         revised=Table.of(revised) if revised is not None and len(revised) else None,
     )
-
-
-def signal_to_background(table: NDArray[np.void], pixel_um: float) -> NDArray[np.float64]:
-    """Return photons over the background under the spot, 4 pi sigma^2 b with sigma in pixels.
-
-    4 pi sigma^2 is the area over which a Gaussian spot of width sigma is spread (the inverse of
-    the integral of its square); b is the background per pixel, at least `MIN_BG_PHOTONS`.
-    """
-    area_px = 4 * np.pi * (table["sigma_um"] / pixel_um) ** 2
-    return table["photons"] / (area_px * np.maximum(table["bg_photons"], MIN_BG_PHOTONS))
 
 
 def event_message(event: Event) -> EventMessage:

@@ -33,6 +33,7 @@ from livespt.wire.schema import (
     VERSION,
     AnyCommand,
     CommandReply,
+    ControlMessage,
     EstimateMessage,
     EventMessage,
     FinalMessage,
@@ -198,6 +199,7 @@ class Publisher:
             status=newest.get(StatusMessage),  # type: ignore[arg-type]
             image=newest.get(ImageMessage),  # type: ignore[arg-type]
             final=newest.get(FinalMessage),  # type: ignore[arg-type]
+            control=newest.get(ControlMessage),  # type: ignore[arg-type]
             events=list(self._events),
             image_address=self.image_address,
         )

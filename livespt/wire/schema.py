@@ -14,7 +14,7 @@ Within a version, fields are only ever added, with defaults.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 import numpy as np
@@ -177,6 +177,26 @@ class FinalMessage(Message, frozen=True, tag="final"):
     seconds: float
 
 
+class ControlMessage(Message, frozen=True, tag="control"):
+    """How the control of the excitation stands, about twice a second where there is one."""
+
+    topic: ClassVar[str] = "livespt.control"
+    mode: str  # advise | auto
+    state: str  # idle | armed | fault | ended
+    goal: str  # precision | sbr | the name of a law
+    target: float  # um, or SBR; 0: the law has none
+    measured: float  # the same of the last good window, 0 before
+    power: float  # as read back
+    unit: str  # of all powers here
+    wish: float  # what was asked for, or would be
+    why: str
+    writes: int
+    dose: float  # unit times seconds
+    dose_left: float  # infinite without a budget
+    reached_s: float | None  # when the target was reached, after the first frame
+    faults: list[str] = []
+
+
 class SnapshotMessage(Message, frozen=True, tag="snapshot"):
     """For who joins late: the newest of each kind; `seq` is the number to continue from."""
 
@@ -186,6 +206,7 @@ class SnapshotMessage(Message, frozen=True, tag="snapshot"):
     status: StatusMessage | None = None
     image: ImageMessage | None = None
     final: FinalMessage | None = None
+    control: ControlMessage | None = None
     events: list[EventMessage] = []
     image_address: str = ""
 
@@ -197,6 +218,7 @@ AnyMessage = (
     | EventMessage
     | ImageMessage
     | FinalMessage
+    | ControlMessage
     | SnapshotMessage
 )
 
@@ -211,7 +233,19 @@ class StopCommand(msgspec.Struct, frozen=True, tag="stop", forbid_unknown_fields
     reason: str = ""
 
 
-AnyCommand = SnapshotCommand | StopCommand
+class LowerCommand(msgspec.Struct, frozen=True, tag="lower", forbid_unknown_fields=True):
+    """Hold the excitation to `factor` of what it is; nothing over the wire can raise it again."""
+
+    factor: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+
+class OffCommand(msgspec.Struct, frozen=True, tag="off", forbid_unknown_fields=True):
+    """Take the excitation to its safe value for the rest of the run."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+AnyCommand = SnapshotCommand | StopCommand | LowerCommand | OffCommand
 
 
 class CommandReply(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ message shows that its subscription has taken hold. Every message sent after tha
 arrives over the subscription, so what was said between the two cannot slip through. A publisher
 that comes later, or that is replaced by another run, is met in the same way.
 
-Not thread-safe, but for `stop_run`, which may be called from any thread.
+Not thread-safe, but for `stop_run`, `lower_power` and `power_off`: any thread may call these.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ import zmq
 from livespt.wire.ledger import Ledger, parts_of
 from livespt.wire.schema import (
     VERSION,
+    AnyCommand,
     AnyMessage,
     CommandReply,
+    ControlMessage,
     EstimateMessage,
     EventMessage,
     FinalMessage,
     HelloMessage,
     ImageMessage,
+    LowerCommand,
+    OffCommand,
     SnapshotCommand,
     StatusMessage,
     StopCommand,
@@ -59,6 +63,7 @@ _KINDS = {
         EventMessage,
         ImageMessage,
         FinalMessage,
+        ControlMessage,
     )
 }
 
@@ -75,7 +80,8 @@ class Subscriber:
     publish, command : str
         The publisher's addresses. It need not be there yet.
     topics : iterable of str, optional
-        Which of "hello", "estimate", "status", "event", "image", "final" to receive; all if None.
+        Which of "hello", "estimate", "status", "event", "image", "final", "control" to receive;
+        all if None.
 
     Attributes
     ----------
@@ -196,8 +202,31 @@ class Subscriber:
         WireError
             Nobody answered in time.
         """
+        return self._command(StopCommand(reason), timeout_s)
+
+    def lower_power(self, factor: float, timeout_s: float = 2.0) -> CommandReply:
+        """Hold the excitation to `factor` (below 1) of what it is; it cannot be raised from here.
+
+        Raises
+        ------
+        WireError
+            Nobody answered in time.
+        """
+        return self._command(LowerCommand(factor), timeout_s)
+
+    def power_off(self, reason: str = "", timeout_s: float = 2.0) -> CommandReply:
+        """Take the excitation to its safe value for the rest of the run.
+
+        Raises
+        ------
+        WireError
+            Nobody answered in time.
+        """
+        return self._command(OffCommand(reason), timeout_s)
+
+    def _command(self, command: AnyCommand, timeout_s: float) -> CommandReply:
         with zmq.Context() as context, self._requester(context, zmq.REQ) as socket:
-            socket.send(msgspec.msgpack.encode(StopCommand(reason)), zmq.NOBLOCK)
+            socket.send(msgspec.msgpack.encode(command), zmq.NOBLOCK)
             if not socket.poll(round(1000 * timeout_s)):
                 raise WireError(f"{self.command}: no run answered within {timeout_s:g} s")
             return self._decode_reply(socket.recv())

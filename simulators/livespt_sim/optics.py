@@ -112,15 +112,11 @@ def _quantiles(image: NDArray) -> NDArray[np.float64]:
     return np.interp(np.linspace(0, 1, N_QUANTILES), share / share[-1], edge)
 
 
-def background_e(start_e: float, floor_e: float, tau_s: float, t_s: float) -> float:
-    """Return the background per pixel and exposure at `t_s`, at the reference excitation.
-
-    Uniform (`start_e`) where `tau_s` is 0, else decaying exponentially from `start_e` to
-    `floor_e`.
-    """
+def decaying(start: float, floor: float, tau_s: float, t_s: float) -> float:
+    """Return what decays exponentially from `start` to `floor`; `start` where `tau_s` is 0."""
     if tau_s <= 0:
-        return start_e
-    return floor_e + (start_e - floor_e) * math.exp(-t_s / tau_s)
+        return start
+    return floor + (start - floor) * math.exp(-t_s / tau_s)
 
 
 def poisson_cdf(mean: float) -> NDArray[np.float64]:

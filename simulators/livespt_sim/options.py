@@ -100,6 +100,12 @@ class Options(Section, frozen=True):
     zone_rates_per_s : list of list of float
     photons : float
         Mean photons of a molecule per exposure at excitation 1.
+    photons_floor, photons_tau_s : float
+        Where and how fast that brightness decays (the light or the buffer ages); tau 0: it stays.
+    saturation : float
+        Excitation at which a molecule gives half of the light that strict proportion would give:
+        its light, its driven rates and its bleaching then grow as x / (1 + x / saturation), the
+        background goes on as x. 0: none saturates.
     brightness_cv : float
         Spread of the brightness between molecules (gamma distributed), relative.
     off_per_s, on_per_s : float
@@ -123,7 +129,11 @@ class Options(Section, frozen=True):
     background_map : str
         A .npy file (height, width) that the background is multiplied with; "": even.
     excitation : float
-        Excitation at the start; brightness, background and bleaching are proportional to it.
+        Excitation at the start; brightness, background and bleaching are proportional to it (but
+        see `saturation`).
+    laser : str
+        File of a power cell (`livespt_sim.laser`) that holds the excitation: set to `excitation`
+        when the microscope is opened, read at each frame. Empty: none, the excitation stays.
     paced : bool
         Frames come on the clock, one each `interval_s`; else as fast as asked.
     prerender : int
@@ -169,6 +179,9 @@ class Options(Section, frozen=True):
     zone: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     zone_rates_per_s: list[list[NonNegative]] = msgspec.field(default_factory=list)
     photons: Positive = 500.0
+    photons_floor: NonNegative = 0.0
+    photons_tau_s: NonNegative = 0.0
+    saturation: NonNegative = 0.0
     brightness_cv: NonNegative = 0.0
     off_per_s: NonNegative = 0.0
     on_per_s: NonNegative = 0.0
@@ -183,6 +196,7 @@ class Options(Section, frozen=True):
     background_tau_s: NonNegative = 0.0
     background_map: str = ""
     excitation: NonNegative = 1.0
+    laser: str = ""
     paced: bool = True
     prerender: Count = 0
     loop: bool = False

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from livespt.camera import Camera
 from livespt.types import Event, Frame, SourceInfo, StreamItem
+from livespt_sim.laser import PowerCell
 from livespt_sim.options import Options, resolve
 from livespt_sim.scenes import SCENES
 from livespt_sim.scoring import Optics, score
@@ -60,6 +61,9 @@ class SimulatedMicroscope:
         self._stop = threading.Event()
         self._memory: list[Frame] = []
         self._warm = False
+        self._laser = PowerCell(options.laser) if options.laser else None
+        if self._laser is not None:
+            self._laser.power = options.excitation
         self.camera: Camera = self._world.camera
         self.info = SourceInfo(
             name=f"simulated microscope ({options.scene}, seed {options.seed})",
@@ -226,6 +230,8 @@ class SimulatedMicroscope:
         return self._memory[at]._replace(index=index, t_s=self._t_s(index))
 
     def _render(self, index: int) -> Frame:
+        if self._laser is not None:
+            self.set_excitation(self._laser.power)
         exposure = self._world.step()
         self._recorder.add(exposure.truth)
         return Frame(

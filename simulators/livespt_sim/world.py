@@ -80,8 +80,9 @@ class World:
         excitation = self.excitation
         background = self._background_e(excitation)
         with np.errstate(over="ignore"):  # kernels run as Python: their counters wrap on purpose
-            path, fraction = self._live(excitation)
-            photons = self._photons(fraction, excitation)
+            effect = self._effect(excitation)
+            path, fraction = self._live(effect)
+            photons = self._photons(fraction, effect)
             adu, landed = self._image(path, photons, background)
         truth = self._truth(path, fraction, photons, landed, background)
         self._settle()
@@ -94,6 +95,11 @@ class World:
         if self.options.zone == 0 or total == 0:
             return self.chain.occupancy
         return self._time_in_s / total
+
+    def _effect(self, excitation: float) -> float:
+        """Return what the excitation does to a molecule, which may saturate."""
+        saturation = self.options.saturation
+        return excitation / (1 + excitation / saturation) if saturation else excitation
 
     def _live(self, excitation: float) -> tuple[motion.Path, Array]:
         m = self._molecules
@@ -124,7 +130,7 @@ class World:
     def _background_e(self, excitation: float) -> float:
         o = self.options
         t_s = self._frame * o.interval_s
-        return excitation * optics.background_e(
+        return excitation * optics.decaying(
             o.background_e, o.background_floor_e, o.background_tau_s, t_s
         )
 
@@ -133,9 +139,15 @@ class World:
         o = self.options
         return o.focus_um + o.focus_drift_um_s * self._frame * o.interval_s
 
+    def _brightness(self) -> float:
+        """Return the photons of a molecule per exposure at excitation 1, by now."""
+        o = self.options
+        t_s = self._frame * o.interval_s
+        return optics.decaying(o.photons, o.photons_floor, o.photons_tau_s, t_s)
+
     def _photons(self, fraction: Array, excitation: float) -> Array:
         """Return the expected photons of each molecule and sub-step."""
-        per_step = self.options.photons * excitation / fraction.shape[1]
+        per_step = self._brightness() * excitation / fraction.shape[1]
         return per_step * self._molecules.brightness[:, None] * fraction
 
     def _truth(

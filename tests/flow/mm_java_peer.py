@@ -29,6 +29,15 @@ METHODS = {
     "getProperty": [TEXT, TEXT],
     "getDeviceLibrary": [TEXT],
     "getDeviceName": [TEXT],
+    "loadDevice": [TEXT, TEXT, TEXT],
+    "initializeDevice": [TEXT],
+    "unloadDevice": [TEXT],
+    "getDevicePropertyNames": [TEXT],
+    "getPropertyType": [TEXT, TEXT],
+    "isPropertyReadOnly": [TEXT, TEXT],
+    "hasPropertyLimits": [TEXT, TEXT],
+    "getPropertyLowerLimit": [TEXT, TEXT],
+    "getPropertyUpperLimit": [TEXT, TEXT],
     "setROI": [INT, INT, INT, INT],
     "clearROI": [],
     "setExposure": ["double"],
@@ -107,7 +116,7 @@ class Peer:
         if name == "popNextTaggedImage":
             return self.shadow(IMAGE, self.core.popNextImageAndMD(), ["pix", "tags"])
         value = getattr(target, name)(*ask["arguments"])
-        if name == "getDeviceType":
+        if name in ("getDeviceType", "getPropertyType"):
             return self.shadow(ENUM, Enum(value))
         if name == "getROI":
             sides = ("x", "y", "width", "height")

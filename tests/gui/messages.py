@@ -6,6 +6,7 @@ import numpy as np
 
 from livespt.types import track_dtype
 from livespt.wire.schema import (
+    ControlMessage,
     EstimateMessage,
     EventMessage,
     FinalMessage,
@@ -158,6 +159,24 @@ class Scene:
             message=message,
             name=name,
         )
+
+    def light(self, **about: object) -> ControlMessage:
+        fields: dict = {
+            "mode": "auto",
+            "state": "armed",
+            "goal": "precision",
+            "target": 0.0065,
+            "measured": 0.0081,
+            "power": 0.66,
+            "unit": "x",
+            "wish": 0.9,
+            "why": "precision 8.1 nm for 6.5 nm: more light",
+            "writes": 3,
+            "dose": 10.0,
+            "dose_left": 30.0,
+            "reached_s": None,
+        }
+        return ControlMessage(**self.head(), **fields | about)
 
     def image(self) -> ImageMessage:
         height, width = SHAPE

@@ -81,6 +81,22 @@ def test_a_mark_goes_by_its_name():
     assert "bleached  to 29 %: 31 -> 9 spots" in drawn(view)
 
 
+def test_the_light_shows_its_mode_power_target_and_dose_and_a_fault():
+    view, scene = running_view()
+    view.update(scene.light())
+    text = drawn(view)
+    for part in (
+        "auto armed",
+        "0.66 x",
+        "precision 8.1 for 6.5 nm",
+        "dose left 75 %",
+        "more light",
+    ):
+        assert part in text
+    view.update(scene.light(state="fault", faults=["manual: reads 2, was set to 1"]))
+    assert "FAULT manual: reads 2" in drawn(view)
+
+
 def test_without_a_terminal_it_prints_lines_and_no_control_codes():
     console = plain_console()
     with TerminalView(console, plain_every_s=0.0) as view:

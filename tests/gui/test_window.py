@@ -121,6 +121,18 @@ def test_a_mark_goes_by_its_name_in_the_colour_of_its_urgency(window, show):
     assert colours == [palette.BAD, palette.WARN, palette.CALM]
 
 
+def test_the_header_shows_the_light_and_a_fault_in_red(window, show):
+    scene = Scene()
+    show(scene.hello(), scene.estimate())
+    assert window.header.light.text() == ""
+    show(scene.light())
+    assert "0.66 x" in window.header.light.text()
+    assert palette.BAD not in window.header.light.styleSheet()
+    show(scene.light(state="fault", faults=["stale: no good data for 0.4 s"]))
+    assert "FAULT stale" in window.header.light.text()
+    assert palette.BAD in window.header.light.styleSheet()
+
+
 def test_compiling_and_the_final_pass_show_their_progress(window, show):
     scene = Scene()
     show(scene.hello(), scene.status("compiling", progress=0.25, note="infer.step"))

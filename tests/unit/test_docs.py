@@ -21,9 +21,10 @@ import pytest
 from livespt import camera_file, cli, config
 from livespt.camera import Scmos
 from livespt.config import build_camera
+from livespt.control import Entry, read_limits
 from livespt.journal import final, folder, streams, write
 from livespt.results import RunResult
-from livespt.sections import CameraConfig, Config
+from livespt.sections import CameraConfig, Config, ControlConfig
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.follow import FollowOptions
 from livespt.sources.micromanager import MicroManagerOptions
@@ -102,7 +103,9 @@ def defaults(struct: type) -> dict[str, Any]:
             plain: Any = msgspec.to_builtins(field.default_factory())
             found[field.encode_name] = plain
         else:
-            found[field.encode_name] = NONE if field.default is None else field.default
+            nested = isinstance(field.default, msgspec.Struct)
+            default = NONE if field.default is None else field.default
+            found[field.encode_name] = BELOW if nested else default
     return found
 
 
@@ -144,6 +147,14 @@ def test_config_md_has_every_key_with_its_default_and_no_other(heading):
     assert table == described()[heading]
 
 
+def test_config_md_names_every_key_of_the_sections_within_control():
+    text = sections(REFERENCE / "config.md")["[control]"]
+    for name in ("actuator", "limits"):
+        named = set(re.findall(r"`(\w+)`", text.partition(f"`[control.{name}]`")[2]))
+        kind = next(f.type for f in msgspec.structs.fields(ControlConfig) if f.name == name)
+        assert set(defaults(kind)) <= named
+
+
 def test_config_md_describes_no_section_that_does_not_exist():
     headed = {name for name, text in sections(REFERENCE / "config.md").items() if rows(text)}
     assert headed == set(described())
@@ -174,11 +185,38 @@ def test_configs_in_the_docs_are_good(block):
     raw = tomllib.loads(block)
     if "project" in raw:  # a third party's pyproject.toml
         groups = set(raw["project"]["entry-points"])
-        assert groups <= {"livespt.sources", "livespt.experiments"}
+        assert groups <= {
+            "livespt.sources",
+            "livespt.experiments",
+            "livespt.actuators",
+            "livespt.laws",
+        }
+        return
+    if "property" in raw:  # the machine's limits of the excitation
         return
     loaded = config.parse(raw)
     if loaded.source.kind in KINDS:
         config.parse(loaded.source.options, "source.options", KINDS[loaded.source.kind])
+
+
+def limits_blocks() -> list[Any]:
+    found = [block for page in PAGES for block in blocks(page, "toml") if "[property." in block]
+    return [pytest.param(block, id=str(n)) for n, block in enumerate(found)]
+
+
+@pytest.mark.parametrize("block", limits_blocks())
+def test_limits_in_the_docs_are_good(tmp_path, block):
+    text = (REFERENCE / "control-limits.md").read_text()
+    table = re.search(r"^    value,power_mW.*?^$", text, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    (tmp_path / "laser-488.csv").write_text(table[0])
+    (tmp_path / "limits.toml").write_text(block)
+    assert list(read_limits(tmp_path / "limits.toml")) == ["Laser.Voltage"]
+
+
+def test_control_limits_md_has_every_key_with_its_default_and_no_other():
+    text = sections(REFERENCE / "control-limits.md")["The keys of a property"]
+    assert {cells[0].strip("`"): said(cells[1]) for cells in rows(text)} == defaults(Entry)
 
 
 # --- commands --------------------------------------------------------------------------------

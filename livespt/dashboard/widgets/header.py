@@ -1,10 +1,11 @@
-"""The top line: which run, from where, in what state, for how long; and the way to stop it."""
+"""The top line: which run, from where, its state, its light, its clock, and the way to stop it."""
 
 from __future__ import annotations
 
 from livespt.dashboard import palette, words
 from livespt.dashboard.qt import QtCore, QtWidgets, label
 from livespt.dashboard.state import LiveState
+from livespt.wire.schema import ControlMessage
 
 SILENT_AFTER_S = 3.0
 ARMED_FOR_MS = 3000
@@ -25,6 +26,7 @@ class Header(QtWidgets.QWidget):
         self.run = label("run", "no run yet")
         self.source = label("source")
         self.pill = label("pill")
+        self.light = label("light")
         self.clock = label("clock", "0:00")
         self.stop = QtWidgets.QPushButton("Stop")
         self.stop.setObjectName("stop")
@@ -37,6 +39,7 @@ class Header(QtWidgets.QWidget):
         for widget in (label("brand", "livespt"), self.run, self.source):
             row.addWidget(widget)
         row.addStretch(1)
+        row.addWidget(self.light)
         for widget in (self.pill, self.clock, self.stop):
             row.addWidget(widget)
 
@@ -53,8 +56,19 @@ class Header(QtWidgets.QWidget):
         if name not in _OVER and name != "waiting" and silent_s > SILENT_AFTER_S:
             name = f"silent for {silent_s:.0f} s"
         self._set_pill(name)
+        self._set_light(state.control)
         self.clock.setText(words.clock(state.elapsed_s))
         self.stop.setEnabled(state.hello is not None and state.run_state not in _OVER)
+
+    def _set_light(self, control: ControlMessage | None) -> None:
+        """Say what the light does; a fault in red."""
+        if control is None:
+            self.light.setText("")
+            return
+        fault = control.faults[-1] if control.faults else ""
+        self.light.setText(f"FAULT {fault}"[:60] if fault else words.light(control))
+        self.light.setToolTip(fault or control.why)
+        self.light.setStyleSheet(f"color: {palette.BAD if fault else palette.CALM}")
 
     def _set_pill(self, name: str) -> None:
         if name == self.pill.text():
