@@ -109,7 +109,7 @@ def refit(
         Print the methods and leave.
     """
     from livespt.refit import METHODS, RefitError
-    from livespt.refit.methods import find
+    from livespt.refit.methods import check_settings
 
     if list:
         about = [
@@ -118,8 +118,8 @@ def refit(
         return tell({"methods": about}, [f"{a['method']:<12} {a['says']}" for a in about], json)
     if not sources:
         raise RefitError("give a table of tracks, a run folder or a movie (or --list)")
-    find(method)
     settings = settings_of(states, seed, set or [])
+    check_settings(method, settings)  # before a movie is worked through
     where = Where(workers, scheduler, (tls_ca, tls_cert, tls_key))
     if len(sources) == 1:
         source = Source(sources[0], frame_ms, exposure_ms, pixel_um, config, least_frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import livespt
@@ -137,10 +137,7 @@ def refit(data: Any, method: str, **settings: Any) -> Refit:
     fit = function_of(chosen)
     if not isinstance(data, _KINDS[chosen.needs]):
         raise RefitError(f"{method} fits {chosen.needs}; it was given {type(data).__name__}")
-    known = list(inspect.signature(fit).parameters)[1:]
-    for name in settings:
-        if name not in known:
-            raise RefitError(f"{method}: no setting '{name}' (has: {', '.join(known)})")
+    check_settings(method, settings)
     began_s = time.perf_counter()
     if isinstance(data, Molecules):
         found = fit_each(data, fit, settings)
@@ -170,6 +167,20 @@ def find(method: str) -> Method:
     if method not in METHODS:
         raise RefitError(f"no method '{method}' (has: {', '.join(METHODS)})")
     return METHODS[method]
+
+
+def check_settings(method: str, settings: Iterable[str]) -> None:
+    """Refuse names that are no settings of a method.
+
+    Raises
+    ------
+    RefitError
+        Unknown method or setting.
+    """
+    known = list(inspect.signature(function_of(find(method))).parameters)[1:]
+    for name in settings:
+        if name not in known:
+            raise RefitError(f"{method}: no setting '{name}' (has: {', '.join(known)})")
 
 
 def function_of(method: Method) -> Callable[..., Refit]:

@@ -132,7 +132,8 @@ def _walk(
 
 def in_view(places: Floats, limits: Floats) -> NDArray[np.bool_]:
     """Tell which places are inside; an infinite limit has no borders."""
-    return (((places >= 0) & (places < limits)) | np.isinf(limits)).all(axis=-1)
+    inside = ((places >= 0) & (places < limits)) | np.isinf(limits)
+    return np.asarray(inside.all(axis=-1), dtype=np.bool_)
 
 
 def _runs(inside: NDArray[np.bool_], number: NDArray[np.int64], least: int) -> NDArray[np.int64]:

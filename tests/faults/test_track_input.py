@@ -181,7 +181,7 @@ def test_times_that_cannot_be_are_refused(columns, read, times, says):
         (["{table}", "--method", "covariance", "--seed", "3"], "no setting 'seed'"),
         (["{table}", "--out", "there/x.csv"], "no such folder"),
         (["{table}", "--method", "em", "--set", "D_um2_s=[-1,1]"], "expected numbers > 0"),
-        (["movie.tif"], "a movie"),
+        (["movie.tif"], "movie.tif: no such movie"),
         (["nothing.csv"], "no such file"),
         ([], "give a table of tracks"),
     ],
