@@ -127,6 +127,9 @@ class Options(Section, frozen=True):
     prerender : int
         Render so many frames before the stream starts and play them from memory; they do not
         follow a later change of the excitation.
+    loop : bool
+        Play the prerendered frames forward and backward for ever instead of rendering on: a camera
+        that costs no time. Diffusion looks the same either way; the truth is of the first pass.
     truth_rows : int
         How many rows of truth are kept at most (about 100 bytes each); 0 keeps none.
     """
@@ -179,6 +182,7 @@ class Options(Section, frozen=True):
     excitation: NonNegative = 1.0
     paced: bool = True
     prerender: Count = 0
+    loop: bool = False
     truth_rows: Count = 5_000_000
     camera: CameraOptions = CameraOptions()
 
@@ -267,6 +271,10 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
             megabytes > MAX_PRERENDER_MB,
             f"prerender: {o.prerender} frames take {megabytes:.0f} MB; "
             f"expected at most {MAX_PRERENDER_MB} MB",
+        ),
+        (
+            o.loop and o.prerender < 2,
+            f"loop: true with prerender = {o.prerender}; expected at least 2 frames to play",
         ),
         (
             o.off_per_s > 0 and o.on_per_s == 0,

@@ -151,7 +151,7 @@ class SimulatedMicroscope:
         o = self.options
         frames = np.arange(self._count) if frames is None else frames
         truth = self._recorder.table()
-        if not self._recorder.complete:  # later frames have no truth to be scored against
+        if o.loop or not self._recorder.complete:  # later frames have no truth to be scored with
             frames = frames[frames <= (truth["frame"].max() if len(truth) else -1)]
         optics = Optics(self.camera, o.shape, o.pixel_um, o.sigma_um)
         if "frame" in (spots.dtype.names or ()):
@@ -204,9 +204,18 @@ class SimulatedMicroscope:
             index += 1
 
     def _emit(self, index: int) -> Frame:
-        frame = self._memory[index] if index < len(self._memory) else self._render(index)
+        frame = self._memory[index] if index < len(self._memory) else self._later(index)
         self._count = index + 1
         return frame._replace(arrived_s=time.perf_counter())
+
+    def _later(self, index: int) -> Frame:
+        """Return a frame that is not in memory; looping, one that is, under its new number."""
+        if not self.options.loop:
+            return self._render(index)
+        turn = 2 * (len(self._memory) - 1)
+        place = index % turn
+        frame = self._memory[min(place, turn - place)]
+        return frame._replace(index=index, t_s=self._t_s(index))
 
     def _render(self, index: int) -> Frame:
         exposure = self._world.step()
