@@ -56,6 +56,8 @@ class Learner:
         self.p_switch = p_switch
         self._configured = np.sort(D_um2_s) if D_um2_s else None
         self.theta, self.prior, self.information = self._begin(1.0)
+        self._inverted: Array | None = None
+        self._above = np.triu(np.ones_like(self.information), 1)
         self._start_counting()
 
     def _start_counting(self) -> None:
@@ -84,8 +86,11 @@ class Learner:
 
     @property
     def covariance(self) -> Array:
-        """Covariance of theta from all information so far."""
-        return np.asarray(np.linalg.inv(self.information), dtype=np.float64)
+        """Covariance of theta from all information so far; worked out once for each."""
+        if self._inverted is not self.information:
+            self._inverted = self.information
+            self._covariance: Array = np.linalg.inv(self.information)
+        return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:
         """Keep the spots of one frame for refits, while these are due."""
@@ -103,9 +108,9 @@ class Learner:
         """Take in the score and information (upper triangle) of one frame at `theta`."""
         self.n_steps += counted
         if counted and self.settled:  # before the first fit theta means nothing, nor does J there
-            self.information = self.information + information + np.triu(information, 1).T
-            stride = np.linalg.solve(self.information, score)
-            self.theta = self.theta + np.clip(stride, -STRIDE, STRIDE)
+            self.information = self.information + information + (information * self._above).T
+            stride = self.covariance @ score
+            self.theta = self.theta + np.minimum(np.maximum(stride, -STRIDE), STRIDE)
 
     def refit_if_due(self) -> tuple[Ints, Fit] | None:
         """Refit the early data if their number has doubled; return the tracks and the fit."""

@@ -8,9 +8,11 @@ se^2 = grad' Cov grad.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from livespt.infer.arrays import Array, Ints, Motion
 from livespt.infer.layout import n_duals, n_parameters
@@ -99,30 +101,43 @@ class Answer(NamedTuple):
     settled: bool
 
 
-def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float) -> Model:
+def to_model(
+    answer: Answer,
+    occupancy_lag: Array,
+    lags: Ints,
+    interval_s: float,
+    at: Motion | None = None,
+) -> Model:
     """Turn an estimate into the published model, states ordered by D.
 
-    `occupancy_lag` (L, K) is in the order of `answer`.
+    `occupancy_lag` (L, K) is in the order of `answer`; `at` is `motion` at its theta, if known.
     """
-    k = (occupancy_lag.shape[1],) * 2
-    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, k[0])
-    if (states[1:] < states[:-1]).any():
-        where = permutation_of(states, k[0])
+    n_states = occupancy_lag.shape[1]
+    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, n_states)
+    if states.tolist() == list(range(n_states)):
+        occupancy_lag = occupancy_lag.copy()
+    else:
+        where, at = permutation_of(states, n_states), None
         theta, covariance = theta[where], covariance[np.ix_(where, where)]
-    at = motion(theta, k[0])
-    sd = np.sqrt(np.diag(covariance))
-    T = np.exp(at.ln_T[..., 0])
+        occupancy_lag = occupancy_lag[:, states]
+    at = motion(theta, n_states) if at is None else at
+    error_scale = float(np.sqrt(at.c2))
+    sd = np.sqrt(covariance.diagonal())
+    sd[n_states] = sd[-1]  # the error scale's behind those of D
+    values = np.append(at.D, error_scale)
+    on_log = _log_interval(values, sd[: n_states + 1])
+    p, on_logit = _logit_interval(np.concatenate([at.ln_pi[None], at.ln_T]), covariance)
     return Model(
-        D_um2_s=at.D,
-        D_95=_log_interval(at.D, sd[: k[0]]),
-        occupancy=np.exp(at.ln_pi[:, 0]),
-        occupancy_95=_logit_interval(at.ln_pi, covariance),
-        p_switch=T,
-        p_switch_95=_logit_interval(at.ln_T, covariance),
-        rate_per_s=rates(T, interval_s),
-        error_scale=float(np.sqrt(at.c2)),
-        error_scale_95=_log_interval(np.sqrt(at.c2), sd[-1]),
-        occupancy_lag=occupancy_lag[:, states],
+        D_um2_s=values[:-1],
+        D_95=on_log[:-1],
+        occupancy=p[0],
+        occupancy_95=on_logit[0],
+        p_switch=p[1:],
+        p_switch_95=on_logit[1:],
+        rate_per_s=rates(p[1:], interval_s),
+        error_scale=error_scale,
+        error_scale_95=on_log[-1],
+        occupancy_lag=occupancy_lag,
         lags=lags,
         interval_s=interval_s,
         n_steps=answer.n_steps,
@@ -136,27 +151,42 @@ def rates(T: Array, interval_s: float) -> Array:
 
     Where T is no sampled continuous-time chain (too fast for the frame rate), (T - I) / interval.
     """
-    log_T, power, spare = np.empty_like(T), np.empty_like(T), np.empty_like(T)
-    away = np.eye(len(T)) == 0
-    if not log_matrix(T, log_T, power, spare) or (log_T[away] < 0).any():
+    n_states = len(T)
+    log_T, power, spare = np.empty((3, n_states, n_states))
+    if not log_matrix(T, log_T, power, spare) or (log_T[_away(n_states)] < 0).any():
         log_T = T.copy()
-    np.fill_diagonal(log_T, 0.0)
-    np.fill_diagonal(log_T, -log_T.sum(axis=1))
+    diagonal = log_T.reshape(-1)[:: n_states + 1]
+    diagonal[:] = 0.0
+    diagonal[:] = -log_T.sum(axis=1)
     return log_T / interval_s
 
 
-def _log_interval(value: Array | float, sd: Array | float) -> Array:
-    half = np.minimum(Z95 * np.asarray(sd), WIDEST)
-    return np.stack([value * np.exp(-half), value * np.exp(half)], axis=-1)
+@functools.lru_cache(maxsize=8)
+def _away(n_states: int) -> NDArray[np.bool_]:
+    return ~np.eye(n_states, dtype=bool)
 
 
-def _logit_interval(ln_p: Array, covariance: Array) -> Array:
-    """Interval of probabilities given as duals of ln p, by the delta method on the logit."""
+def _log_interval(value: Array, sd: Array) -> Array:
+    factor = np.exp(np.minimum(Z95 * sd, WIDEST))
+    out = np.empty((value.size, 2))
+    out[:, 0], out[:, 1] = value / factor, value * factor
+    return out
+
+
+def _logit_interval(ln_p: Array, covariance: Array) -> tuple[Array, Array]:
+    """Return probabilities given as duals of ln p, and intervals by the delta method on the logit.
+
+    All that a model has at once: each call of numpy costs as much as its arithmetic.
+    """
     p = np.exp(ln_p[..., 0])
+    out = np.ones((*p.shape, 2))
     if p.shape[-1] == 1:  # one state: certain
-        return np.ones((*p.shape, 2))
-    slope = ln_p[..., 1 : 1 + len(covariance)] / (1 - p)[..., None]
-    half = np.minimum(Z95 * np.sqrt(((slope @ covariance) * slope).sum(axis=-1)), WIDEST)
-    odds = p / (1 - p)
-    low, high = odds * np.exp(-half), odds * np.exp(half)
-    return np.stack([low / (1 + low), high / (1 + high)], axis=-1)
+        return p, out
+    rest = 1 - p
+    slope = ln_p[..., 1 : 1 + len(covariance)].reshape(p.size, -1) / rest.reshape(-1, 1)
+    variance = ((slope @ covariance) * slope).sum(axis=1)
+    factor = np.exp(np.minimum(Z95 * np.sqrt(variance), WIDEST)).reshape(p.shape)
+    odds = p / rest
+    low, high = odds / factor, odds * factor
+    out[..., 0], out[..., 1] = low / (1 + low), high / (1 + high)
+    return p, out

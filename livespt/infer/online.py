@@ -13,16 +13,18 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from livespt.infer.arrays import AMBIGUOUS, Ints, Seen, field_of
+from livespt.infer.arrays import AMBIGUOUS, Array, Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
-from livespt.infer.states import StateFilter, Taken
+from livespt.infer.states import OWN, WORD, StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Links, Model, Spots
 
+OK = int(FitStatus.OK)  # numpy takes a member of an enum for an object
 #: Slots for live tracks to begin with.
 CAPACITY = 64
 
@@ -117,7 +119,7 @@ class OnlineFilter:
         table = used.table(now)
         table["track_id"], table["spot"] = track, rows
         table["n_spots"] = self._n_spots[seen.slot]
-        table["D_track_um2_s"], table["D_track_95"] = own[:, 0], own[:, 1:]
+        table.view(np.float64).reshape(rows.size, table.dtype.itemsize // WORD)[:, OWN] = own
         self._close(links.ended, spots.frame)
         for each in self._running.values():
             each.refit(self._slots)
@@ -158,11 +160,14 @@ class OnlineFilter:
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
         table = spots.table
-        variance = table["var_x_um2"] * table["var_y_um2"] - table["cov_xy_um2"] ** 2
-        usable = (links.track_id >= 0) & (table["status"] == FitStatus.OK) & (variance > 0)
-        usable &= np.isfinite(table["x_um"] + table["y_um"])
+        spot = gaussians(table)
+        variance = spot[:, 2] * spot[:, 3] - spot[:, 4] ** 2
+        usable = (links.track_id >= 0) & (table["status"] == OK) & (variance > 0)
+        usable &= np.isfinite(spot[:, 0] + spot[:, 1])
         rows = np.flatnonzero(usable)
-        track = np.asarray(links.track_id[rows], dtype=np.int64)
+        track, p_link = np.asarray(links.track_id, dtype=np.int64), links.p_link
+        if rows.size < usable.size:
+            spot, track, p_link = spot[rows], track[rows], p_link[rows]
         names = track.tolist()
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
@@ -170,11 +175,8 @@ class OnlineFilter:
         if None in known:
             known = [self._slot(name) for name in names]
         slot = np.array(known, dtype=np.int64)
-        spot = np.empty((rows.size, 5))
-        for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
-            spot[:, i] = table[name][rows]
         field = field_of(self._field_um, self._used.fastest_um2_s)
-        weight = np.where(links.p_link[rows] >= AMBIGUOUS, 1.0, 0.0)
+        weight = (p_link >= AMBIGUOUS).astype(np.float64)
         return (
             rows,
             track,
@@ -246,6 +248,16 @@ class OnlineFilter:
         self._watch.forget_motion()
         if self._choice is not None:
             self._choice.forget()
+
+
+def gaussians(table: NDArray[np.void]) -> Array:
+    """Return x, y, var_x, var_y, cov_xy of each row, (n, 5): the first columns of `SPOT_DTYPE`."""
+    if table.size and table.flags.c_contiguous and table.dtype == SPOT_DTYPE:
+        return np.ndarray((table.size, 5), np.float64, table, 0, (table.itemsize, 8)).copy()
+    spot = np.empty((table.size, 5))
+    for i, name in enumerate(SPOT_DTYPE.names[:5]):
+        spot[:, i] = table[name]
+    return spot
 
 
 #: Enough frames of the rehearsal for a refit to fall due, for any number of states.

@@ -30,6 +30,7 @@ BLOCK_S, BLOCK_FRAMES, BLOCK_SPOTS = 0.25, 5, 60
 OVERLAP = 4.0
 #: Quartiles of a normal distribution lie so many s.d. apart; variance of a median over a mean's.
 QUARTILES, MEDIAN = 1.349, np.pi / 2
+OK = int(FitStatus.OK)
 LIGHT = ("precision", "photons", "background")
 NAMES = ("D", "density", *LIGHT)
 #: Least sd (um), photons and background whose logarithm is taken.
@@ -88,9 +89,11 @@ class Watch:
         """Take one frame; return what has changed, by the name of the number."""
         if self._silent:
             return {}
-        good = spots.table[spots.table["status"] == FitStatus.OK]
-        found = self._see_motion(spots, pace) | self._see_density(spots, len(good))
-        return found | self._see_light(spots, good)
+        good = spots.table["status"] == OK
+        n = int(np.count_nonzero(good))
+        table = spots.table if n == good.size else spots.table[good]
+        found = self._see_motion(spots, pace) | self._see_density(spots, n)
+        return found | self._see_light(spots, table)
 
     def forget_motion(self) -> None:
         """Begin to watch D anew, because the model does."""
@@ -115,14 +118,17 @@ class Watch:
         block = self._light
         block.see(spots)
         if len(good):
-            variance = (good["var_x_um2"] + good["var_y_um2"]) / 2
-            figures = np.array([np.sqrt(variance), good["photons"], good["bg_photons"]])
+            figures = np.empty((len(LIGHT), len(good)))
+            np.add(good["var_x_um2"], good["var_y_um2"], out=figures[0])
+            figures[1], figures[2] = good["photons"], good["bg_photons"]
             block.figures.append(figures)
             block.n_rows += len(good)
         if block.n_frames < self._frames or block.n_rows < BLOCK_SPOTS:
             return {}
         self._light = _Block()
-        low, median, high = np.percentile(np.hstack(block.figures), (25, 50, 75), axis=1)
+        figures = np.hstack(block.figures)
+        figures[0] = np.sqrt(figures[0] / 2)
+        low, median, high = np.percentile(figures, (25, 50, 75), axis=1)
         low, median, high = (np.log(np.maximum(q, SMALL)) for q in (low, median, high))
         per_frame = max(1.0, block.n_rows / block.n_frames)
         spread = MEDIAN * ((high - low) / QUARTILES) ** 2 / per_frame
