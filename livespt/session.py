@@ -7,6 +7,7 @@ journal is closed in good order and the final pass is tried on what there is.
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,7 @@ class Session:
         self._warm = True
         self._broadcast.tell(self._hello())
         self._compile()
+        gc.collect()  # now, not while frames come (`_steady`)
 
     def run(self) -> RunResult:
         """Compile, stream, smooth; return the answer. The folder is in order afterwards.
@@ -284,7 +286,7 @@ class Session:
             limits.append(configuration.frames_for(config.stop_after_s, info.interval_s))
         max_frames = min((n for n in limits if n), default=None)
         max_s = config.stop_after_s if info.paced else None
-        with _short_turns():
+        with _steady():
             self.pipeline.run(self._stream.frames(), max_frames, max_s)
 
     def _end_stream(self) -> None:
@@ -356,14 +358,18 @@ class Session:
 
 
 @contextmanager
-def _short_turns() -> Iterator[None]:
-    """Let threads take the interpreter in turns of half a millisecond while a camera streams.
+def _steady() -> Iterator[None]:
+    """Keep the interpreter from pausing while a camera streams.
 
-    Python's own 5 ms are as long as a frame: a thread that draws the screen would hold all up.
+    Threads take it in turns of half a millisecond: Python's own 5 ms are as long as some frames,
+    and a thread that draws the screen would hold all up. What was there before the stream is
+    left out of garbage collection: looking through it all takes some 60 ms each time.
     """
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(TURN_S)
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         sys.setswitchinterval(before_s)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from livespt.infer.answerkernels import invert
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
 from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
@@ -89,7 +90,9 @@ class Learner:
         """Covariance of theta from all information so far; worked out once for each."""
         if self._inverted is not self.information:
             self._inverted = self.information
-            self._covariance: Array = np.linalg.inv(self.information)
+            self._covariance: Array = np.empty_like(self.information)
+            if not invert(self.information, self._covariance, np.empty_like(self.information)):
+                self._covariance = np.linalg.inv(self.information)
         return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:

@@ -8,21 +8,16 @@ se^2 = grad' Cov grad.
 
 from __future__ import annotations
 
-import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from livespt.infer.answerkernels import fill_model, fill_rates
 from livespt.infer.arrays import Array, Ints, Motion
 from livespt.infer.layout import n_duals, n_parameters
-from livespt.infer.motionkernels import fill_motion, log_matrix
+from livespt.infer.motionkernels import fill_motion
 from livespt.types import LivesptError, Model
-
-#: Two-sided 95 % point of the normal distribution.
-Z95 = 1.959963984540054
-#: Widest half-interval on the log and logit scales: nothing is known.
-WIDEST = 12.0
 
 
 class InferError(LivesptError):
@@ -121,21 +116,19 @@ def to_model(
         theta, covariance = theta[where], covariance[np.ix_(where, where)]
         occupancy_lag = occupancy_lag[:, states]
     at = motion(theta, n_states) if at is None else at
-    error_scale = float(np.sqrt(at.c2))
-    sd = np.sqrt(covariance.diagonal())
-    sd[n_states] = sd[-1]  # the error scale's behind those of D
-    values = np.append(at.D, error_scale)
-    on_log = _log_interval(values, sd[: n_states + 1])
-    p, on_logit = _logit_interval(np.concatenate([at.ln_pi[None], at.ln_T]), covariance)
+    on_log, p = np.empty((n_states + 1, 2)), np.empty((n_states + 1, n_states))
+    p_95, rate = np.empty((n_states + 1, n_states, 2)), np.empty((n_states, n_states))
+    spare = np.empty((2, n_states, n_states))
+    fill_model(at, covariance, interval_s, on_log, p, p_95, rate, spare)
     return Model(
-        D_um2_s=values[:-1],
+        D_um2_s=at.D.copy(),
         D_95=on_log[:-1],
         occupancy=p[0],
-        occupancy_95=on_logit[0],
+        occupancy_95=p_95[0],
         p_switch=p[1:],
-        p_switch_95=on_logit[1:],
-        rate_per_s=rates(p[1:], interval_s),
-        error_scale=error_scale,
+        p_switch_95=p_95[1:],
+        rate_per_s=rate,
+        error_scale=math.sqrt(at.c2),
         error_scale_95=on_log[-1],
         occupancy_lag=occupancy_lag,
         lags=lags,
@@ -151,42 +144,6 @@ def rates(T: Array, interval_s: float) -> Array:
 
     Where T is no sampled continuous-time chain (too fast for the frame rate), (T - I) / interval.
     """
-    n_states = len(T)
-    log_T, power, spare = np.empty((3, n_states, n_states))
-    if not log_matrix(T, log_T, power, spare) or (log_T[_away(n_states)] < 0).any():
-        log_T = T.copy()
-    diagonal = log_T.reshape(-1)[:: n_states + 1]
-    diagonal[:] = 0.0
-    diagonal[:] = -log_T.sum(axis=1)
-    return log_T / interval_s
-
-
-@functools.lru_cache(maxsize=8)
-def _away(n_states: int) -> NDArray[np.bool_]:
-    return ~np.eye(n_states, dtype=bool)
-
-
-def _log_interval(value: Array, sd: Array) -> Array:
-    factor = np.exp(np.minimum(Z95 * sd, WIDEST))
-    out = np.empty((value.size, 2))
-    out[:, 0], out[:, 1] = value / factor, value * factor
-    return out
-
-
-def _logit_interval(ln_p: Array, covariance: Array) -> tuple[Array, Array]:
-    """Return probabilities given as duals of ln p, and intervals by the delta method on the logit.
-
-    All that a model has at once: each call of numpy costs as much as its arithmetic.
-    """
-    p = np.exp(ln_p[..., 0])
-    out = np.ones((*p.shape, 2))
-    if p.shape[-1] == 1:  # one state: certain
-        return p, out
-    rest = 1 - p
-    slope = ln_p[..., 1 : 1 + len(covariance)].reshape(p.size, -1) / rest.reshape(-1, 1)
-    variance = ((slope @ covariance) * slope).sum(axis=1)
-    factor = np.exp(np.minimum(Z95 * np.sqrt(variance), WIDEST)).reshape(p.shape)
-    odds = p / rest
-    low, high = odds / factor, odds * factor
-    out[..., 0], out[..., 1] = low / (1 + low), high / (1 + high)
-    return p, out
+    rate = np.empty(T.shape)
+    fill_rates(np.ascontiguousarray(T), interval_s, rate, np.empty((2, *T.shape)))
+    return rate

@@ -13,18 +13,17 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from livespt.infer.arrays import AMBIGUOUS, Array, Ints, Seen, field_of
+from livespt.infer.answerkernels import take_rows
+from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
-from livespt.infer.states import OWN, WORD, StateFilter, Taken
+from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
-from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Links, Model, Spots
+from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
-OK = int(FitStatus.OK)  # numpy takes a member of an enum for an object
 #: Slots for live tracks to begin with.
 CAPACITY = 64
 
@@ -116,10 +115,9 @@ class OnlineFilter:
         now = taken[used.n_states]
         own = self._own.step(seen, self._n_spots, now.error_scale2, fastest)
         self._n_spots[seen.slot] += 1
-        table = used.table(now)
+        table = used.table(now, own)
         table["track_id"], table["spot"] = track, rows
         table["n_spots"] = self._n_spots[seen.slot]
-        table.view(np.float64).reshape(rows.size, table.dtype.itemsize // WORD)[:, OWN] = own
         self._close(links.ended, spots.frame)
         for each in self._running.values():
             each.refit(self._slots)
@@ -159,29 +157,26 @@ class OnlineFilter:
 
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
-        table = spots.table
-        spot = gaussians(table)
-        variance = spot[:, 2] * spot[:, 3] - spot[:, 4] ** 2
-        usable = (links.track_id >= 0) & (table["status"] == OK) & (variance > 0)
-        usable &= np.isfinite(spot[:, 0] + spot[:, 1])
-        rows = np.flatnonzero(usable)
-        track, p_link = np.asarray(links.track_id, dtype=np.int64), links.p_link
-        if rows.size < usable.size:
-            spot, track, p_link = spot[rows], track[rows], p_link[rows]
+        table, n = spots.table, spots.table.size
+        if table.dtype != SPOT_DTYPE or not (table.flags.c_contiguous and table.flags.writeable):
+            table = table.astype(SPOT_DTYPE)
+        field = field_of(self._field_um, self._used.fastest_um2_s)
+        rows, track, slot = np.empty((3, n), np.int64)
+        seen = Seen(
+            spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
+        )
+        # copies: to the compiler a view, or what may not be written, is of another type
+        track_id, p_link = np.array(links.track_id, np.int64), np.array(links.p_link, np.float64)
+        n = take_rows(table, track_id, p_link, rows, track, seen)
+        rows, track = rows[:n], track[:n]
         names = track.tolist()
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         known = list(map(self._slots.get, names))
         if None in known:
             known = [self._slot(name) for name in names]
-        slot = np.array(known, dtype=np.int64)
-        field = field_of(self._field_um, self._used.fastest_um2_s)
-        weight = (p_link >= AMBIGUOUS).astype(np.float64)
-        return (
-            rows,
-            track,
-            Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, field),
-        )
+        slot[:n] = known
+        return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
 
     def _slot(self, name: int) -> int:
         slot = self._slots.get(name)
@@ -248,16 +243,6 @@ class OnlineFilter:
         self._watch.forget_motion()
         if self._choice is not None:
             self._choice.forget()
-
-
-def gaussians(table: NDArray[np.void]) -> Array:
-    """Return x, y, var_x, var_y, cov_xy of each row, (n, 5): the first columns of `SPOT_DTYPE`."""
-    if table.size and table.flags.c_contiguous and table.dtype == SPOT_DTYPE:
-        return np.ndarray((table.size, 5), np.float64, table, 0, (table.itemsize, 8)).copy()
-    spot = np.empty((table.size, 5))
-    for i, name in enumerate(SPOT_DTYPE.names[:5]):
-        spot[:, i] = table[name]
-    return spot
 
 
 #: Enough frames of the rehearsal for a refit to fall due, for any number of states.

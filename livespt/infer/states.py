@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.infer.answerkernels import fill_words
 from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.layout import n_duals, n_parameters
@@ -20,15 +21,8 @@ from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
 
-
-#: A row of `Estimates.table` in words of eight bytes: where the position and D stand in it.
-WORD = 8
-_FIELDS = track_dtype(1).fields or {}
-POSITION = slice(_FIELDS["x_um"][1] // WORD, _FIELDS["x_um"][1] // WORD + 5)
-DIFFUSION = _FIELDS["D_um2_s"][1] // WORD
-OWN = slice(_FIELDS["D_track_um2_s"][1] // WORD, _FIELDS["D_track_um2_s"][1] // WORD + 3)
-#: The table has the variances before the covariance, the kernels have it between them.
-AS_IN_TABLE = [0, 1, 2, 4, 3]
+#: Where the floats begin in a row of `Estimates.table`, in words of eight bytes.
+FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
 
 
 class Taken(NamedTuple):
@@ -135,19 +129,18 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken) -> NDArray[np.void]:
-        """Return the rows of `Estimates.table`, without the columns that no state decides."""
+    def table(self, taken: Taken, own: Array) -> NDArray[np.void]:
+        """Return the rows of `Estimates.table`, without the columns of whole numbers.
+
+        `own` (n, 3) is each track's own D and its interval.
+        """
         step, D = taken.step, taken.D
-        n, p_state = len(step.position), step.p_state
+        table = np.zeros(len(step.position), self._dtype)
+        # a row is whole words of eight bytes, and from x on all are floats
+        words = table.view(np.float64).reshape(table.size, self._dtype.itemsize // 8)
         states = np.argsort(D, kind="stable")
-        mean = p_state @ D
-        # a row is whole words; as such it is filled by column numbers, several at once
-        words = np.zeros((n, self._dtype.itemsize // WORD))
-        words[:, POSITION] = step.position[:, AS_IN_TABLE]
-        words[:, DIFFUSION] = mean
-        words[:, DIFFUSION + 1] = np.sqrt((p_state * (D - mean[:, None]) ** 2).sum(axis=1))
-        words[:, -self.n_states :] = p_state[:, states]
-        return words.view(self._dtype).reshape(n)
+        fill_words(step.position, step.p_state, D, states, own, words[:, FIRST_FLOAT:])
+        return table
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
