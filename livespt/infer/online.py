@@ -201,8 +201,9 @@ class OnlineFilter:
         slots = [slot for slot in found if slot is not None]
         for each in self._running.values():
             each.close(np.array(slots, np.int64), frame)
-        self._n_spots[slots] = 0
-        self._free.extend(reversed(slots))
+        if slots:
+            self._n_spots[slots] = 0
+            self._free.extend(reversed(slots))
 
     def _news(
         self, spots: Spots, taken: dict[int, Taken], n_steps: dict[int, int]

@@ -43,6 +43,7 @@ FEWEST = 30
 #: Bins of ln(photons): their width, and how many at most (the dimmest go into the first).
 BIN, MOST_BINS = 0.1, 64
 ROUNDS = 4
+_BRIGHTER = np.rint(np.log1p(np.exp(-BIN * np.arange(MOST_BINS))) / BIN).astype(np.int64)
 OK = int(FitStatus.OK)
 
 
@@ -59,7 +60,8 @@ def widen(table: NDArray[np.void], radius_um: float) -> None:
     mine = np.flatnonzero((table["status"] == OK) & (table["guided"] == 0))
     if mine.size < FEWEST:
         return
-    at = np.column_stack([table["x_um"][mine], table["y_um"][mine]])
+    at = np.empty((mine.size, 2))
+    at[:, 0], at[:, 1] = table["x_um"][mine], table["y_um"][mine]
     p = p_two(table["photons"][mine], share_of_pairs(at, radius_um))
     widened = np.flatnonzero(p >= LEAST_P)
     if not widened.size:
@@ -93,5 +95,5 @@ def p_two(photons: F8, share: float) -> F8:
         That of spots with two, from the density (q).
     """
     p = np.empty(photons.size)
-    kernels.probabilities(photons, share, BIN, ROUNDS, np.empty((5, MOST_BINS)), p)
+    kernels.probabilities(photons, share, BIN, _BRIGHTER, ROUNDS, np.empty((5, MOST_BINS)), p)
     return p

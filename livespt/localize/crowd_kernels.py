@@ -29,10 +29,13 @@ def count_others(x: F8, y: F8, corner: tuple[float, float], side: float, count: 
 
 
 @kernel
-def probabilities(photons: F8, share: float, width: float, rounds: int, work: F8, p: F8) -> None:
+def probabilities(
+    photons: F8, share: float, width: float, brighter: I8, rounds: int, work: F8, p: F8
+) -> None:
     """Fill in the probability of each spot to be two molecules (see `crowd`).
 
-    `work` (5, bins) is scratch; `width` is that of a bin of ln(photons).
+    `work` (5, bins) is scratch; `width` is that of a bin of ln(photons). Two spots d bins apart
+    add up to one that is `brighter[d]` bins above the brighter one.
     """
     bins, top = work.shape[1], 0.0
     for i in range(photons.size):
@@ -49,7 +52,7 @@ def probabilities(photons: F8, share: float, width: float, rounds: int, work: F8
             f1[a] = (1.0 - p_bin[a]) * f[a]
             total += f1[a]
         f2[:] = 0.0
-        _fold(f1, 1.0 / total, width, f2)
+        _fold(f1, 1.0 / total, brighter, f2)
         _smooth(f2, smooth)
         for a in range(bins):
             p_bin[a] = min(1.0, share * smooth[a] / max(f[a], 1e-12))
@@ -65,7 +68,7 @@ def _bin(photons: float, top: float, width: float, bins: int) -> int:
 
 
 @kernel
-def _fold(f1: F8, scale: float, width: float, f2: F8) -> None:
+def _fold(f1: F8, scale: float, brighter: I8, f2: F8) -> None:
     """Add up the distribution of ln(e^a + e^b), a and b from `f1` times `scale`."""
     bins = f1.size
     for a in range(bins):
@@ -73,7 +76,7 @@ def _fold(f1: F8, scale: float, width: float, f2: F8) -> None:
             continue
         for b in range(a + 1):
             if f1[b] > 0.0:
-                to = a + int(math.log1p(math.exp((b - a) * width)) / width + 0.5)
+                to = a + brighter[a - b]
                 if to < bins:
                     f2[to] += (1.0 if a == b else 2.0) * f1[a] * f1[b] * scale * scale
 

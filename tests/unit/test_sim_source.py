@@ -182,6 +182,30 @@ def test_prerendered_frames_are_the_same_frames():
     assert set(source.truth().table["frame"]) == {0, 1, 2}  # rendered before the start
 
 
+def test_a_loop_plays_the_memory_forward_and_backward():
+    once, looped = frames(opened(prerender=4)), frames(opened(prerender=4, loop=True, n_frames=9))
+    order = [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [frame.index for frame in looped] == list(range(9))
+    assert np.diff([frame.t_s for frame in looped]) == pytest.approx(looped[1].t_s)
+    for frame, at in zip(looped, order, strict=True):
+        assert np.array_equal(frame.adu, once[at].adu)
+    with pytest.raises(ConfigError, match="loop: true with prerender = 1"):
+        opened(prerender=1, loop=True)
+
+
+def test_a_loop_is_scored_by_its_first_pass():
+    source = opened(molecules=20.0, prerender=3, loop=True, n_frames=8)
+    frames(source)
+    truth = source.truth().table
+    spots = np.zeros(len(truth), [(n, "f8") for n in ("frame", "x_um", "y_um", "status")]
+                     + [("var_x_um2", "f8"), ("var_y_um2", "f8")])  # fmt: skip
+    for name in ("frame", "x_um", "y_um"):
+        spots[name] = truth[name]
+    spots["var_x_um2"] = spots["var_y_um2"] = 1e-4
+    assert set(truth["frame"]) == {0, 1, 2}
+    assert source.score_localization(spots)["recall"] > 0.9
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "npz"])
 def test_the_truth_survives_a_file(tmp_path, suffix):
     source = opened(molecules=20.0)
