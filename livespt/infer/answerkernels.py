@@ -125,7 +125,7 @@ def fill_model(
         for j in range(n_states):
             _logit_interval(at.ln_T[j, k], covariance, p[1 + j], p_95[1 + j], k)
     last = covariance.shape[0] - 1
-    _log_interval(math.sqrt(at.c2), covariance[last, last], on_log[n_states])
+    _log_interval(math.sqrt(at.c2), float(covariance[last, last]), on_log[n_states])
     fill_rates(p[1:], interval_s, rate, spare)
 
 

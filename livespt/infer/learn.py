@@ -57,7 +57,8 @@ class Learner:
         self.p_switch = p_switch
         self._configured = np.sort(D_um2_s) if D_um2_s else None
         self.theta, self.prior, self.information = self._begin(1.0)
-        self._inverted: Array | None = None
+        self._inverted: Array | None = None  # what `_covariance` is the inverse of
+        self._covariance: Array = np.empty_like(self.information)
         self._above = np.triu(np.ones_like(self.information), 1)
         self._start_counting()
 
@@ -90,9 +91,9 @@ class Learner:
         """Covariance of theta from all information so far; worked out once for each."""
         if self._inverted is not self.information:
             self._inverted = self.information
-            self._covariance: Array = np.empty_like(self.information)
+            self._covariance = np.empty_like(self.information)
             if not invert(self.information, self._covariance, np.empty_like(self.information)):
-                self._covariance = np.linalg.inv(self.information)
+                self._covariance = np.asarray(np.linalg.inv(self.information), np.float64)
         return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:

@@ -173,9 +173,8 @@ class OnlineFilter:
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         known = list(map(self._slots.get, names))
-        if None in known:
-            known = [self._slot(name) for name in names]
-        slot[:n] = known
+        new = None in known
+        slot[:n] = np.array([self._slot(name) for name in names] if new else known, np.int64)
         return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
 
     def _slot(self, name: int) -> int:
