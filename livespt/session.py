@@ -7,6 +7,7 @@ journal is closed in good order and the final pass is tried on what there is.
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tempfile
@@ -172,6 +173,7 @@ class Session:
         self._warm = True
         self._broadcast.tell(self._hello())
         self._compile()
+        gc.collect()  # now, not while frames come (`no_pauses`)
 
     def run(self) -> RunResult:
         """Compile, stream, smooth; return the answer. The folder is in order afterwards.

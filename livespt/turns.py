@@ -32,7 +32,6 @@ def no_pauses() -> Iterator[None]:
     It looks through everything now and then, and compilers leave it half a million objects: a pause
     of 80 ms, eight frames of a fast camera.
     """
-    gc.collect()
     gc.freeze()
     try:
         yield

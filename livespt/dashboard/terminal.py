@@ -27,12 +27,19 @@ from livespt.dashboard.plain import PlainLines, answer_line
 from livespt.dashboard.quality import judge_state
 from livespt.dashboard.results import result_table
 from livespt.dashboard.state import ANSWER_COLUMNS, LiveState
-from livespt.wire.schema import AnyMessage, ControlMessage, ModelMessage, StatusMessage
+from livespt.wire.schema import (
+    AnyMessage,
+    ControlMessage,
+    EstimateMessage,
+    ModelMessage,
+    StatusMessage,
+)
 
 __all__ = ["TerminalView", "result_table"]
 
 PLOT_HEIGHT = 8
 N_EVENTS_SHOWN = 4
+ESTIMATES_PER_S = 50.0  # more than anybody sees; a camera may bring a thousand
 WIDE = 96  # columns from which lags and rates have room
 
 
@@ -63,6 +70,8 @@ class TerminalView:
         self.state = LiveState(capacity=512)
         self._live: Live | None = None
         self._plain: PlainLines | None = None
+        self._held: EstimateMessage | None = None
+        self._due_s = 0.0
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(
                 console=self.console,
@@ -88,13 +97,28 @@ class TerminalView:
         trace: TracebackType | None,
     ) -> None:
         """Draw once more and give the terminal back."""
+        if self._held is not None:
+            self._file(self._held)
         if self._live:
             self._live.stop()
         if self._plain:
             self._plain.last_line(self.state)
 
     def update(self, message: AnyMessage) -> None:
-        """Take one message of any kind."""
+        """Take one message of any kind; of a flood of estimates, some, and always the last."""
+        if isinstance(message, EstimateMessage):
+            now = time.monotonic()
+            self._held = message
+            if now < self._due_s:
+                return
+            self._due_s = now + 1.0 / ESTIMATES_PER_S
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._file(held)
+        if not isinstance(message, EstimateMessage):
+            self._file(message)
+
+    def _file(self, message: AnyMessage) -> None:
         self.state.update(message)
         if self._plain:
             self._plain.tell(self.state, message, time.monotonic())

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from livespt.infer.answerkernels import invert
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
 from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
@@ -56,6 +57,9 @@ class Learner:
         self.p_switch = p_switch
         self._configured = np.sort(D_um2_s) if D_um2_s else None
         self.theta, self.prior, self.information = self._begin(1.0)
+        self._inverted: Array | None = None  # what `_covariance` is the inverse of
+        self._covariance: Array = np.empty_like(self.information)
+        self._above = np.triu(np.ones_like(self.information), 1)
         self._start_counting()
 
     def _start_counting(self) -> None:
@@ -84,8 +88,13 @@ class Learner:
 
     @property
     def covariance(self) -> Array:
-        """Covariance of theta from all information so far."""
-        return np.asarray(np.linalg.inv(self.information), dtype=np.float64)
+        """Covariance of theta from all information so far; worked out once for each."""
+        if self._inverted is not self.information:
+            self._inverted = self.information
+            self._covariance = np.empty_like(self.information)
+            if not invert(self.information, self._covariance, np.empty_like(self.information)):
+                self._covariance = np.asarray(np.linalg.inv(self.information), np.float64)
+        return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:
         """Keep the spots of one frame for refits, while these are due."""
@@ -103,9 +112,9 @@ class Learner:
         """Take in the score and information (upper triangle) of one frame at `theta`."""
         self.n_steps += counted
         if counted and self.settled:  # before the first fit theta means nothing, nor does J there
-            self.information = self.information + information + np.triu(information, 1).T
-            stride = np.linalg.solve(self.information, score)
-            self.theta = self.theta + np.clip(stride, -STRIDE, STRIDE)
+            self.information = self.information + information + (information * self._above).T
+            stride = self.covariance @ score
+            self.theta = self.theta + np.minimum(np.maximum(stride, -STRIDE), STRIDE)
 
     def refit_if_due(self) -> tuple[Ints, Fit] | None:
         """Refit the early data if their number has doubled; return the tracks and the fit."""

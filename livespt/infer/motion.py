@@ -8,19 +8,16 @@ se^2 = grad' Cov grad.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from livespt.infer.answerkernels import fill_model, fill_rates
 from livespt.infer.arrays import Array, Ints, Motion
 from livespt.infer.layout import n_duals, n_parameters
-from livespt.infer.motionkernels import fill_motion, log_matrix
+from livespt.infer.motionkernels import fill_motion
 from livespt.types import LivesptError, Model
-
-#: Two-sided 95 % point of the normal distribution.
-Z95 = 1.959963984540054
-#: Widest half-interval on the log and logit scales: nothing is known.
-WIDEST = 12.0
 
 
 class InferError(LivesptError):
@@ -99,30 +96,41 @@ class Answer(NamedTuple):
     settled: bool
 
 
-def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float) -> Model:
+def to_model(
+    answer: Answer,
+    occupancy_lag: Array,
+    lags: Ints,
+    interval_s: float,
+    at: Motion | None = None,
+) -> Model:
     """Turn an estimate into the published model, states ordered by D.
 
-    `occupancy_lag` (L, K) is in the order of `answer`.
+    `occupancy_lag` (L, K) is in the order of `answer`; `at` is `motion` at its theta, if known.
     """
-    k = (occupancy_lag.shape[1],) * 2
-    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, k[0])
-    if (states[1:] < states[:-1]).any():
-        where = permutation_of(states, k[0])
+    n_states = occupancy_lag.shape[1]
+    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, n_states)
+    if states.tolist() == list(range(n_states)):
+        occupancy_lag = occupancy_lag.copy()
+    else:
+        where, at = permutation_of(states, n_states), None
         theta, covariance = theta[where], covariance[np.ix_(where, where)]
-    at = motion(theta, k[0])
-    sd = np.sqrt(np.diag(covariance))
-    T = np.exp(at.ln_T[..., 0])
+        occupancy_lag = occupancy_lag[:, states]
+    at = motion(theta, n_states) if at is None else at
+    on_log, p = np.empty((n_states + 1, 2)), np.empty((n_states + 1, n_states))
+    p_95, rate = np.empty((n_states + 1, n_states, 2)), np.empty((n_states, n_states))
+    spare = np.empty((2, n_states, n_states))
+    fill_model(at, covariance, interval_s, on_log, p, p_95, rate, spare)
     return Model(
-        D_um2_s=at.D,
-        D_95=_log_interval(at.D, sd[: k[0]]),
-        occupancy=np.exp(at.ln_pi[:, 0]),
-        occupancy_95=_logit_interval(at.ln_pi, covariance),
-        p_switch=T,
-        p_switch_95=_logit_interval(at.ln_T, covariance),
-        rate_per_s=rates(T, interval_s),
-        error_scale=float(np.sqrt(at.c2)),
-        error_scale_95=_log_interval(np.sqrt(at.c2), sd[-1]),
-        occupancy_lag=occupancy_lag[:, states],
+        D_um2_s=at.D.copy(),
+        D_95=on_log[:-1],
+        occupancy=p[0],
+        occupancy_95=p_95[0],
+        p_switch=p[1:],
+        p_switch_95=p_95[1:],
+        rate_per_s=rate,
+        error_scale=math.sqrt(at.c2),
+        error_scale_95=on_log[-1],
+        occupancy_lag=occupancy_lag,
         lags=lags,
         interval_s=interval_s,
         n_steps=answer.n_steps,
@@ -136,27 +144,6 @@ def rates(T: Array, interval_s: float) -> Array:
 
     Where T is no sampled continuous-time chain (too fast for the frame rate), (T - I) / interval.
     """
-    log_T, power, spare = np.empty_like(T), np.empty_like(T), np.empty_like(T)
-    away = np.eye(len(T)) == 0
-    if not log_matrix(T, log_T, power, spare) or (log_T[away] < 0).any():
-        log_T = T.copy()
-    np.fill_diagonal(log_T, 0.0)
-    np.fill_diagonal(log_T, -log_T.sum(axis=1))
-    return log_T / interval_s
-
-
-def _log_interval(value: Array | float, sd: Array | float) -> Array:
-    half = np.minimum(Z95 * np.asarray(sd), WIDEST)
-    return np.stack([value * np.exp(-half), value * np.exp(half)], axis=-1)
-
-
-def _logit_interval(ln_p: Array, covariance: Array) -> Array:
-    """Interval of probabilities given as duals of ln p, by the delta method on the logit."""
-    p = np.exp(ln_p[..., 0])
-    if p.shape[-1] == 1:  # one state: certain
-        return np.ones((*p.shape, 2))
-    slope = ln_p[..., 1 : 1 + len(covariance)] / (1 - p)[..., None]
-    half = np.minimum(Z95 * np.sqrt(((slope @ covariance) * slope).sum(axis=-1)), WIDEST)
-    odds = p / (1 - p)
-    low, high = odds * np.exp(-half), odds * np.exp(half)
-    return np.stack([low / (1 + low), high / (1 + high)], axis=-1)
+    rate = np.empty(T.shape)
+    fill_rates(np.ascontiguousarray(T), interval_s, rate, np.empty((2, *T.shape)))
+    return rate

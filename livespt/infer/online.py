@@ -14,14 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from livespt.infer.arrays import AMBIGUOUS, Ints, Seen, field_of
+from livespt.infer.answerkernels import take_rows
+from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
-from livespt.types import SPOT_DTYPE, Estimates, Event, FitStatus, Links, Model, Spots
+from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
 #: Slots for live tracks to begin with.
 CAPACITY = 64
@@ -114,10 +115,9 @@ class OnlineFilter:
         now = taken[used.n_states]
         own = self._own.step(seen, self._n_spots, now.error_scale2, fastest)
         self._n_spots[seen.slot] += 1
-        table = used.table(now)
+        table = used.table(now, own)
         table["track_id"], table["spot"] = track, rows
         table["n_spots"] = self._n_spots[seen.slot]
-        table["D_track_um2_s"], table["D_track_95"] = own[:, 0], own[:, 1:]
         self._close(links.ended, spots.frame)
         for each in self._running.values():
             each.refit(self._slots)
@@ -158,29 +158,25 @@ class OnlineFilter:
 
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
-        table = spots.table
-        variance = table["var_x_um2"] * table["var_y_um2"] - table["cov_xy_um2"] ** 2
-        usable = (links.track_id >= 0) & (table["status"] == FitStatus.OK) & (variance > 0)
-        usable &= np.isfinite(table["x_um"] + table["y_um"])
-        rows = np.flatnonzero(usable)
-        track = np.asarray(links.track_id[rows], dtype=np.int64)
+        table, n = spots.table, spots.table.size
+        if table.dtype != SPOT_DTYPE or not (table.flags.c_contiguous and table.flags.writeable):
+            table = table.astype(SPOT_DTYPE)
+        field = field_of(self._field_um, self._used.fastest_um2_s)
+        rows, track, slot = np.empty((3, n), np.int64)
+        seen = Seen(
+            spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
+        )
+        # copies: to the compiler a view, or what may not be written, is of another type
+        track_id, p_link = np.array(links.track_id, np.int64), np.array(links.p_link, np.float64)
+        n = take_rows(table, track_id, p_link, rows, track, seen)
+        rows, track = rows[:n], track[:n]
         names = track.tolist()
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         known = list(map(self._slots.get, names))
-        if None in known:
-            known = [self._slot(name) for name in names]
-        slot = np.array(known, dtype=np.int64)
-        spot = np.empty((rows.size, 5))
-        for i, name in enumerate(("x_um", "y_um", "var_x_um2", "var_y_um2", "cov_xy_um2")):
-            spot[:, i] = table[name][rows]
-        field = field_of(self._field_um, self._used.fastest_um2_s)
-        weight = np.where(links.p_link[rows] >= AMBIGUOUS, 1.0, 0.0)
-        return (
-            rows,
-            track,
-            Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, field),
-        )
+        new = None in known
+        slot[:n] = np.array([self._slot(name) for name in names] if new else known, np.int64)
+        return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
 
     def _slot(self, name: int) -> int:
         slot = self._slots.get(name)
@@ -205,8 +201,9 @@ class OnlineFilter:
         slots = [slot for slot in found if slot is not None]
         for each in self._running.values():
             each.close(np.array(slots, np.int64), frame)
-        self._n_spots[slots] = 0
-        self._free.extend(reversed(slots))
+        if slots:
+            self._n_spots[slots] = 0
+            self._free.extend(reversed(slots))
 
     def _news(
         self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]

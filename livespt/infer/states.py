@@ -11,14 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Bank, Ints, Seen, Step, bank, scratch
+from livespt.infer.answerkernels import fill_words
+from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
-from livespt.infer.motion import Answer, motion, order, to_model
+from livespt.infer.motion import Answer, motion, to_model
 from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
+
+#: Where the floats begin in a row of `Estimates.table`, in words of eight bytes.
+FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
 
 
 class Taken(NamedTuple):
@@ -59,6 +63,9 @@ class StateFilter:
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self.bank = bank(capacity, n_states, n_duals(n_states), int(self._lags[-1]) + 1)
         self._work = scratch()
+        self._motion: tuple[Array, Motion] | None = None
+        self._dtype = track_dtype(n_states)
+        self._shares = np.empty((2, n_states))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
         self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
 
@@ -71,7 +78,7 @@ class StateFilter:
         """Take the tracked spots of one frame."""
         learner = self.learner
         learner.keep(track, seen)
-        at = motion(learner.theta, self.n_states)
+        at = self._at(learner.theta)
         step = self._outputs(seen.slot.size)
         counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
         self.n_tracks += int((self.bank.n_spots[seen.slot] == 2).sum())
@@ -80,15 +87,23 @@ class StateFilter:
         learner.absorb(step.score[1:], step.information, counted)
         return Taken(step, at.D, at.c2, counted, float(step.score[0]), pace)
 
+    def _at(self, theta: Array) -> Motion:
+        """Return the model at `theta`, which a frame leaves as the next one finds it."""
+        if self._motion is None or self._motion[0] is not theta:
+            self._motion = theta, motion(theta, self.n_states)
+        return self._motion[1]
+
     def close(self, slots: Ints, frame: int) -> None:
         """Note the occupancy of the last frames; free the slots of ended tracks."""
         frames = frame - self._lags
         sums = np.zeros((frames.size, self.n_states + 1))
-        occupancy_at(self.bank, frames, np.empty((2, self.n_states)), sums)
+        occupancy_at(self.bank, frames, self._shares, sums)
         for i, past in enumerate(frames.tolist()):
-            total = sums[i] + self._departed.get(past, 0.0)
-            if total[-1] > 0:
-                self._occupancy[i] = total[:-1] / total[-1]
+            if past in self._departed:
+                sums[i] += self._departed[past]
+            n = float(sums[i, -1])
+            if n > 0:
+                np.divide(sums[i, :-1], n, out=self._occupancy[i])
             elif i > 0:
                 self._occupancy[i] = self._occupancy[i - 1]
         self._retire(slots, frame)
@@ -114,17 +129,17 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken) -> NDArray[np.void]:
-        """Return the rows of `Estimates.table`, without the columns that no state decides."""
+    def table(self, taken: Taken, own: Array) -> NDArray[np.void]:
+        """Return the rows of `Estimates.table`, without the columns of whole numbers.
+
+        `own` (n, 3) is each track's own D and its interval.
+        """
         step, D = taken.step, taken.D
-        states = order(np.log(D), self.n_states)
-        table = np.zeros(len(step.position), track_dtype(self.n_states))
-        for i, name in enumerate(("x_um", "y_um", "var_x_um2", "cov_xy_um2", "var_y_um2")):
-            table[name] = step.position[:, i]
-        table["p_state"] = step.p_state[:, states]
-        mean = step.p_state @ D
-        table["D_um2_s"] = mean
-        table["sd_D_um2_s"] = np.sqrt((step.p_state * (D - mean[:, None]) ** 2).sum(axis=1))
+        table = np.zeros(len(step.position), self._dtype)
+        # a row is whole words of eight bytes, and from x on all are floats
+        words = table.view(np.float64).reshape(table.size, self._dtype.itemsize // 8)
+        states = np.argsort(D, kind="stable")
+        fill_words(step.position, step.p_state, D, states, own, words[:, FIRST_FLOAT:])
         return table
 
     def model(self) -> Model:
@@ -133,7 +148,8 @@ class StateFilter:
         answer = Answer(
             learner.theta, learner.covariance, learner.n_steps, self.n_tracks, learner.settled
         )
-        return to_model(answer, self._occupancy, self._lags, self.interval_s)
+        at = self._at(learner.theta)
+        return to_model(answer, self._occupancy, self._lags, self.interval_s, at)
 
     def _outputs(self, n: int) -> Step:
         q = n_parameters(self.n_states)
@@ -152,7 +168,7 @@ class StateFilter:
             return
         frames = np.arange(frame, oldest - 1, -1)
         sums = np.zeros((frames.size, self.n_states + 1))
-        retire(self.bank, slots, frames, np.empty((2, self.n_states)), sums)
+        retire(self.bank, slots, frames, self._shares, sums)
         for past, said in zip(frames.tolist(), sums, strict=True):
             if said[-1] > 0:
                 self._departed[past] = self._departed.get(past, 0.0) + said

@@ -32,6 +32,7 @@ BLOCK_S, BLOCK_FRAMES, BLOCK_SPOTS = 0.25, 5, 60
 OVERLAP = 4.0
 #: Quartiles of a normal distribution lie so many s.d. apart; variance of a median over a mean's.
 QUARTILES, MEDIAN = 1.349, np.pi / 2
+OK = int(FitStatus.OK)
 LIGHT = ("precision", "photons", "background")
 NAMES = ("D", "density", *LIGHT, "width")
 #: Least sd (um), photons and background whose logarithm is taken; least width (um).
@@ -97,9 +98,11 @@ class Watch:
         """Take one frame; return what has changed or was passed, by its name."""
         if self._silent and not self._marks:
             return {}
-        good = spots.table[spots.table["status"] == FitStatus.OK]
-        found = self._see_motion(spots, pace) | self._see_density(spots, len(good), links)
-        found |= self._see_light(spots, good)
+        good = spots.table["status"] == OK
+        n = int(np.count_nonzero(good))
+        table = spots.table if n == good.size else spots.table[good]
+        found = self._see_motion(spots, pace) | self._see_density(spots, n, links)
+        found |= self._see_light(spots, table)
         if self._silent:
             return {name: event for name, event in found.items() if event.kind == "mark"}
         return found
@@ -133,8 +136,9 @@ class Watch:
         block = self._light
         block.see(spots)
         if len(good):
-            variance = (good["var_x_um2"] + good["var_y_um2"]) / 2
-            figures = np.array([np.sqrt(variance), good["photons"], good["bg_photons"]])
+            figures = np.empty((len(LIGHT), len(good)))
+            np.add(good["var_x_um2"], good["var_y_um2"], out=figures[0])
+            figures[1], figures[2] = good["photons"], good["bg_photons"]
             block.figures.append(figures)
             block.widths.append(good["sigma_um"][good["guided"] == 0])  # a guided one's is held
             block.n_rows += len(good)
@@ -144,6 +148,7 @@ class Watch:
         figures, widths = np.hstack(block.figures), np.hstack(block.widths)
         block.figures.clear()
         block.widths.clear()
+        figures[0] = np.sqrt(figures[0] / 2)
         median, spread = _medians(figures, SMALL, block.n_frames)
         events: dict[str, Event] = {}
         for i, name in enumerate(LIGHT):

@@ -44,7 +44,7 @@ class Appender:
         self._rotate_bytes = rotate_bytes
         about = {"stream": name, "format": "livespt-journal", "version": str(VERSION)}
         self._encoder = Encoder(dtype, about)
-        self._waiting: deque[tuple[int, bytes, int]] = deque()  # segment, data, rows
+        self._waiting: deque[tuple[int, bytes | bytearray, int]] = deque()  # segment, data, rows
         self._count = 0
         self._segment = -1  # being encoded
         self._planned_bytes = 0  # length of that segment once all is written
@@ -54,14 +54,14 @@ class Appender:
 
     def encode(self, table: NDArray[np.void]) -> None:
         """Seal `table` into one message that waits for the disk."""
-        data = b""
+        data = bytearray()
         if self._segment < 0 or self._planned_bytes > self._rotate_bytes:
             self.end_segment()
             self._segment += 1
             self._planned_bytes = 0
             data = self._encoder.header(self._take_count())
-        data += self._encoder.batch(table, self._take_count())
-        self._wait(data, len(table))
+        batch = self._encoder.batch(table, self._take_count())
+        self._wait(data + batch if data else batch, len(table))
 
     def end_segment(self) -> None:
         """Let the current segment, if any, end with its end mark."""
@@ -96,7 +96,7 @@ class Appender:
         self._count += 1
         return self._count - 1
 
-    def _wait(self, data: bytes, rows: int) -> None:
+    def _wait(self, data: bytes | bytearray, rows: int) -> None:
         self._waiting.append((self._segment, data, rows))
         self.waiting_bytes += len(data)
         self._planned_bytes += len(data)
@@ -111,7 +111,7 @@ class Appender:
         self.handle, self._on_disk = handle, segment
         self._good_bytes, self._torn = 0, False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         assert self.handle is not None
         if self._torn:
             self._cut_back(self.handle)
@@ -131,7 +131,7 @@ class Appender:
         self._torn = False
 
 
-def _write_all(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: bytes | bytearray) -> None:
     """Write in one call; the rest in more only where the system took a part."""
     written = os.write(handle, data)
     while written < len(data):

@@ -98,12 +98,12 @@ class Encoder:
         self._writer = pa.ipc.new_stream(self._sink, self._schema)
         self._writer.write_batch(batch_of(np.empty(0, dtype), self._schema))  # brings the schema
 
-    def header(self, number: int) -> bytes:
+    def header(self, number: int) -> bytearray:
         """Return the schema message that opens a segment."""
         about = {**self._about, _KEY: _BLANK.format(0, number)}
         return _seal(bytearray(self._schema.with_metadata(about).serialize()))
 
-    def batch(self, table: NDArray[np.void], number: int) -> bytes:
+    def batch(self, table: NDArray[np.void], number: int) -> bytearray:
         """Return the message that holds `table`."""
         self._sink.seek(0)
         self._sink.truncate()
@@ -112,14 +112,14 @@ class Encoder:
         return _seal(bytearray(self._sink.getbuffer()))
 
 
-def _seal(message: bytearray) -> bytes:
+def _seal(message: bytearray) -> bytearray:
     seal = _SEAL.search(message)
     if seal is None:
         raise AssertionError("a message was made without its seal")
     crc, size = seal.start(1), seal.start(2)
     message[size : size + 12] = b"%012d" % len(message)
     message[crc : crc + 8] = b"%08x" % zlib.crc32(message)
-    return bytes(message)
+    return message
 
 
 def scan(file: BinaryIO) -> Scan:

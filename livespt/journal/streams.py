@@ -18,7 +18,9 @@ counters    counter and moment
 from __future__ import annotations
 
 import functools
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,8 @@ from livespt.types import (
     track_dtype,
 )
 
+T = TypeVar("T", Links, Model)
+
 _MOMENT = [("frame", "i8"), ("t_s", "f8")]
 _MOMENT_BYTES = 16
 
@@ -52,6 +56,7 @@ ENDED = np.dtype([("frame", "i8"), ("track_id", "i8")])
 REVISED = np.dtype(
     [("frame", "i8"), ("of_frame", "i8"), ("row", "i8"), ("track_id", "i8"), ("p_link", "f8")]
 )
+_NONE_REVISED: NDArray[np.void] = np.empty(0, REVISED)
 FRAMES = np.dtype(
     [
         *_MOMENT,
@@ -121,39 +126,109 @@ def models_dtype(n_states: int, n_lags: int) -> np.dtype:
     )
 
 
-def frame_rows(
-    spots: Spots, links: Links, estimates: Estimates, latency_ms: float, n_states: int = 0
-) -> dict[str, NDArray[np.void]]:
-    """Turn one frame's answer into rows of each stream; copies, so that nothing is shared.
+class Answer(NamedTuple):
+    """One frame's answer as it waits to be written down: copies, so that nothing is shared."""
 
-    With `n_states` the rows have columns for so many states, those that are not in use zero.
+    frame: int
+    t_s: float
+    exposure_s: float
+    excitation: float
+    latency_ms: float
+    n_spots: int
+    spots: bytes
+    links: Links
+    n_estimates: int
+    estimates: bytes
+    model: Model
+
+
+def answer_of(
+    spots: Spots, links: Links, estimates: Estimates, latency_ms: float, n_states: int = 0
+) -> Answer:
+    """Keep one frame's answer; with `n_states`, in columns for so many states, the rest zero.
+
+    Raises
+    ------
+    JournalError
+        A table has other columns than its stream.
     """
-    n = len(spots.table)
     if n_states > len(estimates.model.D_um2_s):
         estimates = _widened(estimates, n_states)
-    moment = {"frame": spots.frame, "t_s": spots.t_s}
-    model = estimates.model
-    link_columns = {"frame": spots.frame, "track_id": links.track_id, "p_link": links.p_link}
-    ended = {"frame": spots.frame, "track_id": links.ended}
-    frame = {
-        **moment,
-        "exposure_s": spots.exposure_s,
-        "excitation": spots.excitation,
-        "n_spots": n,
-        "latency_ms": latency_ms,
+    model, table = _copied(estimates.model), estimates.table
+    _check_columns(spots.frame, spots.table, SPOTS)
+    _check_columns(spots.frame, table, estimates_dtype(len(model.D_um2_s)))
+    return Answer(
+        spots.frame, spots.t_s, spots.exposure_s, spots.excitation, latency_ms,
+        len(spots.table), spots.table.tobytes(), _copied(links), len(table), table.tobytes(), model,
+    )  # fmt: skip
+
+
+def _copied(values: T) -> T:
+    """Copy the arrays of a named tuple."""
+    copies: Any = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
+    return type(values)(*copies)
+
+
+def answer_rows(answers: Sequence[Answer]) -> dict[str, list[NDArray[np.void]]]:
+    """Turn the answers of some frames into tables of rows for each stream.
+
+    One table each, unless the number of states changed on the way: a second of answers costs
+    hardly more than one.
+    """
+    rows: dict[str, list[NDArray[np.void]]] = {}
+    for (n_states, n_lags), alike in itertools.groupby(answers, _model_shape):
+        for name, table in _rows_alike(list(alike), n_states, n_lags).items():
+            if len(table):
+                rows.setdefault(name, []).append(table)
+    return rows
+
+
+def _model_shape(answer: Answer) -> tuple[int, int]:
+    return len(answer.model.D_um2_s), len(answer.model.lags)
+
+
+def _rows_alike(answers: list[Answer], n_states: int, n_lags: int) -> dict[str, NDArray[np.void]]:
+    """Turn answers whose models have one shape into rows of each stream."""
+    moments = {name: np.array([getattr(a, name) for a in answers]) for name, _ in _MOMENT}
+    n_spots = np.array([a.n_spots for a in answers])
+    n_tracks = np.array([a.n_estimates for a in answers])
+    per_spot, per_track = _repeated(moments, n_spots), _repeated(moments, n_tracks)
+    links = [a.links for a in answers]
+    n_ended = [len(each.ended) for each in links]
+    link_columns = {
+        "frame": per_spot["frame"],
+        "track_id": np.concatenate([each.track_id for each in links]),
+        "p_link": np.concatenate([each.p_link for each in links]),
     }
+    ended = {
+        "frame": np.repeat(moments["frame"], n_ended),
+        "track_id": np.concatenate([each.ended for each in links]),
+    }
+    of_frame = ("exposure_s", "excitation", "n_spots", "latency_ms")
+    frames = moments | {name: [getattr(a, name) for a in answers] for name in of_frame}
+    models = moments | {name: [getattr(a.model, name) for a in answers] for name in Model._fields}
+    tracks = estimates_dtype(n_states)
     return {
-        "spots": _moved(spots.table, SPOTS, moment),
-        "links": from_columns(LINKS, n, link_columns),
-        "ended": from_columns(ENDED, len(links.ended), ended),
-        "revised": _revised(spots.frame, links.revised),
-        "estimates": _moved(estimates.table, estimates_dtype(len(model.D_um2_s)), moment),
-        "models": model_row(model, moment),
-        "frames": from_columns(FRAMES, 1, frame),
+        "spots": _moved([a.spots for a in answers], SPOTS, per_spot),
+        "links": from_columns(LINKS, len(per_spot["frame"]), link_columns),
+        "ended": from_columns(ENDED, sum(n_ended), ended),
+        "revised": _revised(links),
+        "estimates": _moved([a.estimates for a in answers], tracks, per_track),
+        "models": from_columns(models_dtype(n_states, n_lags), len(answers), models),
+        "frames": from_columns(FRAMES, len(answers), frames),
     }
 
 
-def _revised(frame: int, table: NDArray[np.void]) -> NDArray[np.void]:
+def _repeated(moments: dict[str, NDArray], n: NDArray[np.int64]) -> dict[str, NDArray]:
+    return {name: np.repeat(values, n) for name, values in moments.items()}
+
+
+def _revised(links: list[Links]) -> NDArray[np.void]:
+    links = [each for each in links if len(each.revised)]
+    if not links:
+        return _NONE_REVISED
+    table = np.concatenate([each.revised for each in links])
+    frame = np.repeat([each.frame for each in links], [len(each.revised) for each in links])
     columns = {"of_frame": table["frame"], "frame": frame}
     columns |= {name: table[name] for name in ("row", "track_id", "p_link")}
     return from_columns(REVISED, len(table), columns)
@@ -184,15 +259,22 @@ def _widened(estimates: Estimates, n_states: int) -> Estimates:
     return estimates._replace(table=table, model=Model(**fields))
 
 
-def _moved(table: NDArray[np.void], dtype: np.dtype, moment: dict[str, Any]) -> NDArray[np.void]:
-    """Copy `table` behind the columns of `moment`; rows are packed, so it is one block each."""
-    n, size = len(table), table.dtype.itemsize
-    rows = np.empty(n, dtype)
-    rows["frame"], rows["t_s"] = moment["frame"], moment["t_s"]
-    if dtype.itemsize != size + _MOMENT_BYTES or table.dtype.names != (dtype.names or ())[2:]:
-        raise JournalError(f"frame {moment['frame']}: a table has columns {table.dtype.names}")
-    packed = np.ascontiguousarray(table).view(np.uint8).reshape(n, size)
-    rows.view(np.uint8).reshape(n, dtype.itemsize)[:, _MOMENT_BYTES:] = packed
+def _check_columns(frame: int, table: NDArray[np.void], dtype: np.dtype) -> None:
+    found = table.dtype
+    same_size = dtype.itemsize == found.itemsize + _MOMENT_BYTES
+    if not same_size or found.names != (dtype.names or ())[2:]:
+        raise JournalError(f"frame {frame}: a table has columns {found.names}")
+
+
+def _moved(
+    tables: Sequence[bytes], dtype: np.dtype, moments: dict[str, NDArray]
+) -> NDArray[np.void]:
+    """Put packed tables one below the other behind the columns of `moments`."""
+    rows = np.empty(len(moments["frame"]), dtype)
+    rows["frame"], rows["t_s"] = moments["frame"], moments["t_s"]
+    packed = np.frombuffer(b"".join(tables), np.uint8)
+    whole = rows.view(np.uint8).reshape(len(rows), dtype.itemsize)
+    whole[:, _MOMENT_BYTES:] = packed.reshape(len(rows), dtype.itemsize - _MOMENT_BYTES)
     return rows
 
 
@@ -218,12 +300,6 @@ def completed(stream: str, rows: NDArray[np.void]) -> NDArray[np.void]:
     for name in rows.dtype.names or ():
         table[name] = rows[name]
     return table
-
-
-def model_row(model: Model, moment: dict[str, Any]) -> NDArray[np.void]:
-    """Turn a model into one row of the stream `models`."""
-    dtype = models_dtype(len(model.D_um2_s), len(model.lags))
-    return from_columns(dtype, 1, {**moment, **model._asdict()})
 
 
 def model_of(row: np.void) -> Model:

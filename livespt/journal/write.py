@@ -102,6 +102,7 @@ class Journal:
         self._about = describe_run(name or info.name, info, camera)
         self._rotate_bytes = rotate_mb * 1e6
         self._rows: dict[str, list[NDArray[np.void]]] = defaultdict(list)
+        self._answers: list[streams.Answer] = []
         self._rows_lock = threading.Lock()  # held for microseconds
         self._disk_lock = threading.Lock()  # held while encoding and writing
         self._oldest_s = self._writing_s = _NEVER  # of the rows gathered, and being written
@@ -145,7 +146,11 @@ class Journal:
         if len(links.track_id) != len(spots.table):
             n, m = len(spots.table), len(links.track_id)
             raise JournalError(f"{self.folder}: frame {spots.frame}: {n} spots and {m} links")
-        self._add(streams.frame_rows(spots, links, estimates, latency_ms, self._n_states), began_s)
+        answer = streams.answer_of(spots, links, estimates, latency_ms, self._n_states)
+        self._check()
+        with self._rows_lock:
+            self._answers.append(answer)
+        self._hold(began_s)
 
     def event(self, event: Event) -> None:
         """Write down one event."""
@@ -257,6 +262,11 @@ class Journal:
             for name, table in rows.items():
                 if len(table):
                     self._rows[name].append(table)
+        self._hold(began_s)
+
+    def _hold(self, began_s: float) -> None:
+        """Note that something waits since `began_s`; return only when nothing waits too long."""
+        with self._rows_lock:
             self._oldest_s = min(self._oldest_s, began_s)
             oldest_s = min(self._oldest_s, self._writing_s)
         if time.monotonic() - oldest_s > MAX_AGE_S:
@@ -282,7 +292,9 @@ class Journal:
         with self._disk_lock:
             with self._rows_lock:
                 rows, self._rows = self._rows, defaultdict(list)
+                answers, self._answers = self._answers, []
                 self._writing_s, self._oldest_s = self._oldest_s, _NEVER
+            rows |= streams.answer_rows(answers)
             refused = None
             for name in streams.NAMES:
                 try:
@@ -303,7 +315,7 @@ class Journal:
         appender = self._appenders[name]
         if any(table.dtype != appender.dtype for table in tables):
             raise JournalError(f"{self.folder}: {name}: the columns changed during the run")
-        appender.encode(np.concatenate(tables))
+        appender.encode(tables[0] if len(tables) == 1 else np.concatenate(tables))
 
     def _drain(self) -> None:
         try:

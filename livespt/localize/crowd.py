@@ -25,6 +25,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.localize import crowd_kernels as kernels
 from livespt.types import FitStatus
 
 F8 = NDArray[np.float64]
@@ -42,9 +43,8 @@ FEWEST = 30
 #: Bins of ln(photons): their width, and how many at most (the dimmest go into the first).
 BIN, MOST_BINS = 0.1, 64
 ROUNDS = 4
-_LN_SUM = np.rint(
-    np.logaddexp.outer(np.arange(MOST_BINS) * BIN, np.arange(MOST_BINS) * BIN) / BIN
-).astype(np.intp)
+_BRIGHTER = np.rint(np.log1p(np.exp(-BIN * np.arange(MOST_BINS))) / BIN).astype(np.int64)
+OK = int(FitStatus.OK)
 
 
 def widen(table: NDArray[np.void], radius_um: float) -> None:
@@ -57,14 +57,18 @@ def widen(table: NDArray[np.void], radius_um: float) -> None:
     radius_um : float
         Molecules nearer than this come as one spot.
     """
-    mine = np.flatnonzero((table["status"] == FitStatus.OK) & (table["guided"] == 0))
+    mine = np.flatnonzero((table["status"] == OK) & (table["guided"] == 0))
     if mine.size < FEWEST:
         return
-    at = np.column_stack([table["x_um"][mine], table["y_um"][mine]])
+    at = np.empty((mine.size, 2))
+    at[:, 0], at[:, 1] = table["x_um"][mine], table["y_um"][mine]
     p = p_two(table["photons"][mine], share_of_pairs(at, radius_um))
-    p[p < LEAST_P] = 0.0
+    widened = np.flatnonzero(p >= LEAST_P)
+    if not widened.size:
+        return
+    more_um2 = p[widened] * SHOWS * radius_um**2 / 16
     for name in ("var_x_um2", "var_y_um2"):
-        table[name][mine] += p * SHOWS * radius_um**2 / 16
+        table[name][mine[widened]] += more_um2
 
 
 def share_of_pairs(at_um: F8, radius_um: float) -> float:
@@ -74,9 +78,10 @@ def share_of_pairs(at_um: F8, radius_um: float) -> float:
     ----------
     at_um : (n, 2) positions
     """
-    square = np.floor((at_um - at_um.min(axis=0)) / (SQUARE * radius_um)).astype(np.intp)
-    n = np.bincount(square[:, 0] * (square[:, 1].max() + 1) + square[:, 1])
-    seen = float((n * (n - 1)).sum()) / len(at_um)  # others in a spot's own square, on average
+    side, x, y = SQUARE * radius_um, at_um[:, 0].copy(), at_um[:, 1].copy()
+    corner = (float(x.min()), float(y.min()))
+    shape = (int((y.max() - corner[1]) / side) + 1, int((x.max() - corner[0]) / side) + 1)
+    seen = kernels.count_others(x, y, corner, side, np.zeros(shape, np.int64))
     return -math.expm1(-math.pi / SQUARE**2 * seen)
 
 
@@ -89,20 +94,6 @@ def p_two(photons: F8, share: float) -> F8:
     share : float
         That of spots with two, from the density (q).
     """
-    ln = np.log(np.maximum(photons, 1.0))
-    top = ln.max()
-    bins = np.clip(np.rint((ln - top) / BIN).astype(np.intp) + MOST_BINS - 1, 0, MOST_BINS - 1)
-    f = _smooth(np.bincount(bins, minlength=MOST_BINS) / ln.size)
-    p = np.zeros(MOST_BINS)
-    for _ in range(ROUNDS):
-        f1 = (1 - p) * f
-        f1 /= f1.sum()
-        # the sum of two is brighter by up to ln 2 than the brightest spot that was seen
-        f2 = np.bincount(_LN_SUM.ravel(), np.outer(f1, f1).ravel())[:MOST_BINS]
-        p = np.minimum(1.0, share * _smooth(f2) / np.maximum(f, 1e-12))
-    return p[bins]
-
-
-def _smooth(f: F8) -> F8:
-    """Smooth a histogram by about one bin; what runs over an end is lost."""
-    return np.convolve(f, (0.25, 0.5, 0.25), "same")
+    p = np.empty(photons.size)
+    kernels.probabilities(photons, share, BIN, _BRIGHTER, ROUNDS, np.empty((5, MOST_BINS)), p)
+    return p

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.infer.answerkernels import Z95
 from livespt.infer.arrays import Array
 from livespt.infer.fit import guess
-from livespt.infer.motion import Z95
 from livespt.refit.em_errors import errors_at
 from livespt.refit.em_rounds import (
     Found,

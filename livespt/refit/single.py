@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.infer.answerkernels import Z95
 from livespt.infer.arrays import Tracks
 from livespt.infer.fit import climb, evaluate
-from livespt.infer.motion import Z95
 from livespt.refit.history import (
     PASSES,
     Fitted,

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.special import digamma, gammaln
 from scipy.stats import beta, gamma
 
+from livespt.infer.answerkernels import Z95
 from livespt.infer.arrays import Array, Ints
-from livespt.infer.motion import Z95
 from livespt.refit.em_rounds import LN_2PI, Laid, blank
 from livespt.refit.emkernels import Beliefs, Chain, Rows, fit_states
 from livespt.refit.history import MOST_STATES, check_states

@@ -25,16 +25,12 @@ def model_message(model: Model) -> ModelMessage:
     WireError
         A field holds NaN; the message names it.
     """
-    fields: dict[str, Any] = {}
-    for name, value in model._asdict().items():
-        if isinstance(value, np.ndarray):
-            _refuse_nan(f"model.{name}", value)
-            fields[name] = value.tolist()
-        else:
-            fields[name] = value.item() if isinstance(value, np.generic) else value
-    _refuse_nan("model.error_scale", fields["error_scale"])
-    _refuse_nan("model.interval_s", fields["interval_s"])
-    return ModelMessage(**fields)
+    numbers = [model.error_scale, model.interval_s]
+    together = np.concatenate([numbers, *(getattr(model, name).ravel() for name in _ARRAYS)])
+    if np.isnan(together).any():
+        for name in (*_ARRAYS, "error_scale", "interval_s"):
+            _refuse_nan(f"model.{name}", getattr(model, name))
+    return ModelMessage(**{name: _plain(value) for name, value in model._asdict().items()})
 
 
 def model_from(message: ModelMessage) -> Model:
@@ -86,26 +82,41 @@ def estimate_message(
     WireError
         The model or the table of tracks holds NaN.
     """
-    for name in estimates.table.dtype.names or ():
-        _refuse_nan(f"estimates.{name}", estimates.table[name])
-    accepted = spots.table[spots.table["status"] == FitStatus.OK]
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        sd_um = np.sqrt((accepted["var_x_um2"] + accepted["var_y_um2"]) / 2)
-        ratio = signal_to_background(accepted, pixel_um)
+    _refuse_nan_rows("estimates", estimates.table)
+    good = spots.table["status"] == FitStatus.OK
+    accepted = spots.table if good.all() else spots.table[good]
+    sd_um, photons, bg_photons, sbr = _figures(accepted, pixel_um)
     return EstimateMessage(
         frame=int(estimates.frame),
         t_s=float(estimates.t_s),
         model=model_message(estimates.model),
         tracks=Table.of(estimates.table),
         n_spots=len(accepted),
-        median_sd_um=_median(sd_um),
-        median_photons=_median(accepted["photons"]),
-        median_bg_photons=_median(accepted["bg_photons"]),
-        sbr=_median(ratio),
+        median_sd_um=sd_um,
+        median_photons=photons,
+        median_bg_photons=bg_photons,
+        sbr=sbr,
         latency_ms=float(latency_ms),
         n_guided=int(np.count_nonzero(accepted["guided"])),
         revised=Table.of(revised) if revised is not None and len(revised) else None,
     )
+
+
+def _figures(table: NDArray[np.void], pixel_um: float) -> list[float]:
+    """Return medians over spots: s.d. of the position, photons, background, SBR."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        values = np.stack(
+            (
+                np.sqrt((table["var_x_um2"] + table["var_y_um2"]) / 2),
+                table["photons"],
+                table["bg_photons"],
+                signal_to_background(table, pixel_um),
+            )
+        )
+        finite = np.isfinite(values.sum())
+    if not finite or not len(table):  # rows of different lengths, or an overflow of the sum only
+        return [_median(row[np.isfinite(row)]) for row in values]
+    return [_median(row) for row in values]
 
 
 def event_message(event: Event) -> EventMessage:
@@ -136,13 +147,31 @@ def event_from(message: EventMessage) -> Event:
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    """Return the median of the finite values, 0 where there is none."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+    """Return the median, 0 where there is no value."""
+    if not len(values):
         return 0.0
-    ordered = np.sort(finite)
+    ordered = np.sort(values)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low / 2 + high / 2)  # halved first: the sum of two huge values would overflow
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _refuse_nan_rows(name: str, table: NDArray[np.void]) -> None:
+    """Look at a table as a whole; only where that holds a NaN, column by column.
+
+    Whole numbers are looked at as if they were floats too: few bits of theirs look like a NaN.
+    """
+    size = table.dtype.itemsize
+    packed = size % 8 == 0 and table.flags.c_contiguous
+    if packed and not np.isnan(table.view(np.float64)).any():
+        return
+    for column in table.dtype.names or ():
+        _refuse_nan(f"{name}.{column}", table[column])
 
 
 def _refuse_nan(name: str, values: Any) -> None:

@@ -14,6 +14,7 @@ Within a version, fields are only ever added, with defaults.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -42,8 +43,7 @@ class Table(msgspec.Struct, frozen=True):
     def of(cls, array: np.ndarray) -> Table:
         """Pack `array` (plain or structured)."""
         array = np.ascontiguousarray(array)
-        descr = array.dtype.descr if array.dtype.names else array.dtype.str
-        return cls(msgspec.json.encode(descr).decode(), array.shape, array.tobytes())
+        return cls(_described(array.dtype), array.shape, array.tobytes())
 
     def array(self) -> np.ndarray:
         """Unpack; read-only."""
@@ -53,6 +53,11 @@ class Table(msgspec.Struct, frozen=True):
                 tuple(tuple(p) if isinstance(p, list) else p for p in field) for field in descr
             ]
         return np.frombuffer(self.data, dtype=np.dtype(descr)).reshape(self.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _described(dtype: np.dtype) -> str:
+    return msgspec.json.encode(dtype.descr if dtype.names else dtype.str).decode()
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -140,8 +140,8 @@ class Options(Section, frozen=True):
         Render so many frames before the stream starts and play them from memory; they do not
         follow a later change of the excitation.
     loop : bool
-        Play those frames backward and forward again for ever: motion has no jump, and no memory is
-        needed for a long stream of large frames. It tells nothing new after the first time.
+        Play the prerendered frames forward and backward for ever instead of rendering on: a camera
+        that costs no time. Diffusion looks the same either way; the truth is of the first pass.
     truth_rows : int
         How many rows of truth are kept at most (about 100 bytes each); 0 keeps none.
     """
@@ -295,7 +295,7 @@ def _contradictions(o: Options) -> list[tuple[bool, str]]:
         ),
         (
             o.loop and o.prerender < 2,
-            f"loop: goes with a prerender of at least 2, not {o.prerender}",
+            f"loop: true with prerender = {o.prerender}; expected at least 2 frames to play",
         ),
         (
             o.off_per_s > 0 and o.on_per_s == 0,

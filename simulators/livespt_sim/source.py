@@ -165,7 +165,7 @@ class SimulatedMicroscope:
         if o.loop:
             frames = frames[frames < len(self._memory)]
         truth = self._recorder.table()
-        if not self._recorder.complete:  # later frames have no truth to be scored against
+        if o.loop or not self._recorder.complete:  # later frames have no truth to be scored with
             frames = frames[frames <= (truth["frame"].max() if len(truth) else -1)]
         optics = Optics(self.camera, o.shape, o.pixel_um, o.sigma_um)
         if "frame" in (spots.dtype.names or ()):

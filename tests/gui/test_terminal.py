@@ -33,6 +33,18 @@ def running_view(n_states: int = 2, n_frames: int = 60) -> tuple[TerminalView, S
     return view, scene
 
 
+def test_of_a_flood_of_estimates_some_are_drawn_and_the_last_is_kept():
+    """1000 in a few milliseconds: 50 a second are filed; whatever comes next brings the last."""
+    view, scene = TerminalView(plain_console()), Scene(2)
+    view.update(scene.hello())
+    flood = [scene.estimate() for _ in range(1000)]
+    for message in flood:
+        view.update(message)
+    assert len(view.state.answers) < 100
+    view.update(scene.status())
+    assert view.state.estimate == flood[-1]
+
+
 def test_an_empty_view_says_that_it_waits():
     text = drawn(TerminalView(plain_console()))
     assert "no run yet" in text

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 
+from livespt.config import parse
+from livespt.journal import read_run
 from livespt.ordered import ordered_map
 from livespt.pipeline import Chain, Counters, LatencyLog, PaceCheck, Pipeline
+from livespt.session import Session
 from livespt.settle import Settling
 from livespt.types import (
     REVISION_DTYPE,
@@ -102,6 +106,66 @@ def test_frames_in_flight_are_bounded():
     time.sleep(0.05)
     assert len(taken) <= 7  # 4 in flight, 1 taken, 1 waiting for a slot, 1 being made
     results.close()
+
+
+def test_the_source_is_read_by_one_thread_at_a_time():
+    """A generator that two threads enter at once says so itself: ValueError."""
+
+    def stream():
+        for i in range(200):
+            if i % 10 == 0:
+                time.sleep(0.001)
+            yield frame(i)
+
+    assert len(list(ordered_map(uneven, stream(), workers=4))) == 200
+
+
+def test_who_leaves_early_waits_for_work_in_hand_and_not_for_the_source():
+    working, silent, done = threading.Event(), threading.Event(), []
+
+    def stream():
+        yield from (frame(0), frame(1))
+        silent.wait(30)
+
+    def slow(item: Frame) -> Spots:
+        if item.index == 1:
+            working.set()
+            time.sleep(0.1)
+            done.append(item.index)
+        return spots_of(item)
+
+    results = ordered_map(slow, stream(), workers=2)
+    next(results)
+    working.wait(5)
+    results.close()
+    assert done == [1]
+    silent.set()
+
+
+def test_any_number_of_workers_gives_the_same_answers_bit_for_bit(tmp_path):
+    """Spots, links, estimates and models of 60 frames; two states, a crowd to be widened."""
+    one, three = (answers_of(tmp_path / str(n), workers=n) for n in (1, 3))
+    for name in ("spots", "links", "estimates"):
+        assert one[name].tobytes() == three[name].tobytes(), name
+    assert one["spots"]["var_x_um2"].size > 60 * 30
+    assert one["model"] == three["model"]
+
+
+def answers_of(folder, workers: int) -> dict[str, Any]:
+    source = {"seed": 3, "n_frames": 60, "molecules": 60.0, "paced": False}
+    text = {
+        "source": {"kind": "simulated", "options": source},
+        "localize": {"workers": workers},
+        "infer": {"n_states": 2},
+        "journal": {"folder": str(folder)},
+        "wire": {"enabled": False},
+    }
+    with Session(parse(text)) as session:
+        session.run()
+    run = read_run(session.folder)
+    spots, links = run.linked()
+    model = [np.asarray(value).tolist() for value in run.model()]
+    return {"spots": spots, "links": links, "estimates": run.estimates, "model": model}
 
 
 def test_a_pace_that_is_not_the_stated_one_is_noted_once():

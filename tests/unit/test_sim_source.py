@@ -187,6 +187,30 @@ def test_prerendered_frames_are_the_same_frames():
     assert set(source.truth().table["frame"]) == {0, 1, 2}  # rendered before the start
 
 
+def test_a_loop_plays_the_memory_forward_and_backward():
+    once, looped = frames(opened(prerender=4)), frames(opened(prerender=4, loop=True, n_frames=9))
+    order = [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [frame.index for frame in looped] == list(range(9))
+    assert np.diff([frame.t_s for frame in looped]) == pytest.approx(looped[1].t_s)
+    for frame, at in zip(looped, order, strict=True):
+        assert np.array_equal(frame.adu, once[at].adu)
+    with pytest.raises(ConfigError, match="loop: true with prerender = 1"):
+        opened(prerender=1, loop=True)
+
+
+def test_a_loop_is_scored_by_its_first_pass():
+    source = opened(molecules=20.0, prerender=3, loop=True, n_frames=8)
+    frames(source)
+    truth = source.truth().table
+    spots = np.zeros(len(truth), [(n, "f8") for n in ("frame", "x_um", "y_um", "status")]
+                     + [("var_x_um2", "f8"), ("var_y_um2", "f8")])  # fmt: skip
+    for name in ("frame", "x_um", "y_um"):
+        spots[name] = truth[name]
+    spots["var_x_um2"] = spots["var_y_um2"] = 1e-4
+    assert set(truth["frame"]) == {0, 1, 2}
+    assert source.score_localization(spots)["recall"] > 0.9
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "npz"])
 def test_the_truth_survives_a_file(tmp_path, suffix):
     source = opened(molecules=20.0)
@@ -241,34 +265,3 @@ def test_replaced_molecules_keep_their_number_and_get_new_names():
     )  # fmt: skip
     frames(lost)
     assert np.all(lost.truth().table["frame"] < 199)
-
-
-def test_a_loop_plays_there_and_back_under_new_numbers():
-    source = opened(prerender=4, loop=True, n_frames=11)
-    got = frames(source)
-    assert [f.index for f in got] == list(range(11))
-    assert [f.t_s for f in got] == pytest.approx([0.02 * i for i in range(11)])
-    for f, at in zip(got, [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2], strict=True):
-        assert (f.adu == source.memory[at].adu).all()
-    assert not (source.memory[0].adu == source.memory[1].adu).all()
-
-
-def test_a_loop_is_scored_for_its_first_time_through_only():
-    def spots_of(times, n_frames):
-        source = opened(prerender=4, loop=True, n_frames=n_frames)
-        frames(source)
-        truth = source.truth().table
-        spots = np.zeros(len(truth) * times, SPOT_DTYPE_WITH_FRAME)
-        for k in range(times):
-            rows = spots[k * len(truth) : (k + 1) * len(truth)]
-            rows["frame"] = truth["frame"] + 4 * k
-            rows["x_um"], rows["y_um"] = truth["x_um"], truth["y_um"]
-            rows["var_x_um2"] = rows["var_y_um2"] = 1e-4
-        return source.score_localization(spots)
-
-    assert spots_of(3, 12) == spots_of(1, 4)
-
-
-def test_a_loop_needs_frames_to_play():
-    with pytest.raises(ConfigError, match="loop: goes with a prerender of at least 2, not 1"):
-        opened(prerender=1, loop=True)
