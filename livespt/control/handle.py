@@ -172,7 +172,8 @@ class GuardHandle:
                 self._call(Close(), ANSWER_S)
         self._channel.close()
         if self._channel.join(ANSWER_S):
-            self._process.wait(ANSWER_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it ends when it has
+                self._process.wait(ANSWER_S)
         self._errors.close()
 
     # --- the conversation --------------------------------------------------------------------
