@@ -44,8 +44,9 @@ class Lamp:
     def read(self) -> float:
         return self.power
 
-    def write(self, value: float) -> None:
+    def write(self, value: float) -> float:
         self.power = value
+        return value
 
     def close(self) -> None:
         pass
