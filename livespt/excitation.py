@@ -151,9 +151,9 @@ def _check_pace(guard: GuardHandle, late_s: float) -> None:
     stale_s = guard.limits.stale_s
     if late_s >= stale_s:
         raise ControlError(
-            f'{guard.limits.origin}: property."{guard.limits.property}".stale_s: {stale_s:g} s, but '
-            f"the newest data may be {late_s:.3g} s old at this camera's pace: the guard would take "
-            "the light down at once"
+            f'{guard.limits.origin}: property."{guard.limits.name}".stale_s: {stale_s:g} s, '
+            f"but the newest data may be {late_s:.3g} s old at this camera's pace: the guard would "
+            "take the light down at once"
         )
 
 

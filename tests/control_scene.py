@@ -44,8 +44,9 @@ class Lamp:
     def read(self) -> float:
         return self.power
 
-    def write(self, value: float) -> None:
+    def write(self, value: float) -> float:
         self.power = value
+        return value
 
     def close(self) -> None:
         pass
@@ -146,13 +147,13 @@ class Loop:
             self.door.guard.tick()
             waiting.append(self.lamp.power)
             self._frame(index, waiting.pop(0))
+            self.dose += self.lamp.power * o.interval_s  # at the device, from arming on
         return self
 
     def _frame(self, index: int, power: float) -> None:
         o = self.options
         self.world.excitation = power
         exposed = self.world.step()
-        self.dose += power * o.interval_s
         frame = Frame(index, self._now[0], exposed.adu, o.exposure_s, exposed.excitation)
         spots = self.localizer(frame)
         links = self.linker.step(spots)

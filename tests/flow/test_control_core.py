@@ -1,9 +1,10 @@
-"""Control over the real MMCore: DemoCamera in this process, its D-DA as the laser in the guard's."""
+"""Control over the real MMCore: DemoCamera in this process, a D-DA as the guard's laser."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -75,6 +76,7 @@ def machine(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LIVESPT_LIMITS", str(path))
 
 
+@pytest.mark.long
 def test_armed_the_laser_is_raised_within_limits_and_frames_know_it(tmp_path):
     with Session(a_config(tmp_path), law=Greedy(), arm=True) as session:
         result = session.run()
@@ -92,7 +94,7 @@ def test_armed_the_laser_is_raised_within_limits_and_frames_know_it(tmp_path):
 
 
 def test_without_arm_a_real_laser_is_only_advised_on(tmp_path):
-    config = a_config(tmp_path)
+    config = msgspec.structs.replace(a_config(tmp_path), stop_after_s=2.0)
     with Session(config, law=Greedy()) as session:
         result = session.run()
     found = result.as_json()["control"]
