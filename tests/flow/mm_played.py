@@ -113,10 +113,12 @@ def live(folder, config, seconds):
         "publish": "tcp://127.0.0.1:*",
         "command": "tcp://127.0.0.1:*",
     }
-    memory, events = Memory(), []
+    memory, latency_ms, events = Memory(), [], []
 
     def listen(message):
-        if isinstance(message, schema.EventMessage):
+        if isinstance(message, schema.EstimateMessage):
+            latency_ms.append(message.latency_ms)
+        elif isinstance(message, schema.EventMessage):
             events.append([message.kind, message.frame, message.message])
 
     with Session(parse(options), listeners=[listen]) as session:
@@ -134,6 +136,7 @@ def live(folder, config, seconds):
     return {
         "frames": result.frames,
         "latency_ms": result.latency_ms,
+        "latencies_ms": latency_ms,
         "contiguous": bool((np.diff(run.frames["frame"]) == 1).all()),
         "memory_mb": memory.mb,
         "events": events,
