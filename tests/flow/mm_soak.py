@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -121,4 +122,6 @@ def soak(seconds=600.0, kind="demo"):
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(soak(**json.loads(sys.argv[1]))))  # noqa: T201
+    print("\n" + json.dumps(soak(**json.loads(sys.argv[1]))), flush=True)  # noqa: T201
+    # UniMMCore's threads now and then abort the interpreter's own end ("exception not rethrown").
+    os._exit(0)

@@ -214,7 +214,8 @@ def test_a_camera_at_a_hundred_frames_a_second_loses_nothing(kind):
     # DemoCamera adds its readout to the exposure: 95 to 105 frames/s.
     assert n >= 0.9 * 100 * seconds
     assert one["rate"] == pytest.approx(100, rel=0.08)
-    assert {kind for kind, _ in one["events"]} <= {"note", "stopped"}
+    # Spots that lie still may raise an alarm ("changed"): their D is chance alone.
+    assert {kind for kind, _ in one["events"]} <= {"note", "stopped", "changed"}
     assert one["failed"] == ""
 
 
