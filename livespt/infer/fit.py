@@ -14,6 +14,7 @@ import numpy as np
 
 from livespt.infer.arrays import Array, Tracks, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
+from livespt.infer.inverse import inverse_of
 from livespt.infer.layout import n_duals
 from livespt.infer.motion import Prior, motion, order, pack, permutation_of, uniform_switching
 
@@ -99,7 +100,7 @@ def climb(fit: Fit, tracks: Tracks | Elsewhere, interval_s: float, prior: Prior,
     """Climb from `fit` to the nearest summit in at most `passes` passes over the data."""
     while passes > 0:
         gradient = fit.scores.sum(axis=0) - prior.precision * (fit.theta - prior.mean)
-        stride = np.linalg.solve(fit.information + np.diag(prior.precision), gradient)
+        stride = inverse_of(fit.information + np.diag(prior.precision)) @ gradient
         if gradient @ stride < 2 * ENOUGH:
             return fit._replace(converged=True)
         stride *= min(1.0, STRIDE / np.abs(stride).max())

@@ -24,6 +24,7 @@ import numpy as np
 from livespt.infer.answerkernels import invert
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
+from livespt.infer.inverse import inverse_of
 from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
 
 #: Steps per state before the first refit, and at the last.
@@ -93,7 +94,7 @@ class Learner:
             self._inverted = self.information
             self._covariance = np.empty_like(self.information)
             if not invert(self.information, self._covariance, np.empty_like(self.information)):
-                self._covariance = np.asarray(np.linalg.inv(self.information), np.float64)
+                self._covariance = inverse_of(self.information)
         return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:
@@ -130,7 +131,8 @@ class Learner:
         self.theta = fit.theta
         self.information = fit.information + np.diag(self.prior.precision)
         self.settled = True
-        self._next *= 2
+        while self._next <= self.n_steps:  # a crowd doubles it more than once in a frame
+            self._next *= 2
         if self._next > LAST_STEPS * self.n_states:
             self._rows = None
         return ids, fit

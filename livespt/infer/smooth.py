@@ -23,6 +23,7 @@ from livespt.infer.arrays import (
     states_of,
 )
 from livespt.infer.fit import Elsewhere, Fit, climb, evaluate, guess, ordered
+from livespt.infer.inverse import inverse_of
 from livespt.infer.motion import (
     Answer,
     InferError,
@@ -213,7 +214,7 @@ def covariance(
     Where it is not positive definite (too few data), from the outer products of the scores.
     """
     outer = fit.information + np.diag(prior.precision)
-    se = np.sqrt(np.diag(np.linalg.inv(outer)))
+    se = np.sqrt(np.diag(inverse_of(outer)))
     hessian = np.empty_like(outer)
     for q in range(se.size):
         shift = np.zeros(se.size)
@@ -225,7 +226,7 @@ def covariance(
     observed = (hessian + hessian.T) / 2 + np.diag(prior.precision)
     if np.linalg.eigvalsh(observed).min() <= 0:
         observed = outer
-    return np.asarray(np.linalg.inv(observed), dtype=np.float64)
+    return inverse_of(observed)
 
 
 def smooth_at(

@@ -37,6 +37,8 @@ LIGHT = ("precision", "photons", "background")
 NAMES = ("D", "density", *LIGHT, "width")
 #: Least sd (um), photons and background whose logarithm is taken; least width (um).
 SMALL, NARROW = np.array([1e-6, 1e-2, 1e-2]), np.array([1e-3])
+#: Percent beyond which nobody wants the number: of what stood still.
+MANY = 10_000
 #: Marks are judged at this rate where no alarms are wanted.
 MARKS_PER_HOUR = 0.1
 
@@ -225,7 +227,7 @@ def message(name: str, change: Change) -> str:
     before, after = _plain(name, change.before), _plain(name, change.after)
     verb = "rose" if after > before else "fell"
     share = 100 * after / max(before, 1e-9)
-    to = f"{verb} to {share:.0f} %"
+    to = f"{verb} to {share:.0f} %" if share < MANY else f"{verb} to more than {MANY} %"
     if name == "D":
         return f"D {to} of what it was (all states together)"
     if name == "density":
