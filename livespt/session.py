@@ -91,7 +91,11 @@ class Session:
         self._control: Controller | None = None
         self._cell = tempfile.TemporaryDirectory(prefix="livespt-", ignore_cleanup_errors=True)
         wired = with_cell(config, Path(self._cell.name))
-        self._stages = open_stages(wired, origin, source)
+        try:
+            self._stages = open_stages(wired, origin, source)
+        except BaseException:
+            self._cell.cleanup()
+            raise
         self.config = replace(self._stages.config, source=config.source, control=config.control)
         self._warm = False
         self._failures: list[str] = []
