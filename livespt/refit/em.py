@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from livespt.infer.answerkernels import Z95
 from livespt.infer.arrays import Array
 from livespt.infer.fit import guess
-from livespt.refit.em_errors import errors_at
+from livespt.refit.em_errors import Errors, errors_at
 from livespt.refit.em_rounds import (
     Found,
     Kind,
@@ -187,8 +187,8 @@ def _answer(
     seed: int,
 ) -> Refit:
     positions = _positions(data, laid, found)
-    sd = errors_at(data, kind, laid, found)
-    parameters = _parameters(data, found, positions["p_state"], sd)
+    errors = errors_at(data, kind, laid, found)
+    parameters = _parameters(data, found, positions["p_state"], errors)
     notes = ["intervals by the likelihood of the same model, which hold the distance to its summit"]
     if not found.converged:
         notes.append("the rounds ended before the rule of convergence was met")
@@ -225,9 +225,9 @@ def _positions(data: TrackTable, laid: Laid, found: Found) -> NDArray[np.void]:
     return out
 
 
-def _parameters(data: TrackTable, found: Found, p_state: Array, sd: Array) -> list[Parameter]:
-    """Return all parameters; `sd` is that of ln D and of the logits."""
-    k = found.chain.lam.size
+def _parameters(data: TrackTable, found: Found, p_state: Array, errors: Errors) -> list[Parameter]:
+    """Return all parameters; `errors` are those of ln D, of the logits and of occupancies."""
+    k, sd = found.chain.lam.size, errors.sd
     D = found.chain.lam / (2 * data.interval_s)
     out = [
         Parameter(
@@ -240,7 +240,7 @@ def _parameters(data: TrackTable, found: Found, p_state: Array, sd: Array) -> li
         )
         for j in range(k)
     ]
-    out += _occupancy(data, p_state) if k > 1 else []
+    out += _occupancy(data, p_state, errors.occupancy) if k > 1 else []
     for at, (i, j) in enumerate(off_diagonal(k)):
         p, width = float(found.chain.A[i, j]), float(sd[k + at])
         odds = max(p, 1e-12) / max(1 - p, 1e-12)
@@ -250,12 +250,15 @@ def _parameters(data: TrackTable, found: Found, p_state: Array, sd: Array) -> li
     return out
 
 
-def _occupancy(data: TrackTable, p: Array) -> list[Parameter]:
-    """Return the share of positions in each state; its error is the spread between tracks."""
+def _occupancy(data: TrackTable, p: Array, away: Array) -> list[Parameter]:
+    """Return the share of positions in each state.
+
+    Its error is the spread between tracks, and how far the rates are `away` from their summit.
+    """
     share, out = p.mean(axis=0), []
     for j, value in enumerate(share.tolist()):
         off = np.add.reduceat(p[:, j] - value, data.first[:-1])
-        sd = float(np.sqrt((off**2).sum()) / len(p))
+        sd = math.hypot(float(np.sqrt((off**2).sum()) / len(p)), float(away[j]))
         low, high = max(value - Z95 * sd, 0.0), min(value + Z95 * sd, 1.0)
         out.append(Parameter(f"occupancy[{j}]", value, sd, low, high))
     return out

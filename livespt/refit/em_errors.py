@@ -8,15 +8,19 @@ J there,
     error^2 = [J^-1] + [J^-1 g]^2
 
 for ln D and the logits of the switching: chance, and the distance to the likelihood's own summit.
+Occupancies are shares of positions, whose chance is the spread between tracks; what they are off by
+is taken from the rates: how far the stationary occupancy goes on the way J^-1 g to the summit.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from livespt.infer.arrays import Array
 from livespt.infer.fit import evaluate
-from livespt.infer.motion import pack
+from livespt.infer.motion import motion, pack
 from livespt.infer.smooth import covariance
 from livespt.refit.em_rounds import Found, Kind, Laid, off_diagonal
 from livespt.refit.history import errors_of, prior_at, tracks_of
@@ -28,8 +32,23 @@ LEAST_BEGIN = 1e-3
 FARTHEST = 3.0
 
 
-def errors_at(data: TrackTable, kind: Kind, laid: Laid, found: Found) -> Array:
-    """Return root mean squared errors of ln D (K), then of the logits of p_switch, row by row."""
+class Errors(NamedTuple):
+    """How far the EM's numbers are off.
+
+    Attributes
+    ----------
+    sd : (K^2,) float64
+        Root mean squared errors of ln D (K), then of the logits of p_switch, row by row.
+    occupancy : (K,) float64
+        What the stationary occupancies are at the likelihood's summit, less those here.
+    """
+
+    sd: Array
+    occupancy: Array
+
+
+def errors_at(data: TrackTable, kind: Kind, laid: Laid, found: Found) -> Errors:
+    """Hold the EM's estimate against the likelihood of its own model."""
     k = found.chain.lam.size
     known = data._replace(
         sd_um=np.sqrt(laid.rows.v[laid.at]), exposure_s=data.exposure_s if kind.blur else 0.0
@@ -44,7 +63,12 @@ def errors_at(data: TrackTable, kind: Kind, laid: Laid, found: Found) -> Array:
     step = np.clip(cov @ fit.scores.sum(axis=0), -FARTHEST, FARTHEST)
     turn = _to_logits(found.chain.A)
     square = cov[: k * k, : k * k] + np.outer(step[: k * k], step[: k * k])
-    return np.sqrt(np.diag(turn @ square @ turn.T))
+    sd = np.sqrt(np.diag(turn @ square @ turn.T))
+    return Errors(sd, _stationary(theta + step, k) - _stationary(theta, k))
+
+
+def _stationary(theta: Array, n_states: int) -> Array:
+    return np.exp(motion(theta, n_states, derivatives=False).ln_pi[:, 0])
 
 
 def _to_logits(A: Array) -> Array:

@@ -57,6 +57,17 @@ class Begun(NamedTuple):
     curves: tuple[Curve, Curve]  # um2/s
 
 
+class Ended(NamedTuple):
+    """What a fit, by sites or on a grid, ended with."""
+
+    curves: tuple[Curve, Curve]  # um2/s
+    loglik: float
+    done: bool
+    n_rounds: int
+    mean_px: Array
+    cov_px2: Array
+
+
 def begin(regions: Regions) -> Begun:
     """Check regions, fit the light where it is not given, and settle the sites."""
     check(regions)
@@ -99,10 +110,9 @@ def l_ml(regions: Regions) -> Refit:
     cov = np.stack([smoothed[0, :, 1], smoothed[1, :, 1], np.zeros(n)], axis=1)
     done = settled.loops > 0
     message = "" if done else f"sites still moved after {-settled.loops} loops"
-    return _answer(
-        regions, begun, begun.curves, settled.loglik, done, message, abs(settled.loops),
-        (smoothed[:, :, 0].T, cov),
-    )  # fmt: skip
+    mean = smoothed[:, :, 0].T
+    ended = Ended(begun.curves, settled.loglik, done, abs(settled.loops), mean, cov)
+    return _answer(regions, begun, ended, message)
 
 
 def point_mass(regions: Regions, per_px: int = 0) -> Refit:
@@ -140,10 +150,11 @@ def _on_grid(regions: Regions, begun: Begun, message: str, per_px: int = 0) -> R
         if (np.abs((sites.widths_of(begun.scene, D) / widths) ** 2 - 1.0) < _WIDER).all():
             break
         found = _once_on_grid(regions, begun, D, per_px)
-    return _answer(
-        regions, begun, found.curves, found.loglik, found.converged, message, found.n_iterations,
-        (found.mean_px, found.cov_px2),
+    ended = Ended(
+        found.curves, found.loglik, found.converged, found.n_iterations, found.mean_px,
+        found.cov_px2,
     )  # fmt: skip
+    return _answer(regions, begun, ended, message)
 
 
 def _once_on_grid(regions: Regions, begun: Begun, D_px2_s: Array, per_px: int) -> OnGrid:
@@ -153,29 +164,20 @@ def _once_on_grid(regions: Regions, begun: Begun, D_px2_s: Array, per_px: int) -
     return pointmass.fit_on_grid(regions, grid, D_px2_s)
 
 
-def _answer(
-    regions: Regions,
-    begun: Begun,
-    curves: tuple[Curve, Curve],
-    loglik: float,
-    done: bool,
-    message: str,
-    n_iterations: int,
-    places: tuple[Array, Array],
-) -> Refit:
+def _answer(regions: Regions, begun: Begun, ended: Ended, message: str) -> Refit:
     said = [message] if message else []
-    for axis, curve in zip(AXES, curves, strict=True):
+    for axis, curve in zip(AXES, ended.curves, strict=True):
         if not curve.inside:
             said.append(f"D along {axis} is at an end of what was searched")
     if not begun.light_settled:
         said.append("photons and background did not settle")
-    done = done and begun.light_settled and all(curve.inside for curve in curves)
+    done = ended.done and begun.light_settled and all(curve.inside for curve in ended.curves)
     n = len(begun.scene.looks.d)
-    columns = np.array([curve[:4] for curve in curves]).T
+    columns = np.array([curve[:4] for curve in ended.curves]).T
     return Refit(
-        method="", parameters=D_parameters(*columns) + begun.parameters, loglik=loglik,
+        method="", parameters=D_parameters(*columns) + begun.parameters, loglik=ended.loglik,
         status="ok" if done else "not converged", message="; ".join(said),
-        n_iterations=n_iterations, n_tracks=1, n_positions=n, left_out={},
-        positions=positions_of(regions, *places, np.arange(n)),
+        n_iterations=ended.n_rounds, n_tracks=1, n_positions=n, left_out={},
+        positions=positions_of(regions, ended.mean_px, ended.cov_px2, np.arange(n)),
         evidence={}, tables={}, seconds=0.0, provenance={},
     )  # fmt: skip

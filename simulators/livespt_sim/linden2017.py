@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from livespt.camera import Emccd
 from livespt_sim import opticskernels
-from livespt_sim.optics import vectorial
+from livespt_sim.optics import Optics, vectorial
 from livespt_sim.readout import Readout
 
 PIXEL_UM, SIGMA0 = 0.08, 95.85 / 80.0  # sigma0 in pixels
@@ -85,10 +85,28 @@ def vectorial_images(
     optics = vectorial(PIXEL_UM, WAVELENGTH_UM, APERTURE, RADIUS_UM)
     x, y, z, at = _placed(cell, n, rng)
     where = np.stack([x * PIXEL_UM, y * PIXEL_UM, z], axis=2)
+    return counts_of(where, cell.photons, cell.bg, optics, rng), at
+
+
+def counts_of(
+    where: Array, photons: float, bg: float, optics: Optics, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return counts (n, SIDE, SIDE) of points that share the light of one spot.
+
+    Parameters
+    ----------
+    where : (n, S, 3) float64
+        From the first pixel's centre, um; z from the focus.
+    photons, bg : float
+        Per spot, and per pixel.
+    optics : Optics
+    rng : Generator
+    """
+    n, steps = where.shape[:2]
     draw = rng.integers(1 << 63, size=2).astype(np.uint64)
     readout = Readout(CAMERA, (SIDE, SIDE), tabulate=True)
     adu = np.empty((n, SIDE, SIDE), np.uint16)
-    still, light = np.zeros((1, STEPS)), np.full((1, STEPS), cell.photons / STEPS)
+    still, light = np.zeros((1, steps)), np.full((1, steps), photons / steps)
     landed, lit = np.zeros(1, np.int64), np.zeros(SIDE * SIDE, np.int64)
     with np.errstate(over="ignore"):  # kernels run as Python: their counters wrap on purpose
         for i in range(n):
@@ -96,8 +114,8 @@ def vectorial_images(
             n_lit = opticskernels.add_photons(
                 electrons, where[i : i + 1], still, light, optics, draw[:1], landed, lit
             )
-            adu[i] = readout(electrons, lit[:n_lit], cell.bg, draw[1:])
-    return adu, at
+            adu[i] = readout(electrons, lit[:n_lit], bg, draw[1:])
+    return adu
 
 
 def _placed(cell: Cell, n: int, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:

@@ -19,6 +19,8 @@ scenes = sys.modules["refit_scene"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(scenes)
 
 TRUTH = {"D_um2_s[0]": 0.1, "D_um2_s[1]": 1.0, "p_switch[0,1]": 0.05, "p_switch[1,0]": 0.05}
+#: The EM's occupancies are off where its rates are.
+ALL = TRUTH | {"occupancy[1]": 0.5}
 
 
 def test_with_one_state_the_em_has_the_intervals_of_maximum_likelihood():
@@ -35,7 +37,7 @@ def test_a_biased_em_says_so():
     """Seed 1: D of the slow state is 14 % high at a standard error of 4 %, switching 40 % low."""
     _, data = scenes.two_states(1)
     found = refit(data, "em", starts=1)
-    for name, true in TRUTH.items():
+    for name, true in ALL.items():
         p = found.parameter(name)
         assert p.low < true < p.high, name
     assert "distance" in found.message
@@ -54,32 +56,39 @@ def test_three_states_have_intervals_too(rng):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("method", "exposed", "starts", "n_seeds"),
-    [("em", 1.0, 1, 100), ("em", 1.0, 5, 30), ("em-kalman", 0.0, 1, 100)],
+    ("method", "shape", "starts", "n_seeds"),
+    [
+        ("em", (100, 100), 1, 100),
+        ("em", (100, 100), 5, 40),
+        ("em-kalman", (100, 100), 1, 100),
+        ("em", (50, 20), 1, 100),
+    ],
 )
-def test_intervals_hold_the_truth(method, exposed, starts, n_seeds, capsys):
-    """100 x 100 positions: held in .95 less 3 s.e.; errors about as large as said, D's to a third.
+def test_intervals_hold_the_truth(method, shape, starts, n_seeds, capsys):
+    """Held in .95 less 3 s.e.; at 100 x 100, errors about as large as said, D's to a third.
 
-    Found 1.00 .99 1.00 1.00 (em, one start). By the curvature of the bound: .19 .57 .00 .00.
+    Found 1.00 .99 1.00 1.00 .97 (em, one start). By the curvature of the bound: .19 .57 .00 .00.
+    Occupancies by the spread between tracks alone: .35 at five starts, .82 at 50 x 20.
     """
     held, off, said = [], [], []
     for seed in range(1, n_seeds + 1):
         rng = np.random.default_rng(seed)
-        T, sd = scenes.motion.switching_matrix(scenes.P_SWITCH), rng.uniform(0.02, 0.06, (100, 100))
+        T, sd = scenes.motion.switching_matrix(scenes.P_SWITCH), rng.uniform(0.02, 0.06, shape)
         dt_s = scenes.DT_S
+        exposure_s = 0.0 if method == "em-kalman" else dt_s
         scene = scenes.motion.simulate(
-            rng, (100, 100), scenes.D_UM2_S, T, sd, dt_s=dt_s, exposure_s=exposed * dt_s
+            rng, shape, scenes.D_UM2_S, T, sd, dt_s=dt_s, exposure_s=exposure_s
         )
         found = refit(scenes.as_table(scene), method, starts=starts)
-        ps = [found.parameter(name) for name in TRUTH]
-        held.append([p.low <= t <= p.high for p, t in zip(ps, TRUTH.values(), strict=True)])
-        off.append([math.log(p.value / t) for p, t in zip(ps, TRUTH.values(), strict=True)])
+        ps = [found.parameter(name) for name in ALL]
+        held.append([p.low <= t <= p.high for p, t in zip(ps, ALL.values(), strict=True)])
+        off.append([math.log(p.value / t) for p, t in zip(ps, ALL.values(), strict=True)])
         said.append([p.sd / p.value for p in ps])
     ratio = np.sqrt(np.mean(np.square(off), axis=0) / np.mean(np.square(said), axis=0))
     with capsys.disabled():
-        print(f"\n{method}, {starts}: held {np.mean(held, axis=0)}, error / said {ratio}")  # noqa: T201
+        print(f"\n{method}, {shape}, {starts}: held {np.mean(held, axis=0)}, error / said {ratio}")  # noqa: T201
     assert (np.mean(held, axis=0) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / n_seeds)).all()
-    assert (np.abs(ratio[:2] - 1) < 0.34).all()
+    assert shape != (100, 100) or (np.abs(ratio[:2] - 1) < 0.34).all()
 
 
 @pytest.mark.long

@@ -50,9 +50,18 @@ def judge(
     fits = fit_rois(adu, CAMERA, SIGMA0, model=model, method=method)
     error = np.stack([fits["x_px"], fits["y_px"]], axis=1) - truth
     variance = np.stack([fits["covariance"][:, a, a] for a in (0, 1)], axis=1)
-    kept = (variance.min(axis=1) > 0) & (variance.max(axis=1) < 16.0**2)
-    kept &= (np.abs(error).max(axis=1) < 4.0) & (fits["sigma_px"] < SIDE)
-    error, variance = error[kept], variance[kept]
+    return verdict_of(error, variance, fits["sigma_px"])
+
+
+def verdict_of(
+    error_px: NDArray[np.float64],
+    variance_px2: NDArray[np.float64],
+    width_px: NDArray[np.float64],
+) -> Verdict:
+    """Keep what the paper keeps, and hold errors (n, 2) against what was reported of them."""
+    kept = (variance_px2.min(axis=1) > 0) & (variance_px2.max(axis=1) < 16.0**2)
+    kept &= (np.abs(error_px).max(axis=1) < 4.0) & (width_px < SIDE)
+    error, variance = error_px[kept], variance_px2[kept]
     rmse = np.sqrt(np.mean(error**2))
     return Verdict(
         float(1e3 * PIXEL_UM * rmse),
