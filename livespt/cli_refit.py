@@ -57,6 +57,7 @@ def refit(
     pixel_um: float | None = None,
     config: Path | None = None,
     least_frames: int = 10,
+    widths: Annotated[bool, Parameter(negative="")] = False,
     seed: int | None = None,
     set: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Path | None = None,
@@ -88,8 +89,10 @@ def refit(
         Camera, optics and localization, for a movie.
     least_frames
         Methods that fit pixels leave out tracks of fewer.
+    widths
+        With l-ml: take the images' widths for data on D, where sigma_um is right to 1 %.
     seed
-        Of the methods that draw starts.
+        Of the methods that draw.
     set
         A setting of the method, as name=value; once for each.
     out
@@ -118,7 +121,7 @@ def refit(
         return tell({"methods": about}, [f"{a['method']:<12} {a['says']}" for a in about], json)
     if not sources:
         raise RefitError("give a table of tracks, a run folder or a movie (or --list)")
-    settings = settings_of(states, seed, set or [])
+    settings = settings_of(states, seed, [*(["widths=true"] if widths else []), *(set or [])])
     check_settings(method, settings)  # before a movie is worked through
     where = Where(workers, scheduler, (tls_ca, tls_cert, tls_key))
     if len(sources) == 1:

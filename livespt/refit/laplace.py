@@ -17,6 +17,9 @@ their exposure (`livespt.refit.pathkernels`). An EMCCD's pixels enter as the shi
 that have the score and information of its table at the mode. Where single frames are dimmer than
 `DIM_UM` one Gaussian is too poor a site, and the point-mass filter (`livespt.refit.pointmass`)
 takes over. Photons and background that are not given are fitted too, the same in all frames.
+
+The curve above knows D from displacements alone. On demand the widths of the images are data too
+(`livespt.refit.widths`).
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ from livespt.refit.looks import (
 )
 from livespt.refit.pointmass import OnGrid
 from livespt.refit.regions import Regions
-from livespt.refit.result import Parameter, Refit
+from livespt.refit.result import Parameter, Refit, RefitError
 from livespt.refit.sites import Light, Scene, Settled
+from livespt.refit.widths import added, evidence
 
 #: Beyond this s.d. of a single frame's position the point-mass filter takes over.
 DIM_UM = 0.035
@@ -83,28 +87,42 @@ def begin(regions: Regions) -> Begun:
     return Begun(scene, light, light_parameters(light, sds), still, settled, curves)
 
 
-def l_ml(regions: Regions) -> Refit:
+def l_ml(
+    regions: Regions,
+    widths: bool = False,
+    seed: int = 0,
+    rng: np.random.Generator | None = None,
+) -> Refit:
     """Fit D along each axis from the pixels of all frames at once; on a grid where they are dim.
 
     Parameters
     ----------
     regions : Regions
+    widths : bool
+        Take the images' widths for data on D too: sharper where motion smears the frames, but only
+        where `sigma_um` is right to 1 %.
+    seed : int
+        Of the images that are drawn for the widths, where no generator is given.
+    rng : numpy.random.Generator, optional
 
     Returns
     -------
     Refit
-        `D_x_um2_s`, `D_y_um2_s`, `photons`, `bg_photons`; positions with their variances.
+        `D_x_um2_s`, `D_y_um2_s`, `photons`, `bg_photons`; positions with their variances. With
+        widths there is no `loglik`.
 
     Raises
     ------
     RefitError
-        Regions that cannot be used.
+        Regions that cannot be used; widths of a molecule that stands still in the exposure.
     """
+    if widths and regions.exposure_s == 0:
+        raise RefitError(f"{regions.source}: widths say nothing of D where exposure_s is 0")
     begun = begin(regions)
     sd_um = sites.single_sd_px(begun.scene, begun.light) * regions.pixel_um
     if sd_um > DIM_UM:
         said = f"single frames tell places to {1e3 * sd_um:.0f} nm: on a grid (point-mass)"
-        return _on_grid(regions, begun, said)
+        return _on_grid(regions, begun, said + ", without widths" * widths)
     settled, n = begun.settled, len(begun.scene.looks.d)
     smoothed = settled.film.smoothed[:, :n]
     cov = np.stack([smoothed[0, :, 1], smoothed[1, :, 1], np.zeros(n)], axis=1)
@@ -112,7 +130,32 @@ def l_ml(regions: Regions) -> Refit:
     message = "" if done else f"sites still moved after {-settled.loops} loops"
     mean = smoothed[:, :, 0].T
     ended = Ended(begun.curves, settled.loglik, done, abs(settled.loops), mean, cov)
-    return _answer(regions, begun, ended, message)
+    found = _answer(regions, begun, ended, message)
+    if not widths:
+        return found
+    chance = np.random.default_rng(seed) if rng is None else rng
+    found = _with_widths(regions, begun, found, chance)
+    return found._replace(provenance={"seed": seed if rng is None else "given rng"})
+
+
+def _with_widths(regions: Regions, begun: Begun, found: Refit, rng: np.random.Generator) -> Refit:
+    """Add what the widths say of D; the positions stay."""
+    unit2, bank = regions.pixel_um**2, begun.scene.D_px2_s
+    low, high = min(c.low for c in begun.curves), max(c.high for c in begun.curves)
+    places = begun.settled.film.smoothed[:, : found.n_positions, 0].T
+    more, n = evidence(regions, begun.light, places, bank, (low / unit2, high / unit2), rng)
+    if n == 0:
+        said = "the widths say nothing of D: too slow, too fast, or not to be fitted"
+        return found._replace(message="; ".join(filter(None, [found.message, said])))
+    pairs = zip(begun.settled.curve, more, strict=True)
+    curves = [read_curve(bank * unit2, added(regions, bank, *pair)) for pair in pairs]
+    columns = np.array([curve[:4] for curve in curves]).T
+    said = f"the widths of {n} frames are data too, so that there is no likelihood"
+    return found._replace(
+        parameters=D_parameters(*columns) + begun.parameters,
+        loglik=None,
+        message="; ".join(filter(None, [found.message, said])),
+    )
 
 
 def point_mass(regions: Regions, per_px: int = 0) -> Refit:
