@@ -314,7 +314,7 @@ def test_runs_of_the_first_journal_are_read_as_found_blind():
     """Version 1 had neither column; an old run folder must still replay."""
     old = [name for name in streams.SPOTS.names or () if name not in ("guided", "false_um2")]
     rows = np.ones(3, streams.SPOTS)[old]
-    read = streams.completed(rows)
+    read = streams.completed("spots", rows)
     assert read.dtype == streams.SPOTS
     assert not read["guided"].any()
     assert not read["false_um2"].any()
