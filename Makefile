@@ -7,6 +7,8 @@ UV := $(BIN)/python -m uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 QT_PACKAGES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 
+DEFAULT := not long and not bench
+
 .PHONY: help demo test test-long test-nojit test-bounds check format bench dashboard pins clean
 
 help:  ## Show what can be made
@@ -15,8 +17,11 @@ help:  ## Show what can be made
 demo: .venv/.demo  ## 20 s of a simulated live experiment, no hardware, no screen
 	$(BIN)/livespt demo
 
+# First the compiler in two processes, then the tests in two, then those that measure real time.
 test: .venv/.dev qt-libraries  ## The default tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/warm_kernels.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m '$(DEFAULT) and not alone'
+	$(BIN)/python -m pytest -m '$(DEFAULT) and alone'
 
 test-long: .venv/.dev qt-libraries  ## Minutes of statistics and soak
 	$(BIN)/python -m pytest -m long

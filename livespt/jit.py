@@ -28,6 +28,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config as settings
+from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
@@ -232,9 +233,25 @@ def kernel_of_lanes(function: F) -> F:
     return _cached(function, numba.njit(**_LANES)(function))
 
 
+def _take_literals_as_numbers(compiled: Any) -> None:
+    """Have kernels that pass a plain ``0`` call what is compiled for any integer.
+
+    To numba a literal is a type of its own: it compiled a callee, and all below it, once more for
+    each, and for a variable that merely begins with one before it saw that it goes on otherwise.
+    """
+    for_types = compiled.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        plain = {name: types.unliteral(given) for name, given in kws.items()}
+        return for_types(tuple(map(types.unliteral, args)), plain)
+
+    compiled.get_call_template = get_call_template
+
+
 def _cached(function: F, compiled: Any) -> F:
     """Give `compiled` the cache on disk, if it takes one and a folder can be written."""
     if hasattr(compiled, "enable_caching"):
+        _take_literals_as_numbers(compiled)
         try:
             compiled._cache = _Cache(function)
         except RuntimeError:  # no writable folder: numba found no locator

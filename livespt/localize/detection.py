@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -36,6 +37,8 @@ from livespt.localize.fit import check_sigma
 from livespt.localize.line_kernels import GROUP, SPARE, TILE, Layout, layout_of
 from livespt.localize.packing import pack, strips_of
 from livespt.localize.threshold import draw_peaks, level_sds, limits
+
+T = TypeVar("T", bound=np.generic)
 
 #: Result of `detect`; `strength` is the filter's output over its threshold.
 DETECTION_DTYPE = np.dtype(
@@ -79,8 +82,15 @@ def detect(
         )
     shape = (frame.shape[0], frame.shape[1])
     plan, work = make_plan(camera, sigma_px, shape, false_per_frame), make_work(shape, sigma_px)
-    n = kernels.detect_frame(np.ascontiguousarray(frame), plan, work)
+    n = kernels.detect_frame(read_only(frame), plan, work)
     return np.ascontiguousarray(work.found[:n]).view(DETECTION_DTYPE)[:, 0]
+
+
+def read_only(given: NDArray[T]) -> NDArray[T]:
+    """Return a contiguous read-only view: to numba a writable array is another type to compile."""
+    view = np.ascontiguousarray(given).view()
+    view.flags.writeable = False
+    return view
 
 
 def filter_weights(sigma_px: float) -> tuple[NDArray[np.float64], int, int]:

@@ -47,6 +47,7 @@ from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
 from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
+from livespt.localize.detection import read_only
 from livespt.localize.errors import LocalizeError
 from livespt.localize.guided_kernels import Answer, Asked
 from livespt.localize.guided_prior_kernels import Pairing
@@ -264,7 +265,7 @@ def frame_maps(camera: Camera) -> tuple[NDArray[np.float64], ...]:
     """Return gain, offset and read variance as maps (H, W), or (1, 1) where all are scalars."""
     full = camera.shape or (1, 1)
     maps = (np.broadcast_to(np.asarray(m, np.float64), full) for m in electron_maps(camera))
-    return tuple(np.ascontiguousarray(m) for m in maps)
+    return tuple(read_only(m) for m in maps)
 
 
 def make_space(n_modes: int) -> Space:

@@ -112,7 +112,7 @@ class Localizer:
         self._sigma_px = float(sigma_um / pixel_um)
         self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)
         maps = electron_maps(camera)
-        self._maps = tuple(np.ascontiguousarray(m) for m in _same_shape(maps, camera.shape))
+        self._maps = tuple(detection.read_only(m) for m in _same_shape(maps, camera.shape))
         gain, offset, var = (m.ravel() for m in self._maps)
         self._lane_maps = tuple(m.astype(np.float32) for m in (1.0 / gain, offset, var))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
@@ -145,7 +145,7 @@ class Localizer:
         """
         self._check(frame)
         space = self._space()
-        adu = _read_only(self._marked(frame.adu))
+        adu = detection.read_only(self._marked(frame.adu))
         fits = self._split(adu, self._fit(adu, space))
         table = self._table(fits)
         if self._widens:
@@ -166,7 +166,7 @@ class Localizer:
         tell(0.0)
         fitting.lane_table_for(self._camera)
         tell(0.3)
-        adu = _read_only(np.zeros(self.shape, np.uint16))
+        adu = detection.read_only(np.zeros(self.shape, np.uint16))
         detect_kernels.detect_frame(adu, self._plan, self._space().detect)
         tell(0.6)
         found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
@@ -268,10 +268,3 @@ def make_space(side: int, most_spots: int) -> frame_kernels.Space:
 def _same_shape(maps: tuple, shape: tuple[int, int] | None) -> list[NDArray[np.float64]]:
     full = shape or (1, 1)
     return [np.broadcast_to(np.asarray(m, np.float64), full) for m in maps]
-
-
-def _read_only(adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Return a contiguous read-only view: to numba a writable array is another type to compile."""
-    view = np.ascontiguousarray(adu).view()
-    view.flags.writeable = False
-    return view

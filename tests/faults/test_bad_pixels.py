@@ -24,6 +24,10 @@ CAMERAS = {
 }
 
 
+#: Localizers by camera and options, each beside its camera, which keeps its id.
+MADE = {}
+
+
 def counts(camera, seed=3, spots=((20.0, 20.0), (40.3, 30.6))):
     rate = np.full(SHAPE, 2.0)
     for x, y in spots:
@@ -31,9 +35,17 @@ def counts(camera, seed=3, spots=((20.0, 20.0), (40.3, 30.6))):
     return camera.sample(rate, np.random.default_rng(seed))
 
 
+def localizer(camera, **options):
+    """Return a localizer, one for each camera: with maps its thresholds take a second."""
+    key = (id(camera), *sorted(options.items()))
+    if key not in MADE:
+        MADE[key] = camera, Localizer(camera, 0.1, 0.13, SHAPE, **options)
+    return MADE[key][1]
+
+
 def localized(camera, adu, **options):
     """Localize one frame; every number that comes out is finite, variances are not negative."""
-    spots = Localizer(camera, 0.1, 0.13, SHAPE, **options)(Frame(0, 0.0, adu, 0.01))
+    spots = localizer(camera, **options)(Frame(0, 0.0, adu, 0.01))
     for name in spots.table.dtype.names:
         assert np.all(np.isfinite(spots.table[name])), name
     for name in ("var_x_um2", "var_y_um2", "sd_photons"):

@@ -27,6 +27,8 @@ from livespt.control import LOG_FILE, ControlError, GuardHandle, read_log
 from livespt.sections import ActuatorConfig, TightenConfig
 from livespt_sim.laser import PowerCell
 
+pytestmark = pytest.mark.alone
+
 WITHIN_S = 0.5
 HOLDER = Path(__file__).with_name("guard_holder.py")
 FEW = 3

@@ -22,6 +22,8 @@ from livespt.journal import appender as journal_appender
 from livespt.journal import write as journal_write
 from livespt.journal.segment import END, scan_file
 
+pytestmark = pytest.mark.alone
+
 NURSERY = Path(__file__).with_name("journal_nursery.py")
 posix = pytest.mark.skipif(os.name == "nt", reason="forks its writers")
 

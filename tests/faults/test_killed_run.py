@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from livespt.cli import main
 from livespt.config import dump, parse
 from livespt.journal import read_run
 from livespt.offline import replay_stages
 from livespt.wire import Subscriber
+
+pytestmark = pytest.mark.alone
 
 INTERVAL_S = 0.02
 #: 50 ms of rows, and the frame that was on its way over the wire.

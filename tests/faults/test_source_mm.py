@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("pycromanager")
 
+pytestmark = pytest.mark.alone
+
 _spec = importlib.util.spec_from_file_location(
     "test_mm_core", Path(__file__).parents[1] / "flow" / "test_mm_core.py"
 )

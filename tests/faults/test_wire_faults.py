@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from livespt.wire import Publisher, Subscriber
 from livespt.wire.schema import CommandReply, EventMessage
 
+pytestmark = pytest.mark.alone
+
 FREE = "tcp://127.0.0.1:*"
 
 TALKER = """

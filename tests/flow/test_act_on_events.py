@@ -15,6 +15,8 @@ from livespt.types import Event
 from livespt.wire import Publisher, event_message
 from livespt.wire.schema import StatusMessage
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = Path(__file__).with_name("mm_react.py")
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "act-on-events.md"
 

@@ -14,6 +14,8 @@ from livespt.cli import main
 pytest.importorskip("pymmcore_plus")
 pytest.importorskip("mm_test_adapters")
 
+pytestmark = pytest.mark.alone
+
 RECORD = """
 import sys
 import numpy as np

@@ -18,6 +18,8 @@ from livespt.control.law import Wish
 from livespt.journal import read_run
 from livespt.session import Session
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 NAME = "Laser.Voltage"
 TABLE = f"""

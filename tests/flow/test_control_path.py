@@ -22,6 +22,8 @@ from livespt.sources.stamped import StampedSource
 from livespt.types import Frame, SourceInfo
 from livespt.wire import Subscriber, schema
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 
 

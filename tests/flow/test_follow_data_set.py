@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # growing_scene.py
 
 from growing_scene import MmStackWriter, pixels
 
+pytestmark = pytest.mark.alone
+
 WRITER = Path(__file__).with_name("ndtiff_writer.py")
 INTERVAL_S = 0.005
 

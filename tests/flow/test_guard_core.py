@@ -27,6 +27,8 @@ from livespt.control.mmcore import CoreProperty
 from livespt.core import BridgeDoor, CoreError
 from livespt.sections import ActuatorConfig, TightenConfig
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 PEER = Path(__file__).with_name("mm_java_peer.py")
 LASER = str(ROOT / "configs" / "demo-laser.cfg")

@@ -152,6 +152,7 @@ def test_messages_tell_of_compiling_running_and_the_end(finished):
     assert any(isinstance(m, schema.ImageMessage) for m in messages)
 
 
+@pytest.mark.alone
 def test_a_stop_ends_in_good_order(tmp_path):
     config = run_config(tmp_path, n_frames=100_000)
 
@@ -185,6 +186,7 @@ class ThreeFrames:
         self._closed.set()
 
 
+@pytest.mark.alone
 def test_a_stop_over_the_wire_reaches_a_silent_camera(tmp_path):
     statuses = []
 
@@ -202,6 +204,7 @@ def test_a_stop_over_the_wire_reaches_a_silent_camera(tmp_path):
     assert not result.failed
 
 
+@pytest.mark.alone
 def test_a_silent_camera_is_not_waited_for_beyond_the_time_asked(tmp_path):
     config = msgspec.structs.replace(run_config(tmp_path), stop_after_s=1.0)
     with Session(config, source=ThreeFrames()) as session:
@@ -257,6 +260,7 @@ def test_a_frame_that_comes_twice_is_not_analysed_twice(tmp_path):
     assert not result.failed
 
 
+@pytest.mark.alone
 def test_demo_prints_one_object_and_needs_no_screen(tmp_path, capsys):
     code = main(
         ["demo", "--json", "--seed", "2", "--seconds", str(SECONDS), "--out", str(tmp_path)]

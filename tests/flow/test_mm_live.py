@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("pycromanager")
 pytest.importorskip("mm_test_adapters")
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = Path(__file__).with_name("mm_live.py")
 
 

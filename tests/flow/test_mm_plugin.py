@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("pycromanager")
 pytest.importorskip("mm_test_adapters")
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("test_mm_core", HERE / "test_mm_core.py")
 _core = importlib.util.module_from_spec(_spec)

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("pycromanager")
 
+pytestmark = pytest.mark.alone
+
 _spec = importlib.util.spec_from_file_location(
     "test_mm_core", Path(__file__).with_name("test_mm_core.py")
 )

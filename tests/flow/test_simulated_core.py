@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("pymmcore_plus")
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = Path(__file__).with_name("mm_played.py")
 CONFIG = Path(__file__).parents[2] / "configs" / "orca-full-rate.toml"
 

@@ -86,6 +86,7 @@ def test_no_kernel_compiles_once_the_session_is_warm(tmp_path, camera):
     assert [name for name in added["final"] if "fisher_sum" not in name] == []
 
 
+@pytest.mark.alone
 def test_a_warm_start_takes_less_than_three_seconds(tmp_path):
     """Of the camera with the most to load, its likelihood's table.
 

@@ -12,6 +12,8 @@ from livespt.dashboard.feed import Feed
 from livespt.wire import Publisher, WireError
 from livespt.wire.schema import EstimateMessage, ImageMessage, StopCommand
 
+pytestmark = pytest.mark.alone
+
 
 def take_until(feed: Feed, is_enough, timeout_s: float = 10.0) -> list:
     got, end = [], time.monotonic() + timeout_s

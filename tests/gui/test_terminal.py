@@ -13,6 +13,8 @@ from rich.console import Console
 
 from livespt.dashboard.terminal import TerminalView, layout, result_table
 
+pytestmark = pytest.mark.alone
+
 
 def plain_console(width: int = 120) -> Console:
     return Console(file=io.StringIO(), width=width, force_terminal=False)

@@ -19,7 +19,7 @@ from livespt.dashboard.app import main
 from livespt.wire import Publisher
 from livespt.wire.schema import StopCommand, Table
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 
 def test_with_no_run_the_window_waits_and_says_for_what(window, publisher, qtbot):

@@ -19,6 +19,7 @@ from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
 from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
+from livespt.localize.detection import read_only
 from livespt.localize.guided import (
     frame_maps,
     make_answer,
@@ -64,7 +65,7 @@ def look(camera, adu, modes, photons, alarm=0.01):
     )
     answer = make_answer(1)
     kernels.look_all(
-        adu, frame_maps(camera), fitting.table_for(camera), PER_Z, asked, SIDE,
+        read_only(adu), frame_maps(camera), fitting.table_for(camera), PER_Z, asked, SIDE,
         np.zeros((1, 5)), 0, fitting.make_region(scans.SCAN_SIDE), fitting.make_scratch(),
         make_space(len(modes)), answer,
     )  # fmt: skip

@@ -77,6 +77,7 @@ def test_tracks_of_unknown_molecules_reach_the_aim(n):
 LAGGED = {50: (0.885, 0.2, 0.95), 200: (0.79, 1.0, 0.92), 1000: (0.57, 5.0, 0.92)}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("n", SCENES)
 def test_two_frames_later_the_tracks_are_better(n):
     """Measured: wrong links .75 / .82 / .85 of those at lag 0, JSC .94 / .88 / .63.
@@ -231,6 +232,7 @@ def test_p_link_says_how_often_the_link_is_right():
             assert abs(said[bin_].mean() - right[bin_].mean()) < 0.12
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("n", SCENES)
 def test_a_frame_takes_little_time(n):
     """The aim is meant for an idle core; shared and slow ones get ten times as much."""

@@ -492,6 +492,7 @@ def listeners() -> list[Any]:
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("block", listeners())
 def test_a_listening_script_runs_as_it_stands_to_the_end_of_the_run(block):
     """Only the addresses are others, so that no run on this machine is disturbed."""
@@ -534,6 +535,7 @@ def answer_until_heard(wire: Publisher, listener: subprocess.Popen, said: list[s
     return bool(wire.poll_commands())
 
 
+@pytest.mark.alone
 def test_the_calibration_script_finds_a_known_camera(tmp_path, monkeypatch, capsys):
     """Mean gain of 256 pixels: s.e. 4 % / 16 = .25 %, four of them allowed; a pixel: 5 s.d."""
     rng = np.random.default_rng(1)
@@ -597,6 +599,7 @@ def microscope_scripts() -> list[Any]:
     return [pytest.param(block, id=str(n)) for n, block in enumerate(found)]
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.parametrize("script", microscope_scripts())
 def test_a_script_at_the_microscope_analyses_every_image_of_a_real_core(script, tmp_path):

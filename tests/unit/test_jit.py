@@ -24,6 +24,20 @@ CALLER = (
 MAIN = "from pack.outer_kernels import outer; print(outer(10.0), outer.stats.cache_hits)"
 
 
+COUNT_MAIN = """from pack.outer_kernels import outer
+from pack.inner_kernels import inner
+print(outer(3), len(inner.signatures))"""
+COUNTING = """from livespt.jit import kernel
+from pack.inner_kernels import inner
+
+@kernel
+def outer(n):
+    total = 0
+    for k in range(n):
+        total = inner(total) + inner(7) - inner(k)
+    return total
+"""
+
 LOOK = """from livespt.jit import kernel
 
 @kernel
@@ -90,6 +104,16 @@ def test_code_without_bounds_checks_is_not_served_to_who_asks_for_them(tmp_path)
     value, hits = run(tmp_path, LOOK_MAIN)
     assert value == "nothing"
     assert "1" in hits
+
+
+def test_a_literal_is_compiled_as_any_integer(tmp_path):
+    """A constant, and a variable that begins as one: numba would compile the callee for each."""
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "__init__.py").touch()
+    (pack / "outer_kernels.py").write_text(COUNTING)
+    (pack / "inner_kernels.py").write_text(CALLEE.format(operation="+ 1"))
+    assert run(tmp_path, COUNT_MAIN) == ["21", "1\n"]
 
 
 def test_an_edited_constant_in_a_plain_module_reaches_the_kernels(tmp_path):

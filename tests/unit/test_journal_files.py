@@ -34,6 +34,8 @@ from livespt.journal import write as journal_write
 from livespt.journal.columns import batch_of, rows_of, schema_of
 from livespt.types import REVISION_DTYPE, SPOT_DTYPE, Estimates, Event, Links, Spots, track_dtype
 
+pytestmark = pytest.mark.alone
+
 
 def frames_of(n, seed=1, n_spots=lambda i: i % 7):
     rng = np.random.default_rng(seed)

@@ -27,6 +27,8 @@ from livespt.types import (
     track_dtype,
 )
 
+pytestmark = pytest.mark.alone
+
 ADU = np.zeros((4, 4), np.uint16)
 
 

@@ -13,6 +13,8 @@ from livespt.types import Event
 from livespt.wire import Publisher, Subscriber, event_message
 from livespt.wire.schema import StatusMessage
 
+pytestmark = pytest.mark.alone
+
 BLEACHED = Event("mark", 1.0, 50, 80, "bleached to 30 %", "bleached", 30.0, 9.0)
 SHED = Event("shed", 2.0, 60, 3, "3 frames skipped")
 

@@ -13,6 +13,8 @@ from livespt.sources import BufferedSource, SourceError, open_source
 from livespt.sources.replay import open_movie
 from livespt.types import Event, Frame
 
+pytestmark = pytest.mark.alone
+
 INTERVAL_S = 0.02
 
 

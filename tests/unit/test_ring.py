@@ -15,6 +15,8 @@ from livespt.sources import BufferedSource, Ring, RingFull, SourceError
 from livespt.sources.ring import LENT
 from livespt.types import Event, Frame, SourceInfo
 
+pytestmark = pytest.mark.alone
+
 SHAPE = (4, 6)
 
 

@@ -13,6 +13,8 @@ from livespt_sim import load_truth, open_source
 from livespt_sim.scenes import SCENES
 from livespt_sim.truth import TruthError
 
+pytestmark = pytest.mark.alone
+
 SPOT_DTYPE_WITH_FRAME = [
     ("frame", np.int64),
     *((name, np.float64) for name in ("x_um", "y_um", "var_x_um2", "var_y_um2")),

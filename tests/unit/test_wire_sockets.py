@@ -24,6 +24,8 @@ from livespt.wire.schema import (
     Table,
 )
 
+pytestmark = pytest.mark.alone
+
 FREE = "tcp://127.0.0.1:*"
 
 
