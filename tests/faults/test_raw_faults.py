@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -74,7 +72,7 @@ def kill_at(path, n_bytes, writer):
         if path.exists() and path.stat().st_size > n_bytes:
             break
         time.sleep(1e-3)
-    os.kill(writer.pid, signal.SIGKILL)
+    writer.kill()
     writer.wait()
 
 

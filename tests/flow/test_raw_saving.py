@@ -8,6 +8,7 @@ import pytest
 from livespt.config import ConfigError, parse
 from livespt.journal import read_run
 from livespt.micromanager import ride_along
+from livespt.presets import follow_config, replay_config
 from livespt.session import Session
 from livespt.sources.replay import open_movie
 from livespt.types import Frame, SourceInfo
@@ -123,3 +124,10 @@ def test_a_ride_along_leaves_saving_to_the_acquisition(tmp_path):
     config = run_config(tmp_path, raw={"save": True})
     with pytest.raises(ConfigError, match=r"raw\.save: .* the acquisition saves"):
         ride_along(config, object())
+
+
+@pytest.mark.parametrize("preset", [replay_config, follow_config])
+def test_what_is_in_files_already_is_not_saved_again(tmp_path, preset):
+    path = tmp_path / "run.toml"
+    path.write_text("[raw]\nsave = true\n")
+    assert preset(tmp_path / "raw.ome.tif", path).raw.save is False
