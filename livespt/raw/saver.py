@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -109,21 +110,22 @@ class Saver:
 
     def end(self) -> list[Event]:
         """Write what waits, end the files, and return what is still to be told."""
+        if self._ending.is_set():
+            return []
         self._ending.set()
         if self._started:
             self._thread.join(DRAIN_S)
         if self._thread.is_alive():
             self._trouble = f"the disk did not take the last frames within {DRAIN_S:g} s"
-            waiting = list(self._queue)
-            if waiting:
-                self._lose(waiting[0][1], len(waiting))
+            while batch := self._batch():
+                self._lose(batch[0][1], len(batch))
         return self._tell(float("inf"))
 
     # --- the hand-over ---------------------------------------------------------------------------
 
     def _fits(self, frame: Frame) -> bool:
         alike = frame.adu.shape == self.writer.form.shape and frame.adu.dtype == np.uint16
-        return alike and not self._trouble
+        return alike and not self._trouble and not self._ending.is_set()
 
     def _place(self) -> int | None:
         while True:
@@ -171,8 +173,11 @@ class Saver:
             self._trouble = self._trouble or _reason(error)
 
     def _batch(self) -> list[tuple[int, Frame]]:
-        n = min(len(self._queue), self._most)
-        return [self._queue.popleft() for _ in range(n)]
+        batch: list[tuple[int, Frame]] = []
+        with suppress(IndexError):  # nothing waits
+            while len(batch) < self._most:
+                batch.append(self._queue.popleft())
+        return batch
 
     def _write(self, batch: list[tuple[int, Frame]]) -> None:
         pages = [Page(frame, self._blocks[place]) for place, frame in batch]
