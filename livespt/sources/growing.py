@@ -145,7 +145,7 @@ class GrowingTiff:
     @property
     def leads_on(self) -> bool:
         """Whether the last page links to one more: where none is there, it was lost."""
-        return self._layout is not None and bool(self._number(self._link_at))
+        return self.n_pages > 0 and bool(self._number(self._link_at))
 
     def read(self, page: Page) -> NDArray[np.uint16]:
         """Return the pixels of a page, also after `close`.

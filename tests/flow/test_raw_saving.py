@@ -59,16 +59,16 @@ def test_frames_that_analysis_sheds_are_saved_all_the_same(tmp_path):
         raw={"save": True, "buffer_mb": 64.0},
     )
     messages: list[schema.AnyMessage] = []
-    with Session(config, source=Burst(300), listeners=[messages.append]) as session:
+    with Session(config, source=Burst(150), listeners=[messages.append]) as session:
         result = session.run()
-    assert result.frames["in"] == 300
+    assert result.frames["in"] == 150
     assert result.frames["shed"] > 0
     assert result.raw is not None
-    assert (result.raw["frames"], result.raw["unsaved"]) == (300, 0)
+    assert (result.raw["frames"], result.raw["unsaved"]) == (150, 0)
     movie = open_movie(result.raw["path"])
-    assert all(np.array_equal(movie.read(i), pixels(i)) for i in range(300))
+    assert all(np.array_equal(movie.read(i), pixels(i)) for i in range(150))
     last = [m for m in messages if isinstance(m, schema.StatusMessage)][-1]
-    assert (last.frames_saved, last.frames_unsaved) == (300, 0)
+    assert (last.frames_saved, last.frames_unsaved) == (150, 0)
     events = read_run(result.run).events
     assert any("the disk has room for" in event.message for event in events)
 

@@ -102,6 +102,24 @@ def test_a_file_is_good_while_it_is_written(tmp_path, shape):
     writer.finish()
 
 
+@pytest.mark.parametrize("n_bytes", [0, 10, 4096])
+def test_a_part_that_was_only_begun_is_no_damage(tmp_path, n_bytes):
+    save(tmp_path, [frame(i, SHAPES[1]) for i in range(3)], SHAPES[1], n_per_part=2)
+    with (tmp_path / "raw_1.ome.tif").open("rb+") as file:
+        file.truncate(n_bytes)
+    movie = open_movie(tmp_path / "raw.ome.tif")
+    assert (movie.n_frames, movie.torn) == (2, "")
+
+
+def test_a_page_that_was_linked_to_and_lost_is_told(tmp_path):
+    """As a power cut may leave it."""
+    saver = save(tmp_path, [frame(i, SHAPES[1]) for i in range(3)], SHAPES[1])
+    with saver.writer.path.open("rb+") as file:
+        file.truncate(4096 + 3 * saver.writer.form.n_bytes - 1)
+    movie = open_movie(saver.writer.path)
+    assert (movie.n_frames, movie.torn[:9]) == (2, "cut short")
+
+
 def test_a_file_that_grows_is_followed_to_its_end_and_no_further(tmp_path):
     """The end is told by the file: `end_after_s` is longer than the test may take."""
     shape, sent = SHAPES[1], [frame(i, SHAPES[1]) for i in range(20)]
