@@ -2,9 +2,8 @@
 
 A TIFF is a chain of pages, each linked to the next. `GrowingTiff` keeps its place in the chain and
 looks only at the next link, so that a page costs the same whether it is the first or the millionth.
-Bytes that are not there yet are never an error, whichever they are: the page waits.
-
-livespt's own raw files (`livespt.raw`) say in their header when they are finished.
+Bytes that are not there yet are never an error, whichever they are: the page waits. livespt's own
+raw files (`livespt.raw`) say in their header when they are finished.
 
 Micro-Manager (and ndstorage, which writes the same pages) makes this harder in two ways and easier
 in two. The file has its full size of up to 4 GiB from the start, so that bytes that are not there
@@ -35,9 +34,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
 _STRIPS, _SAMPLES, _COUNTS, _FORMAT = 273, 277, 279, 339
 _TILES, _METADATA = 324, 51123
 
-#: Bytes 8 to 11 of a file by Micro-Manager: its OME-TIFF, and NDTiff.
-_MARKS = {54773648, 483729}
-_SUMMARY = raw.SUMMARY
+#: Bytes 8 to 11 of a file by Micro-Manager (its OME-TIFF, and NDTiff), and of one of our own.
+_MARKS = {54773648, 483729, raw.MARK}
 #: The metadata of an image that Micro-Manager puts in to fill up an acquisition that was aborted.
 _BLANK = b"NULL"
 
@@ -207,10 +205,9 @@ class GrowingTiff:
         mark = struct.unpack(f"{order}I", head[8:12])[0]
         self._is_raw = mark == raw.MARK
         self._text_tag = raw.TAG if self._is_raw else _METADATA
-        known = self._is_raw or mark in _MARKS
-        if known and not self._read_summary(head, order):
+        if mark in _MARKS and not self._read_summary(head, order):
             return False
-        self.marks_its_end = known
+        self.marks_its_end = mark in _MARKS
         self._layout, self._link_at = _Layout(order, "H", "HHI", "I", 4), 4
         return True
 
@@ -218,7 +215,7 @@ class GrowingTiff:
         """Read what Micro-Manager says of the whole; False while it is not there."""
         for at in (16, 20, 32):  # NDTiff 2, NDTiff 3, OME-TIFF
             mark, n_bytes = struct.unpack_from(f"{order}II", head.ljust(40, b"\0"), at)
-            if mark == _SUMMARY:
+            if mark == raw.SUMMARY:
                 summary = _parsed(self._bytes(at + 8, n_bytes))
                 self.summary = summary or {}
                 return summary is not None
@@ -307,9 +304,8 @@ class GrowingTiff:
             return 0, 0
         assert self._layout is not None
         if self.marks_its_end:
-            return struct.unpack(self._layout.order + self._layout.link, entry.value)[
-                0
-            ], entry.n_values
+            place = struct.unpack(self._layout.order + self._layout.link, entry.value)[0]
+            return place, entry.n_values
         return entry.at, entry.n_values
 
     def _many(self, found: dict[int, _Entry], tag: int) -> list[int]:
