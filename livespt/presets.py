@@ -16,6 +16,7 @@ from livespt.sections import (
     InferConfig,
     JournalConfig,
     OpticsConfig,
+    RawConfig,
     SourceConfig,
     WireConfig,
 )
@@ -58,7 +59,7 @@ def replay_config(
     exposure_ms: float | None = None,
     fps: float | None = None,
 ) -> Config:
-    """Return `config` (or the defaults) with `movie` as its source."""
+    """Return `config` (or the defaults) with `movie` as its source, which is not saved again."""
     base = load(config) if config else Config()
     given = {
         "interval_s": frame_ms and frame_ms / 1e3,
@@ -72,7 +73,7 @@ def replay_config(
     if pixel_um is not None:
         optics = msgspec.structs.replace(optics, pixel_um=pixel_um)
     source = msgspec.structs.replace(base.source, kind="replay", options=options)
-    return msgspec.structs.replace(base, source=source, optics=optics)
+    return msgspec.structs.replace(base, source=source, optics=optics, raw=RawConfig())
 
 
 def follow_config(
@@ -83,7 +84,10 @@ def follow_config(
     from_now: bool = False,
     axes: Mapping[str, int | str] | None = None,
 ) -> Config:
-    """Return `config` (or the defaults) with the growing `data_set` as its source."""
+    """Return `config` (or the defaults) with the growing `data_set` as its source.
+
+    Its images are in files already and not saved again.
+    """
     base = load(config) if config else Config()
     given = {"from": "now" if from_now else None, "axes": dict(axes) if axes else None}
     kept = dict(base.source.options) if base.source.kind == "follow" else {}
@@ -92,7 +96,7 @@ def follow_config(
     if pixel_um is not None:
         optics = msgspec.structs.replace(optics, pixel_um=pixel_um)
     source = msgspec.structs.replace(base.source, kind="follow", options=options)
-    return msgspec.structs.replace(base, source=source, optics=optics)
+    return msgspec.structs.replace(base, source=source, optics=optics, raw=RawConfig())
 
 
 def localize_config(

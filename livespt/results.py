@@ -32,6 +32,9 @@ class RunResult(NamedTuple):
     control : dict or None
         `mode`, `goal`, `target`, `measured`, `reached_s`, `writes`, `power`, `unit`,
         `reference_power`, `dose`, `dose_left`, `faults`; None where the light was not controlled.
+    raw : dict or None
+        `path` of the raw file, its `parts`, `frames` in it, frames `unsaved`, `bytes`, and the
+        `trouble` that ended saving, if any; None where raw frames were not saved.
     """
 
     live: Model | None
@@ -44,6 +47,7 @@ class RunResult(NamedTuple):
     run: str
     failed: str = ""
     control: dict[str, Any] | None = None
+    raw: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, as ``--json`` prints them."""
@@ -57,6 +61,7 @@ class RunResult(NamedTuple):
             "seconds": self.seconds,
             "run": self.run,
             "control": self.control or {"mode": "off"},
+            "raw": self.raw,
             **({"failed": self.failed} if self.failed else {}),
         }
 
@@ -78,6 +83,8 @@ class RunResult(NamedTuple):
             ),
             f"run folder: {self.run}",
         ]
+        if self.raw:
+            lines.insert(1, raw_line(self.raw))
         if self.control:
             lines.insert(2, control_line(self.control))
         return [f"FAILED: {self.failed}", *lines] if self.failed else lines
@@ -95,6 +102,13 @@ def control_line(control: dict[str, Any]) -> str:
         *(f"FAULT {fault}" for fault in control["faults"]),
     ]
     return ", ".join(parts)
+
+
+def raw_line(raw: dict[str, Any]) -> str:
+    """Return what became of the raw frames in one line."""
+    line = f"raw: {raw['frames']} frames saved ({raw['bytes'] / 1e9:.3g} GB), "
+    line += f"{raw['unsaved']} not saved"
+    return line + (f"; {raw['trouble']}" if raw["trouble"] else "")
 
 
 def model_json(model: Model | None) -> dict[str, Any] | None:

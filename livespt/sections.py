@@ -170,6 +170,20 @@ class JournalConfig(Section, frozen=True):
     enabled: bool = True
 
 
+class RawConfig(Section, frozen=True):
+    """Raw saving: every frame that the source hands over, also those that analysis sheds.
+
+    Sizes are in units of 1e6 and 1e9 bytes. `buffer_mb` is the memory for frames that wait for the
+    disk; saving ends before the disk has less than `keep_free_gb`, which the journal needs.
+    """
+
+    save: bool = False
+    folder: str = ""
+    buffer_mb: Positive = 512.0
+    part_gb: Annotated[float, msgspec.Meta(gt=0, le=4.2)] = 4.0
+    keep_free_gb: NonNegative = 2.0
+
+
 class ActuatorConfig(Section, frozen=True):
     """What sets the excitation: an entry point of the group ``livespt.actuators`` and its options.
 
@@ -241,6 +255,7 @@ class Config(Section, frozen=True):
     watch: WatchConfig = WatchConfig()
     wire: WireConfig = WireConfig()
     journal: JournalConfig = JournalConfig()
+    raw: RawConfig = RawConfig()
     control: ControlConfig = ControlConfig()
     stop_after_s: Positive | None = None
     stop_after_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None

@@ -30,6 +30,7 @@ from livespt.journal import Journal
 from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
 from livespt.results import RunResult
+from livespt.saving import RawSaving
 from livespt.sections import Config
 from livespt.sinks import (
     BroadcastSink,
@@ -86,6 +87,7 @@ class Session:
         law: Law | None = None,
     ) -> None:
         check_control(config, origin, law)
+        self._raw = RawSaving(config, origin)
         self._publisher: Publisher | None = None
         self._journal: Journal | None = None
         self._control: Controller | None = None
@@ -162,6 +164,7 @@ class Session:
                 last.callback(self._publisher.close)
             if self._journal is not None:
                 last.callback(self._journal.close)
+            last.callback(self._raw.end)
             last.callback(self._stages.source.close)
             last.callback(self._cell.cleanup)
             if self._control is not None:
@@ -263,6 +266,8 @@ class Session:
         source = self._stages.source
         if self._control is not None and not hasattr(source, "excitation"):
             source = StampedSource(source, self._control.excitation)
+        assert self._journal is not None
+        source = self._raw.tap(source, self._journal, self._stages.config.optics.pixel_um)
         if not source.info.paced:
             return source
         chosen = self.config.source
@@ -345,8 +350,10 @@ class Session:
             self.pipeline.run(self._stream.frames(), max_frames, max_s)
 
     def _end_stream(self) -> None:
-        """Close the camera; say so where frames that had come were left unanalysed."""
+        """Close the camera; say so where frames that had come were left unanalysed or unsaved."""
         self._stream.close()
+        for event in self._raw.end():
+            self._tell(event)
         left = self._stream.ring.n_waiting if isinstance(self._stream, BufferedSource) else 0
         if left:
             why = f"{left} frames that had come were not analysed when the run ended"
@@ -355,12 +362,16 @@ class Session:
     def _gauges(self) -> Gauges:
         journal, wire = self._journal, self._publisher
         ring = self._stream.ring if isinstance(self._stream, BufferedSource) else None
+        raw = self._raw.standing
+        trouble = f"raw saving: {raw.trouble}" if raw.trouble else ""
         return Gauges(
             ring_used=ring.n_waiting if ring else 0,
             ring_size=ring.n_frames if ring else 0,
             journal_bytes=journal.n_bytes if journal else 0,
             wire_dropped=wire.dropped if wire else 0,
-            trouble=f"journal: {journal.trouble}" if journal and journal.trouble else "",
+            trouble=f"journal: {journal.trouble}" if journal and journal.trouble else trouble,
+            frames_saved=raw.n_saved,
+            frames_unsaved=raw.n_unsaved,
         )
 
     # --- after the stream --------------------------------------------------------------------
@@ -409,4 +420,5 @@ class Session:
             run=str(self.folder) if self._scratch is None else "",
             failed="; ".join(self._failures),
             control=self._control.as_json() if self._control is not None else None,
+            raw=self._raw.as_json(),
         )

@@ -31,6 +31,8 @@ class Gauges(NamedTuple):
     journal_bytes: int = 0
     wire_dropped: int = 0
     trouble: str = ""
+    frames_saved: int = 0
+    frames_unsaved: int = 0
 
 
 #: The longer side of a preview image, at most.
@@ -145,6 +147,8 @@ class BroadcastSink:
             journal_bytes=gauges.journal_bytes,
             wire_dropped=gauges.wire_dropped,
             note=gauges.trouble or note,
+            frames_saved=gauges.frames_saved,
+            frames_unsaved=gauges.frames_unsaved,
         )
 
 

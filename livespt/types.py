@@ -300,6 +300,7 @@ class Event(NamedTuple):
 EVENT_KINDS = {
     "missing": "frames the camera made and livespt never received (hole in ImageNumber)",
     "shed": "frames received and skipped by analysis because it was behind (ring policy 'oldest')",
+    "unsaved": "frames received that are not in the raw files: the disk was full or too slow",
     "overflow": "the camera's own buffer overflowed; acquisition was resumed",
     "stalled": "no frame for much longer than the frame interval",
     "resumed": "frames come again after a stall",

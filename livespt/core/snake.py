@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from livespt.core.base import EXTRA, SETTLE_S, CoreError, need, one_line
+from livespt.core.bridge import CAMERA_S, BridgeDoor
 from livespt.core.places import adapter_folder, config_file
 
 
@@ -98,24 +98,17 @@ def _forget_engine() -> None:
         del engine.singleton
 
 
-def connect(port: int) -> SnakeDoor:
+def connect(port: int) -> BridgeDoor:
     """Enter the core of a Micro-Manager that runs with its server switched on.
+
+    Not by pycromanager's own bridge: a call there has no end where Micro-Manager has died.
 
     Raises
     ------
     CoreError
         Nothing answers there.
     """
-    # Not pycromanager.Core(port=...): where a core runs in this process, that returns it instead.
-    remote = need("mmpycorex.core", EXTRA).ZMQRemoteMMCoreJ
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=2.0).close()
-        return SnakeDoor(remote(port=port, timeout=5000))
-    except Exception as error:  # noqa: BLE001 (the bridge raises plain Exception)
-        raise CoreError(
-            f"port: no Micro-Manager answers at 127.0.0.1:{port} ({one_line(error)}): "
-            "in Micro-Manager, switch on Tools > Options > Run server on port"
-        ) from None
+    return BridgeDoor(port, CAMERA_S)
 
 
 def _snake(name: str) -> str:

@@ -39,6 +39,7 @@ EVENT_COLOURS = {
     "missing": BAD,
     "overflow": BAD,
     "failed": BAD,
+    "unsaved": BAD,
     "shed": WARN,
     "stalled": WARN,
     "shape": WARN,

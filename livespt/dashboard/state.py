@@ -137,12 +137,16 @@ class LiveState:
         missing = status.frames_missing if status else 0
         shed = status.frames_shed if status else 0
         wire = self.lost + (status.wire_dropped if status else 0)
-        return [
+        drops = [
             _drop("missing", missing, "poor", "made by the camera, never received"),
             _drop("overflow", self._n_overflows, "poor", "times the camera's buffer overflowed"),
             _drop("shed", shed, "fair", "frames skipped by analysis, which was behind"),
             _drop("wire", wire, "fair", "messages lost between publisher and this view"),
         ]
+        if status and status.frames_unsaved:
+            why = "frames that are not in the raw files"
+            drops.append(_drop("unsaved", status.frames_unsaved, "poor", why))
+        return drops
 
     def _is_of_another_run(self, message: Message) -> bool:
         if self.run and message.run and message.run != self.run:

@@ -19,6 +19,7 @@ from livespt.core import CameraFacts, door_of, read_camera
 from livespt.micromanager.checks import (
     AnyConfig,
     check_idle,
+    check_saving,
     excitation_notes,
     named_run,
     read_config,
@@ -87,6 +88,7 @@ def ride_along(
         Config, calibration and core do not fit; one line names why.
     """
     chosen, origin = read_config(config)
+    check_saving(chosen, origin)
     try:
         along = RideAlong.beside(core, per=per, **options)
     except TypeError as error:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from livespt.config import load, parse
+from livespt.config import ConfigError, load, parse
 from livespt.core import CoreError, Door, check_property
 from livespt.sections import Config
 
@@ -37,6 +37,19 @@ def named_run(config: Config, name: str, *, anyway: bool = False) -> Config:
         return config
     journal = msgspec.structs.replace(config.journal, name=name)
     return msgspec.structs.replace(config, journal=journal)
+
+
+def check_saving(config: Config, origin: str) -> None:
+    """Refuse to save beside an acquisition, whose images have passed a ring when they come.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if config.raw.save:
+        raise ConfigError(
+            f"{origin}: raw.save: not beside an acquisition: the acquisition saves its own images"
+        )
 
 
 def excitation_notes(config: Config, door: Door) -> tuple[str, ...]:

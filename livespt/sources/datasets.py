@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from livespt.raw import FILE as RAW_FILE
 from livespt.sources.base import SourceError
 from livespt.sources.growing import GrowingTiff, Page
 from livespt.sources.ndtiff import INDEX
@@ -308,8 +309,12 @@ def _bases(path: Path) -> list[Path]:
         names = {name for name in os.listdir(path) if _split(name)[1]}
     except (FileNotFoundError, NotADirectoryError):
         return []
-    stems = {_split(name)[0]: name for name in names if "NDTiffStack" in name or "MMStack" in name}
+    stems = {_split(name)[0]: name for name in names if _is_stack(name)}
     return [path / name for stem, name in sorted(stems.items()) if not _goes_on(stem, stems)]
+
+
+def _is_stack(name: str) -> bool:
+    return name == RAW_FILE or "NDTiffStack" in name or "MMStack" in name
 
 
 def _goes_on(stem: str, stems: dict[str, str]) -> bool:

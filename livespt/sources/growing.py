@@ -2,7 +2,8 @@
 
 A TIFF is a chain of pages, each linked to the next. `GrowingTiff` keeps its place in the chain and
 looks only at the next link, so that a page costs the same whether it is the first or the millionth.
-Bytes that are not there yet are never an error, whichever they are: the page waits.
+Bytes that are not there yet are never an error, whichever they are: the page waits. livespt's own
+raw files (`livespt.raw`) say in their header when they are finished.
 
 Micro-Manager (and ndstorage, which writes the same pages) makes this harder in two ways and easier
 in two. The file has its full size of up to 4 GiB from the start, so that bytes that are not there
@@ -26,15 +27,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.raw import pages as raw
 from livespt.sources.base import SourceError
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
 _STRIPS, _SAMPLES, _COUNTS, _FORMAT = 273, 277, 279, 339
 _TILES, _METADATA = 324, 51123
 
-#: Bytes 8 to 11 of a file by Micro-Manager: its OME-TIFF, and NDTiff.
-_MARKS = {54773648, 483729}
-_SUMMARY = 2355492
+#: Bytes 8 to 11 of a file by Micro-Manager (its OME-TIFF, and NDTiff), and of one of our own.
+_MARKS = {54773648, 483729, raw.MARK}
 #: The metadata of an image that Micro-Manager puts in to fill up an acquisition that was aborted.
 _BLANK = b"NULL"
 
@@ -108,8 +109,10 @@ class GrowingTiff:
         self._layout: _Layout | None = None
         self._link_at = 0
         self._reached = 0
+        self._is_raw = False
+        self._text_tag = _METADATA
         self.n_pages = 0
-        #: Written by Micro-Manager, which says when a file is finished.
+        #: Written by Micro-Manager or by us, who say when a file is finished.
         self.marks_its_end = False
         #: No page will follow.
         self.finished = False
@@ -128,7 +131,7 @@ class GrowingTiff:
             return None
         link = self._number(self._link_at)
         if not link:
-            self.finished = link == 0 and self.marks_its_end and self.n_pages > 0
+            self.finished = link == 0 and self.n_pages > 0 and self._says_its_end()
             return None
         found = self._page(link)
         if found is None:
@@ -136,6 +139,11 @@ class GrowingTiff:
         page, self._link_at = found
         self.n_pages += 1
         return page
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether the last page links to one more: where none is there, it was lost."""
+        return self.n_pages > 0 and bool(self._number(self._link_at))
 
     def read(self, page: Page) -> NDArray[np.uint16]:
         """Return the pixels of a page, also after `close`.
@@ -195,6 +203,8 @@ class GrowingTiff:
             self._layout, self._link_at = _Layout(order, "Q", "HHQ", "Q", 8), 8
             return True
         mark = struct.unpack(f"{order}I", head[8:12])[0]
+        self._is_raw = mark == raw.MARK
+        self._text_tag = raw.TAG if self._is_raw else _METADATA
         if mark in _MARKS and not self._read_summary(head, order):
             return False
         self.marks_its_end = mark in _MARKS
@@ -205,11 +215,18 @@ class GrowingTiff:
         """Read what Micro-Manager says of the whole; False while it is not there."""
         for at in (16, 20, 32):  # NDTiff 2, NDTiff 3, OME-TIFF
             mark, n_bytes = struct.unpack_from(f"{order}II", head.ljust(40, b"\0"), at)
-            if mark == _SUMMARY:
+            if mark == raw.SUMMARY:
                 summary = _parsed(self._bytes(at + 8, n_bytes))
                 self.summary = summary or {}
                 return summary is not None
         return False
+
+    def _says_its_end(self) -> bool:
+        """Tell what a link of 0 means: the end, or in a raw file perhaps only the newest page."""
+        if not self._is_raw:
+            return self.marks_its_end
+        over = self._number(raw.STATE_AT)
+        return over == 1 and self._number(self._link_at) == 0  # again: one may have come since
 
     # --- pages -----------------------------------------------------------------------------------
 
@@ -227,7 +244,7 @@ class GrowingTiff:
         strips = _merged(offsets, counts)
         end = max(offset + n for offset, n in strips)
         text_at, n_bytes = self._text_place(found)
-        text = self._bytes(text_at, n_bytes) if _METADATA in found else b"{}"
+        text = self._bytes(text_at, n_bytes) if self._text_tag in found else b"{}"
         blank = text.strip(b"\0 ") == _BLANK
         tags = None if blank else _parsed(text)
         if tags is None and not blank:
@@ -282,14 +299,13 @@ class GrowingTiff:
 
         Micro-Manager gives their place even where so few bytes ought to stand in its stead.
         """
-        entry = found.get(_METADATA)
+        entry = found.get(self._text_tag)
         if entry is None:
             return 0, 0
         assert self._layout is not None
         if self.marks_its_end:
-            return struct.unpack(self._layout.order + self._layout.link, entry.value)[
-                0
-            ], entry.n_values
+            place = struct.unpack(self._layout.order + self._layout.link, entry.value)[0]
+            return place, entry.n_values
         return entry.at, entry.n_values
 
     def _many(self, found: dict[int, _Entry], tag: int) -> list[int]:

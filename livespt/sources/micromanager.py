@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from livespt.config import parse
-from livespt.core import SnakeDoor, connect, start_core
+from livespt.core import Door, connect, start_core
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
 
@@ -48,7 +48,7 @@ def open_source(options: dict[str, Any]) -> CoreTap:
     return CoreTap(door, chosen)
 
 
-def _open(chosen: MicroManagerOptions) -> SnakeDoor:
+def _open(chosen: MicroManagerOptions) -> Door:
     if chosen.backend == "running":
         return connect(chosen.port)
     return start_core(chosen.config, chosen.adapters)

@@ -44,6 +44,10 @@ class Movie:
         The camera's frame numbers, where the file knows them.
     interval_s, exposure_s : float
         0 where the file does not know.
+    nominal_s : float
+        Time between frames as the run had it that saved them, believed before `t_s`; else 0.
+    exposures_s, excitation : (n,) float64 or None
+        Of each frame, where the file knows them.
     """
 
     path: Path
@@ -57,6 +61,9 @@ class Movie:
     index: NDArray[np.int64] | None = None
     interval_s: float = 0.0
     exposure_s: float = 0.0
+    nominal_s: float = 0.0
+    exposures_s: NDArray[np.float64] | None = None
+    excitation: NDArray[np.float64] | None = None
 
 
 def check_dtype(path: Path, dtype: np.dtype) -> None:

@@ -174,7 +174,17 @@ class Replay:
             return SourceError(f"{self.movie.path}: frame {i} cannot be read: {text}")
         if adu is None:
             return SourceError(f"{self.movie.path}: frame {i} is not uint8 or uint16")
-        return Frame(self._number(i), self._time(i), adu, self._exposure_s)
+        frame = Frame(self._number(i), self._time(i), adu, self._exposure_s)
+        return self._as_saved(frame, i)
+
+    def _as_saved(self, frame: Frame, i: int) -> Frame:
+        """Give a frame its own exposure and light, where the file has them."""
+        exposures_s, excitation = self.movie.exposures_s, self.movie.excitation
+        if exposures_s is not None and self._options.exposure_s is None:
+            frame = frame._replace(exposure_s=float(exposures_s[i]))
+        if excitation is not None:
+            frame = frame._replace(excitation=float(excitation[i]))
+        return frame
 
     def _due_s(self, i: int) -> float:
         n = i - self._start
@@ -209,6 +219,8 @@ def _indices(movie: Movie) -> NDArray[np.int64]:
 
 
 def _interval(options: ReplayOptions, movie: Movie) -> float:
+    if options.times == "file" and movie.nominal_s > 0:
+        return movie.nominal_s
     if options.times == "file" and movie.t_s is not None and len(movie.t_s) > 1:
         steps = np.diff(movie.t_s) / np.diff(_indices(movie)[: len(movie.t_s)])
         if (median_s := float(np.median(steps))) > 0:

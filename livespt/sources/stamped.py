@@ -22,6 +22,8 @@ class StampedSource:
     def __init__(self, source: Source, excitation: Callable[[float, float], float]) -> None:
         self.source = source
         self._excitation = excitation
+        #: As the source's own.
+        self.hands_over = bool(getattr(source, "hands_over", False))
 
     @property
     def info(self) -> SourceInfo:

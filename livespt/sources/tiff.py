@@ -22,8 +22,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from livespt.raw.pages import is_raw
 from livespt.sources.base import SourceError
 from livespt.sources.movies import Movie, check_dtype, check_stack, from_memmap
+from livespt.sources.ownraw import open_raw
 
 #: Seconds in the units of time that OME and ImageJ use.
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
@@ -39,6 +41,8 @@ def open_tiff(path: Path, key: str = "") -> Movie:
     """
     if key:
         raise SourceError(f"{path}: option 'key' is for .npz files, which hold named arrays")
+    if is_raw(path):
+        return open_raw(path)
     with _quiet():
         try:
             tif = tifffile.TiffFile(path)

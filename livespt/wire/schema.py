@@ -146,6 +146,8 @@ class StatusMessage(Message, frozen=True, tag="status"):
     wire_dropped: int
     progress: float = 0.0  # 0..1 of compiling or of the final pass
     note: str = ""
+    frames_saved: int = 0  # raw saving
+    frames_unsaved: int = 0
 
 
 class EventMessage(Message, frozen=True, tag="event"):

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pycromanager")
+
+from livespt.core import BridgeDoor, CoreError, connect
+from livespt.sources.camera_setup import CameraOptions
+from livespt.sources.coretap import CoreTap
+from livespt.types import Frame, LivesptError
 
 pytestmark = pytest.mark.alone
 
@@ -122,3 +133,47 @@ def test_a_camera_that_is_unloaded_under_way_is_never_silent(found):
     assert lost["n_frames"] >= 10
     assert lost["error"] or lost["events"][-1][0] == "ended"
     assert "\n" not in lost["error"]
+
+
+#: How long a stream may still take: nobody listens any more, or nobody answers. Half a second for
+#: each of two calls, that for an image and that which stops the camera, and one for a busy machine.
+ENDS_S = 2.0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_micromanager_that_dies_in_mid_stream_ends_the_stream_in_time(how):
+    """Killed, nobody listens: told at the next look. Stopped, it never answers: told in time."""
+    with running_peer() as (peer, port):
+        door = connect(port) if how == "SIGKILL" else BridgeDoor(port, 0.5)
+        tap = CoreTap(door, CameraOptions(exposure_ms=5.0, roi=[0, 0, 64, 64]))
+        frames = tap.frames()
+        taken = [next(frames) for _ in range(20)]
+        assert all(isinstance(item, Frame) and item.adu.shape == (64, 64) for item in taken)
+        os.kill(peer.pid, getattr(signal, how))
+        died_s = time.monotonic()
+        with pytest.raises(LivesptError, match=f"no answer .*127.0.0.1:{port}"):
+            for _ in frames:
+                pass
+        assert time.monotonic() - died_s < ENDS_S
+        if how == "SIGKILL":
+            with pytest.raises(CoreError, match=f"no Micro-Manager answers at 127.0.0.1:{port}"):
+                connect(port)
+
+
+@contextmanager
+def running_peer():
+    """A stand-in for Micro-Manager's server over a real core, in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = Path(__file__).parents[1] / "flow" / "mm_java_peer.py"
+    peer = subprocess.Popen([sys.executable, str(script), str(port)], stdout=subprocess.PIPE)
+    assert peer.stdout is not None
+    try:
+        peer.stdout.readline()
+        yield peer, port
+    finally:
+        peer.kill()
+        peer.wait()
+        peer.stdout.close()
