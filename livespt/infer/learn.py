@@ -4,6 +4,7 @@ Two stages, both maximum likelihood under the same steps:
 
 1. The first few thousand steps are kept. Whenever their number has doubled they are refitted in
    whole, from the running answer AND from a fresh guess: a start wrong by any factor is forgotten.
+   (No frame waits for that: see `relay`.)
 2. From then on each frame adds its score g and information J (sum of s s') at the running theta:
 
        A += J,   theta += A^-1 g      (A starts as the refit's information plus the weak prior's)
@@ -15,6 +16,7 @@ Two stages, both maximum likelihood under the same steps:
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,9 +38,12 @@ MOST_KEPT = 20 * LAST_STEPS
 STRIDE = 0.3
 #: Passes over the kept steps that one refit may take from each start.
 PASSES = 15
-#: Up to so many steps per state a fresh guess competes with the running answer; from then on the
-#: summit is found, and a few passes from there keep the camera waiting for a frame or two at most.
-FRESH_STEPS, LATER_PASSES = 500, 4
+#: Once so many steps per state were refitted, with a fresh guess against the running answer, the
+#: summit is found: from then on a few passes from there.
+FRESH_STEPS, LATER_PASSES = 250, 4
+#: Seconds that one step takes in one pass, per state: twice what it takes where nothing else runs
+#: (.35 us for one state, 1.8 for four), and hardly a refit needs half of its passes.
+SLOW_S = 1e-6
 
 
 class Rows(NamedTuple):
@@ -68,6 +73,7 @@ class Learner:
         self.settled = False
         self._rows: deque[Rows] | None = deque()
         self._n_kept = 0
+        self._n_refitted = 0
         self._next = FIRST_STEPS * self.n_states
 
     def forget(self) -> None:
@@ -117,25 +123,46 @@ class Learner:
             stride = self.covariance @ score
             self.theta = self.theta + np.minimum(np.maximum(stride, -STRIDE), STRIDE)
 
-    def refit_if_due(self) -> tuple[Ints, Fit] | None:
-        """Refit the early data if their number has doubled; return the tracks and the fit."""
-        if self._rows is None or self.n_steps < self._next:
-            return None
-        ids, tracks = gather(self._rows)
+    @property
+    def is_refit_due(self) -> bool:
+        """Whether the early steps have doubled since the last refit."""
+        return self._rows is not None and self.n_steps >= self._next
+
+    @property
+    def refit_s(self) -> float:
+        """Seconds that a refit takes at most on a slow machine, told from its data alone."""
+        starts, passes = (2, PASSES) if self._is_fresh else (1, LATER_PASSES)
+        return SLOW_S * self.n_states * self.n_steps * (starts * (passes + 1) + 1)
+
+    def refit(self) -> tuple[Ints, Fit]:
+        """Refit the early data; return the tracks and the fit."""
+        ids, tracks = gather(self._rows or ())
         fresh = guess(tracks, self.n_states, self.p_switch)
         tracks.field[4] = np.exp(fresh[: self.n_states]).max()
         self.prior = weak_prior(fresh, self.n_states)
-        early = self.n_steps <= FRESH_STEPS * self.n_states
-        starts, passes = ([self.theta, fresh], PASSES) if early else ([self.theta], LATER_PASSES)
+        starts, passes = [self.theta], LATER_PASSES
+        if self._is_fresh:
+            starts, passes = [self.theta, fresh], PASSES
         fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes)
         self.theta = fit.theta
         self.information = fit.information + np.diag(self.prior.precision)
-        self.settled = True
+        self.settled, self._n_refitted = True, self.n_steps
         while self._next <= self.n_steps:  # a crowd doubles it more than once in a frame
             self._next *= 2
         if self._next > LAST_STEPS * self.n_states:
             self._rows = None
         return ids, fit
+
+    def copy(self) -> Learner:
+        """Return one that goes on from here by itself; the spots kept are shared."""
+        twin = copy.copy(self)
+        twin._rows = None if self._rows is None else self._rows.copy()
+        return twin
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether a fresh guess is still to compete with the running answer."""
+        return self._n_refitted < FRESH_STEPS * self.n_states
 
     def _begin(self, error_D: float) -> tuple[Array, Prior, Array]:
         D = self._configured

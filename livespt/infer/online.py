@@ -19,6 +19,7 @@ from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
+from livespt.infer.relay import Relay
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
@@ -72,7 +73,7 @@ class OnlineFilter:
         self._n_spots = np.zeros(CAPACITY, np.int64)
         first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
         self._choice = Choice(first) if n_states == "auto" else None
-        self._running: dict[int, StateFilter] = {}
+        self._running: dict[int, Relay] = {}
         self._used = self._run(first)
         self._begin_wanted()
         self._own = OwnD(interval_s, CAPACITY)
@@ -83,7 +84,11 @@ class OnlineFilter:
     @property
     def n_states(self) -> int:
         """Number of states in use."""
-        return self._used.n_states
+        return self._live.n_states
+
+    @property
+    def _live(self) -> StateFilter:
+        return self._used.live
 
     def step(self, spots: Spots, links: Links) -> Estimates:
         """Take one frame; return every seen track's estimate and the pooled model.
@@ -109,25 +114,24 @@ class OnlineFilter:
         self._check_order(spots, links)
         rows, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
-        used, n_steps = self._used, {k: f.learner.n_steps for k, f in self._running.items()}
-        fastest = used.fastest_um2_s if used.learner.settled else np.inf
-        taken = {k: f.step(track, seen) for k, f in self._running.items()}
-        now = taken[used.n_states]
-        own = self._own.step(seen, self._n_spots, now.error_scale2, fastest)
+        n_steps = {k: relay.n_learned for k, relay in self._running.items()}
+        taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
+        now = taken[self.n_states]
+        own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
         self._n_spots[seen.slot] += 1
-        table = used.table(now, own)
+        table = self._live.table(now, own)
         table["track_id"], table["spot"] = track, rows
         table["n_spots"] = self._n_spots[seen.slot]
         self._close(links.ended, spots.frame)
-        for each in self._running.values():
-            each.refit(self._slots)
-        model = used.model()
+        for relay in self._running.values():
+            relay.refit(self._slots, spots.t_s)
+        model = self._live.model()
         news = self._news(spots, links, taken, n_steps)
         return Estimates(spots.frame, spots.t_s, table, model, news)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
-        return self._used.model()
+        return self._live.model()
 
     def warm_up(self) -> None:
         """Compile everything that `step` calls, on a made-up stream that leaves no trace."""
@@ -144,6 +148,8 @@ class OnlineFilter:
             )
             links = Links(frame, np.arange(24), np.ones(24), ended)
             rehearsal.step(Spots(frame, t_s, self.interval_s, 1.0, table), links)
+        for relay in rehearsal._running.values():
+            relay.finish()
 
     def _check_order(self, spots: Spots, links: Links) -> None:
         if links.track_id.size != spots.table.size:
@@ -161,7 +167,7 @@ class OnlineFilter:
         table, n = spots.table, spots.table.size
         if table.dtype != SPOT_DTYPE or not (table.flags.c_contiguous and table.flags.writeable):
             table = table.astype(SPOT_DTYPE)
-        field = field_of(self._field_um, self._used.fastest_um2_s)
+        field = field_of(self._field_um, self._live.fastest_um2_s)
         rows, track, slot = np.empty((3, n), np.int64)
         seen = Seen(
             spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
@@ -229,14 +235,15 @@ class OnlineFilter:
         self._watch.forget_motion()
 
     def _begin_wanted(self) -> None:
-        wanted = self._choice.wanted if self._choice else [self._used.n_states]
+        wanted = self._choice.wanted if self._choice else [self.n_states]
         self._running = {k: self._run(k) for k in wanted}
 
-    def _run(self, n_states: int) -> StateFilter:
+    def _run(self, n_states: int) -> Relay:
         """Return the filter that runs with so many states, a new one if none does."""
         running = self._running.get(n_states)
         if running is None:
-            running = StateFilter(n_states, self.interval_s, self._config, self._capacity)
+            first = StateFilter(n_states, self.interval_s, self._config, self._capacity)
+            running = Relay(first)
             self._running[n_states] = running
         return running
 

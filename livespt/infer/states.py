@@ -1,11 +1,13 @@
 """The live filter for one number of states: its bank of tracks, its learner, its occupancy.
 
-`OnlineFilter` runs one of these, or a few side by side on the same links where the number of
-states is to be found.
+`OnlineFilter` runs one of these (behind a `Relay`), or a few side by side on the same links where
+the number of states is to be found.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +30,15 @@ FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
 class Taken(NamedTuple):
     """What one frame gave under one number of states.
 
-    `D` and `error_scale2` are those that the frame was filtered with; `loglik` is the predictive
-    log-likelihood of its steps, whose parameters knew nothing of them.
+    `D` and `error_scale2` are those that the frame was filtered with; `fastest_um2_s` is the greatest
+    D, infinite while unknown; `loglik` is the predictive log-likelihood of its steps, whose
+    parameters knew nothing of them.
     """
 
     step: Step
     D: Array
     error_scale2: float
+    fastest_um2_s: float
     n_counted: int
     loglik: float
     pace: Pace
@@ -84,8 +88,9 @@ class StateFilter:
         self.n_tracks += int((self.bank.n_spots[seen.slot] == 2).sum())
         score = float(step.score[1 : 1 + self.n_states].sum())
         pace = Pace(counted, score, learner.information_per_step, learner.refits_to_come)
+        fastest = float(at.D.max()) if learner.settled else math.inf
         learner.absorb(step.score[1:], step.information, counted)
-        return Taken(step, at.D, at.c2, counted, float(step.score[0]), pace)
+        return Taken(step, at.D, at.c2, fastest, counted, float(step.score[0]), pace)
 
     def _at(self, theta: Array) -> Motion:
         """Return the model at `theta`, which a frame leaves as the next one finds it."""
@@ -109,15 +114,21 @@ class StateFilter:
         self._retire(slots, frame)
 
     def refit(self, slots: dict[int, int]) -> None:
-        """Refit the early data if that is due; its filters take the place of the live ones."""
-        refit = self.learner.refit_if_due()
-        if refit is None:
-            return
-        ids, fit = refit
+        """Refit the early data; the fit's filters take the place of those of now."""
+        ids, fit = self.learner.refit()
         for i, name in enumerate(ids.tolist()):
             slot = slots.get(name)
             if slot is not None and self.bank.n_spots[slot] > 0:
                 self.bank.F[slot] = fit.filters[i]
+
+    def copy(self) -> StateFilter:
+        """Return one that goes on from here by itself."""
+        twin = copy.copy(self)
+        twin.learner = self.learner.copy()
+        twin.bank = Bank(*(array.copy() for array in self.bank))
+        twin._work, twin._shares = self._work.copy(), self._shares.copy()
+        twin._departed, twin._occupancy = self._departed.copy(), self._occupancy.copy()
+        return twin
 
     def grow(self) -> None:
         """Double the number of slots."""
