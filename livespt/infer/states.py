@@ -30,9 +30,9 @@ FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
 class Taken(NamedTuple):
     """What one frame gave under one number of states.
 
-    `D` and `error_scale2` are those that the frame was filtered with; `fastest_um2_s` is the greatest
-    D, infinite while unknown; `loglik` is the predictive log-likelihood of its steps, whose
-    parameters knew nothing of them.
+    `D` and `error_scale2` are those that the frame was filtered with; `fastest_um2_s` is the
+    greatest D, infinite while unknown; `loglik` is the predictive log-likelihood of its steps,
+    whose parameters knew nothing of them.
     """
 
     step: Step

@@ -47,19 +47,17 @@ def bits(filter_):
 
 def test_after_its_turn_all_is_as_if_the_frame_had_waited():
     relay, waiting, taken_over = Relay(a_filter()), a_filter(), 0
-    under_way = False
     for seen in frames():
-        take(relay, seen)
-        waiting.step(np.array(list(SLOTS)), seen)
-        waiting.close(NONE, seen.frame)
-        if relay._next and not under_way:
+        runner = relay._next
+        for each in (relay, waiting):
+            each.step(np.array(list(SLOTS)), seen)
+            each.close(NONE, seen.frame)
+        assert (bits(relay.live) == bits(waiting)) == (relay._next is None)
+        taken_over += runner is not relay._next
+        relay.refit(SLOTS, seen.t_s)
+        if relay._next is not runner and relay._next:
             assert waiting.learner.is_refit_due
             waiting.refit(SLOTS)
-            assert bits(relay.live) != bits(waiting)
-        taken_over += under_way and not relay._next
-        under_way = relay._next is not None
-        if not under_way:
-            assert bits(relay.live) == bits(waiting)
     assert taken_over >= 2
 
 
