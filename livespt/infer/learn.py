@@ -23,19 +23,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.infer.answerkernels import invert
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
+from livespt.infer.framekernels import STRIDE, absorb
 from livespt.infer.inverse import inverse_of
-from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
+from livespt.infer.motion import pack, uniform_switching, weak_prior
 
 #: Steps per state before the first refit, and at the last.
 FIRST_STEPS = 30
 LAST_STEPS = 2000
 #: Spots per state that are kept for refits at most; the oldest go first.
 MOST_KEPT = 20 * LAST_STEPS
-#: Largest change of a parameter in one frame.
-STRIDE = 0.3
 #: Passes over the kept steps that one refit may take from each start.
 PASSES = 15
 #: Once so many steps per state were refitted, with a fresh guess against the running answer, the
@@ -54,7 +52,10 @@ class Rows(NamedTuple):
 
 
 class Learner:
-    """theta, its information, and the early data while they are still wanted."""
+    """theta, its information, and the early data while they are still wanted.
+
+    theta and its information are changed in place by each frame; `version` counts the changes.
+    """
 
     def __init__(
         self, n_states: int, interval_s: float, D_um2_s: list[float], p_switch: float
@@ -62,10 +63,9 @@ class Learner:
         self.n_states, self.interval_s = n_states, interval_s
         self.p_switch = p_switch
         self._configured = np.sort(D_um2_s) if D_um2_s else None
-        self.theta, self.prior, self.information = self._begin(1.0)
-        self._inverted: Array | None = None  # what `_covariance` is the inverse of
-        self._covariance: Array = np.empty_like(self.information)
-        self._above = np.triu(np.ones_like(self.information), 1)
+        self.version = 0
+        self._begin(1.0)
+        self._root = np.empty_like(self.information)
         self._start_counting()
 
     def _start_counting(self) -> None:
@@ -79,7 +79,7 @@ class Learner:
     def forget(self) -> None:
         """Begin anew from the parameters of now, as with the first frame."""
         self._configured = np.sort(np.exp(self.theta[: self.n_states]))
-        self.theta, self.prior, self.information = self._begin(1.0)
+        self._begin(1.0)
         self._start_counting()
 
     @property
@@ -95,12 +95,9 @@ class Learner:
 
     @property
     def covariance(self) -> Array:
-        """Covariance of theta from all information so far; worked out once for each."""
-        if self._inverted is not self.information:
-            self._inverted = self.information
-            self._covariance = np.empty_like(self.information)
-            if not invert(self.information, self._covariance, np.empty_like(self.information)):
-                self._covariance = inverse_of(self.information)
+        """Covariance of theta from all information so far."""
+        if self._covariance is None:
+            self._covariance = inverse_of(self.information)
         return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:
@@ -109,19 +106,22 @@ class Learner:
             return
         if not self._rows and self._configured is None:  # a scale for D before any displacement
             error = float(seen.spot[:, 2:4].mean()) / (2 * self.interval_s)
-            self.theta, self.prior, self.information = self._begin(error)
+            self._begin(error)
         self._rows.append(Rows(track, seen))
         self._n_kept += track.size
         while self._n_kept > MOST_KEPT * self.n_states:  # strays that never make a step
             self._n_kept -= self._rows.popleft().track.size
 
     def absorb(self, score: Array, information: Array, counted: int) -> None:
-        """Take in the score and information (upper triangle) of one frame at `theta`."""
+        """Take in log-likelihood and score, and information (upper triangle), of one frame."""
         self.n_steps += counted
-        if counted and self.settled:  # before the first fit theta means nothing, nor does J there
-            self.information = self.information + information + (information * self._above).T
-            stride = self.covariance @ score
-            self.theta = self.theta + np.minimum(np.maximum(stride, -STRIDE), STRIDE)
+        if not counted or not self.settled:  # before the first fit theta means nothing, nor J there
+            return
+        self.version += 1
+        sums = self.information, self.covariance
+        if not absorb(score, information, *sums, self.theta, self._root):
+            self._covariance = inverse_of(self.information)
+            self.theta += np.clip(self._covariance @ score[1:], -STRIDE, STRIDE)
 
     @property
     def is_refit_due(self) -> bool:
@@ -144,8 +144,7 @@ class Learner:
         if self._is_fresh:
             starts, passes = [self.theta, fresh], PASSES
         fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes)
-        self.theta = fit.theta
-        self.information = fit.information + np.diag(self.prior.precision)
+        self._set(fit.theta, fit.information + np.diag(self.prior.precision))
         self.settled, self._n_refitted = True, self.n_steps
         while self._next <= self.n_steps:  # a crowd doubles it more than once in a frame
             self._next *= 2
@@ -156,6 +155,8 @@ class Learner:
     def copy(self) -> Learner:
         """Return one that goes on from here by itself; the spots kept are shared."""
         twin = copy.copy(self)
+        twin.theta, twin.information = self.theta.copy(), self.information.copy()
+        twin._covariance, twin._root = None, self._root.copy()
         twin._rows = None if self._rows is None else self._rows.copy()
         return twin
 
@@ -164,15 +165,21 @@ class Learner:
         """Whether a fresh guess is still to compete with the running answer."""
         return self._n_refitted < FRESH_STEPS * self.n_states
 
-    def _begin(self, error_D: float) -> tuple[Array, Prior, Array]:
+    def _begin(self, error_D: float) -> None:
+        """Start from the configured values, or from a scale for D alone."""
         D = self._configured
         if D is None or len(D) != self.n_states:
             D = error_D * 8.0 ** np.arange(self.n_states)
         theta = pack(
             np.asarray(D, dtype=np.float64), uniform_switching(self.n_states, self.p_switch), 1.0
         )
-        prior = weak_prior(theta, self.n_states)
-        return theta, prior, np.diag(prior.precision)
+        self.prior = weak_prior(theta, self.n_states)
+        self._set(theta, np.diag(self.prior.precision))
+
+    def _set(self, theta: Array, information: Array) -> None:
+        self.version += 1
+        self.theta, self.information = theta.copy(), information.copy()
+        self._covariance: Array | None = None
 
 
 def gather(rows: Sequence[Rows]) -> tuple[Ints, Tracks]:

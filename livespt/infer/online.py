@@ -19,6 +19,7 @@ from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
+from livespt.infer.plain import plain
 from livespt.infer.relay import Relay
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
@@ -112,6 +113,7 @@ class OnlineFilter:
             appears twice.
         """
         self._check_order(spots, links)
+        spots, links = _plain(spots, links)
         rows, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
         n_steps = {k: relay.n_learned for k, relay in self._running.items()}
@@ -119,9 +121,7 @@ class OnlineFilter:
         now = taken[self.n_states]
         own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
         self._n_spots[seen.slot] += 1
-        table = self._live.table(now, own)
-        table["track_id"], table["spot"] = track, rows
-        table["n_spots"] = self._n_spots[seen.slot]
+        table = self._live.table(now, own, np.array([track, rows, self._n_spots[seen.slot]]))
         self._close(links.ended, spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots, spots.t_s)
@@ -164,24 +164,19 @@ class OnlineFilter:
 
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
-        table, n = spots.table, spots.table.size
-        if table.dtype != SPOT_DTYPE or not (table.flags.c_contiguous and table.flags.writeable):
-            table = table.astype(SPOT_DTYPE)
+        n = spots.table.size
         field = field_of(self._field_um, self._live.fastest_um2_s)
         rows, track, slot = np.empty((3, n), np.int64)
         seen = Seen(
             spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
         )
-        # copies: to the compiler a view, or what may not be written, is of another type
-        track_id, p_link = np.array(links.track_id, np.int64), np.array(links.p_link, np.float64)
-        n = take_rows(table, track_id, p_link, rows, track, seen)
+        n = take_rows(spots.table, links.track_id, links.p_link, rows, track, seen)
         rows, track = rows[:n], track[:n]
         names = track.tolist()
         if len(set(names)) != len(names):
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         known = list(map(self._slots.get, names))
-        new = None in known
-        slot[:n] = np.array([self._slot(name) for name in names] if new else known, np.int64)
+        slot[:n] = [self._slot(name) for name in names] if None in known else known
         return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
 
     def _slot(self, name: int) -> int:
@@ -257,6 +252,17 @@ class OnlineFilter:
 
 #: Enough frames of the rehearsal for a refit to fall due, for any number of states.
 FRAMES_OF_REHEARSAL = 8
+
+
+def _plain(spots: Spots, links: Links) -> tuple[Spots, Links]:
+    """Return a frame whose arrays the kernels can take."""
+    table = plain(spots.table, SPOT_DTYPE)
+    track_id, p_link = plain(links.track_id, np.int64), plain(links.p_link, np.float64)
+    if table is not spots.table:
+        spots = spots._replace(table=table)
+    if track_id is not links.track_id or p_link is not links.p_link:
+        links = links._replace(track_id=track_id, p_link=p_link)
+    return spots, links
 
 
 def _check(n_states: int | Literal["auto"], interval_s: float, config: InferConfig) -> None:

@@ -13,18 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.answerkernels import fill_words
 from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
+from livespt.infer.framekernels import fill_table
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, motion, to_model
 from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
-
-#: Where the floats begin in a row of `Estimates.table`, in words of eight bytes.
-FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
 
 
 class Taken(NamedTuple):
@@ -67,7 +64,7 @@ class StateFilter:
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self.bank = bank(capacity, n_states, n_duals(n_states), int(self._lags[-1]) + 1)
         self._work = scratch()
-        self._motion: tuple[Array, Motion] | None = None
+        self._motion: tuple[int, Motion] | None = None
         self._dtype = track_dtype(n_states)
         self._shares = np.empty((2, n_states))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
@@ -76,26 +73,27 @@ class StateFilter:
     @property
     def fastest_um2_s(self) -> float:
         """D of the fastest state."""
-        return float(np.exp(self.learner.theta[: self.n_states]).max())
+        return float(self._now().D.max())
 
     def step(self, track: Ints, seen: Seen) -> Taken:
         """Take the tracked spots of one frame."""
         learner = self.learner
         learner.keep(track, seen)
-        at = self._at(learner.theta)
+        at = self._now()
         step = self._outputs(seen.slot.size)
         counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
-        self.n_tracks += int((self.bank.n_spots[seen.slot] == 2).sum())
-        score = float(step.score[1 : 1 + self.n_states].sum())
-        pace = Pace(counted, score, learner.information_per_step, learner.refits_to_come)
+        self.n_tracks += np.count_nonzero(self.bank.n_spots[seen.slot] == 2)
+        loglik, *score = step.score[: 1 + self.n_states].tolist()
+        pace = Pace(counted, sum(score), learner.information_per_step, learner.refits_to_come)
         fastest = float(at.D.max()) if learner.settled else math.inf
-        learner.absorb(step.score[1:], step.information, counted)
-        return Taken(step, at.D, at.c2, fastest, counted, float(step.score[0]), pace)
+        learner.absorb(step.score, step.information, counted)
+        return Taken(step, at.D, at.c2, fastest, counted, loglik, pace)
 
-    def _at(self, theta: Array) -> Motion:
-        """Return the model at `theta`, which a frame leaves as the next one finds it."""
-        if self._motion is None or self._motion[0] is not theta:
-            self._motion = theta, motion(theta, self.n_states)
+    def _now(self) -> Motion:
+        """Return the model of now, which a frame leaves as the next one finds it."""
+        learner = self.learner
+        if self._motion is None or self._motion[0] != learner.version:
+            self._motion = learner.version, motion(learner.theta, self.n_states)
         return self._motion[1]
 
     def close(self, slots: Ints, frame: int) -> None:
@@ -103,10 +101,11 @@ class StateFilter:
         frames = frame - self._lags
         sums = np.zeros((frames.size, self.n_states + 1))
         occupancy_at(self.bank, frames, self._shares, sums)
-        for i, past in enumerate(frames.tolist()):
-            if past in self._departed:
-                sums[i] += self._departed[past]
-            n = float(sums[i, -1])
+        if self._departed:
+            for i, past in enumerate(frames.tolist()):
+                if past in self._departed:
+                    sums[i] += self._departed[past]
+        for i, n in enumerate(sums[:, -1].tolist()):
             if n > 0:
                 np.divide(sums[i, :-1], n, out=self._occupancy[i])
             elif i > 0:
@@ -140,18 +139,18 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken, own: Array) -> NDArray[np.void]:
-        """Return the rows of `Estimates.table`, without the columns of whole numbers.
+    def table(self, taken: Taken, own: Array, whole: Ints) -> NDArray[np.void]:
+        """Return the rows of `Estimates.table`.
 
-        `own` (n, 3) is each track's own D and its interval.
+        `own` (n, 3) is each track's own D and its interval; `whole` (3, n) the track, its spot in
+        this frame and the number of its spots.
         """
         step, D = taken.step, taken.D
-        table = np.zeros(len(step.position), self._dtype)
-        # a row is whole words of eight bytes, and from x on all are floats
-        words = table.view(np.float64).reshape(table.size, self._dtype.itemsize // 8)
-        states = np.argsort(D, kind="stable")
-        fill_words(step.position, step.p_state, D, states, own, words[:, FIRST_FLOAT:])
-        return table
+        n, dtype = len(step.position), self._dtype
+        words = np.empty((n, dtype.itemsize // 8))  # a row is whole words of eight bytes
+        views = words, words.view(np.int64), words.view(np.int32)
+        fill_table(whole, step.position, step.p_state, D, np.argsort(D), own, *views)
+        return words.view(dtype).reshape(n)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -159,7 +158,7 @@ class StateFilter:
         answer = Answer(
             learner.theta, learner.covariance, learner.n_steps, self.n_tracks, learner.settled
         )
-        at = self._at(learner.theta)
+        at = self._now()
         return to_model(answer, self._occupancy, self._lags, self.interval_s, at)
 
     def _outputs(self, n: int) -> Step:
