@@ -21,12 +21,14 @@ from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
 from livespt.infer.plain import plain
 from livespt.infer.relay import Relay
+from livespt.infer.slotkernels import TWICE
+from livespt.infer.slots import Slots
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
-#: Slots for live tracks to begin with.
+#: Slots for live tracks to begin with, a power of two.
 CAPACITY = 64
 
 
@@ -68,9 +70,7 @@ class OnlineFilter:
         self.interval_s = float(interval_s)
         self._asked: int | Literal["auto"] = n_states
         self._config, self._field_um = config, field_um
-        self._slots: dict[int, int] = {}
-        self._capacity = CAPACITY
-        self._free = list(range(CAPACITY - 1, -1, -1))
+        self._slots = Slots(CAPACITY)
         self._n_spots = np.zeros(CAPACITY, np.int64)
         first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
         self._choice = Choice(first) if n_states == "auto" else None
@@ -122,9 +122,9 @@ class OnlineFilter:
         own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
         self._n_spots[seen.slot] += 1
         table = self._live.table(now, own, np.array([track, rows, self._n_spots[seen.slot]]))
-        self._close(links.ended, spots.frame)
+        self._close(plain(links.ended, np.int64), spots.frame)
         for relay in self._running.values():
-            relay.refit(self._slots, spots.t_s)
+            relay.refit(self._slots.items, spots.t_s)
         model = self._live.model()
         news = self._news(spots, links, taken, n_steps)
         return Estimates(spots.frame, spots.t_s, table, model, news)
@@ -166,45 +166,34 @@ class OnlineFilter:
         """Pick the rows that belong to tracks and give each its slot."""
         n = spots.table.size
         field = field_of(self._field_um, self._live.fastest_um2_s)
-        rows, track, slot = np.empty((3, n), np.int64)
+        rows, track = np.empty((2, n), np.int64)
         seen = Seen(
-            spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
+            spots.frame, spots.t_s, spots.exposure_s, track, np.empty((n, 5)), np.empty(n), field
         )
         n = take_rows(spots.table, links.track_id, links.p_link, rows, track, seen)
-        rows, track = rows[:n], track[:n]
-        names = track.tolist()
-        if len(set(names)) != len(names):
+        track = track[:n]
+        slot, n_new = self._slots.find(track)
+        if n_new == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
-        known = list(map(self._slots.get, names))
-        slot[:n] = [self._slot(name) for name in names] if None in known else known
-        return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
+        if n_new:
+            self._make_room(n_new)
+            self._slots.give(track, slot)
+        seen = Seen(*seen[:3], slot, seen.spot[:n], seen.weight[:n], field)
+        return rows[:n], track, seen
 
-    def _slot(self, name: int) -> int:
-        slot = self._slots.get(name)
-        if slot is None:
-            if not self._free:
-                self._grow()
-            slot = self._slots[name] = self._free.pop()
-        return slot
-
-    def _grow(self) -> None:
-        """Double the number of slots."""
-        n = self._capacity
-        self._capacity = 2 * n
-        self._n_spots = np.concatenate([self._n_spots, np.zeros(n, np.int64)])
-        for part in (self._own, *self._running.values()):
-            part.grow()
-        self._free = list(range(2 * n - 1, n - 1, -1))
+    def _make_room(self, n_new: int) -> None:
+        """Double the number of slots until there are enough."""
+        while self._slots.n_free < n_new:
+            self._n_spots = np.concatenate([self._n_spots, np.zeros_like(self._n_spots)])
+            for part in (self._slots, self._own, *self._running.values()):
+                part.grow()
 
     def _close(self, ended: Ints, frame: int) -> None:
         """Free the slots of ended tracks."""
-        found = map(self._slots.pop, ended.tolist(), [None] * ended.size)
-        slots = [slot for slot in found if slot is not None]
+        slots = self._slots.free(ended)
         for each in self._running.values():
-            each.close(np.array(slots, np.int64), frame)
-        if slots:
-            self._n_spots[slots] = 0
-            self._free.extend(reversed(slots))
+            each.close(slots, frame)
+        self._n_spots[slots] = 0
 
     def _news(
         self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]
@@ -237,7 +226,7 @@ class OnlineFilter:
         """Return the filter that runs with so many states, a new one if none does."""
         running = self._running.get(n_states)
         if running is None:
-            first = StateFilter(n_states, self.interval_s, self._config, self._capacity)
+            first = StateFilter(n_states, self.interval_s, self._config, self._slots.capacity)
             running = Relay(first)
             self._running[n_states] = running
         return running

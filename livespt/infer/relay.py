@@ -52,11 +52,14 @@ class Relay:
         if self._next:
             self._next.run(StateFilter.close, slots, frame)
 
-    def refit(self, slots: dict[int, int], t_s: float) -> None:
-        """Have the early data refitted behind the stream, if that is due at `t_s`."""
+    def refit(self, slots: Callable[[], dict[int, int]], t_s: float) -> None:
+        """Have the early data refitted behind the stream, if that is due at `t_s`.
+
+        `slots` tells the slot of each live track.
+        """
         if self._next is None and self.live.learner.is_refit_due:
             self._next = _Runner(self.live, t_s)
-            self._next.run(StateFilter.refit, slots.copy())
+            self._next.run(StateFilter.refit, slots())
 
     def grow(self) -> None:
         """Double the number of slots."""

@@ -141,7 +141,7 @@ def test_a_hundred_tracks_of_a_hundred_frames(p, most_wrong):
             model = online.step(spots, links).model
             if spots.frame >= 40:
                 order = np.argsort(online._live.learner.theta[:2])
-                slots = [online._slots[i] for i in range(100)]
+                slots = online._slots.find(np.arange(100))[0]
                 states = lag_states(online, 6)[slots][:, order].argmax(axis=1)
                 wrong.append((states != scene.state[:, spots.frame - 6]).mean())
         live.append(model.D_um2_s)

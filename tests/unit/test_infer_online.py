@@ -138,7 +138,7 @@ def test_slots_of_ended_tracks_are_reused():
         xy = np.zeros((10, 2)) + np.random.default_rng(i).normal(0, 0.1, (10, 2))
         ended = np.arange(10) + 10 * (i - 1) if i else NONE
         online.step(*a_frame(i, xy, np.arange(10) + 10 * i, ended))
-    assert online._capacity == 64
+    assert online._slots.capacity == 64
     assert online.model().n_tracks == 0  # none had two spots
 
 

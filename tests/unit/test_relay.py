@@ -37,7 +37,7 @@ def frames(n=60, seed=0):
 def take(relay, seen):
     relay.step(np.array(list(SLOTS)), seen)
     relay.close(NONE, seen.frame)
-    relay.refit(SLOTS, seen.t_s)
+    relay.refit(SLOTS.copy, seen.t_s)
 
 
 def bits(filter_):
@@ -54,7 +54,7 @@ def test_after_its_turn_all_is_as_if_the_frame_had_waited():
             each.close(NONE, seen.frame)
         assert (bits(relay.live) == bits(waiting)) == (relay._next is None)
         taken_over += runner is not relay._next
-        relay.refit(SLOTS, seen.t_s)
+        relay.refit(SLOTS.copy, seen.t_s)
         if relay._next is not runner and relay._next:
             assert waiting.learner.is_refit_due
             waiting.refit(SLOTS)
