@@ -71,16 +71,17 @@ def absorb(
 
 @kernel
 def fill_table(
-    whole: Ints, position: Array, p_state: Array, D: Array, states: Ints, own: Array, words: Array,
-    longs: Ints, shorts: NDArray[np.int32],
+    whole: tuple[Ints, Ints, Ints], position: Array, p_state: Array, D: Array, states: Ints,
+    own: Array, words: Array, longs: Ints, shorts: NDArray[np.int32],
 ) -> None:  # fmt: skip
     """Fill the rows of `Estimates.table`, seen as floats, as long and as short integers.
 
-    `whole` (3, n) is each row's track, spot and number of spots; the rest as in `fill_words`.
+    `whole` is each row's track, spot and number of spots; the rest as in `fill_words`.
     """
-    for i in range(whole.shape[1]):
-        longs[i, 0] = whole[0, i]
-        shorts[i, 2], shorts[i, 3] = whole[1, i], whole[2, i]
+    track, rows, n_spots = whole
+    for i in range(track.shape[0]):
+        longs[i, 0] = track[i]
+        shorts[i, 2], shorts[i, 3] = rows[i], n_spots[i]
     fill_words(position, p_state, D, states, own, words[:, FIRST_FLOAT:])
 
 

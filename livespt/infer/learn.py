@@ -91,7 +91,7 @@ class Learner:
     def information_per_step(self) -> float:
         """What one step says of the scale of all D together: information on ln D."""
         k = self.n_states
-        return float(self.information[:k, :k].sum()) / max(self.n_steps, 1)
+        return sum(self.information[:k, :k].ravel().tolist()) / max(self.n_steps, 1)
 
     @property
     def covariance(self) -> Array:

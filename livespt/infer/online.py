@@ -120,8 +120,9 @@ class OnlineFilter:
         taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
         now = taken[self.n_states]
         own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
-        self._n_spots[seen.slot] += 1
-        table = self._live.table(now, own, np.array([track, rows, self._n_spots[seen.slot]]))
+        n_spots = self._n_spots[seen.slot] + 1
+        self._n_spots[seen.slot] = n_spots
+        table = self._live.table(now, own, (track, rows, n_spots))
         self._close(plain(links.ended, np.int64), spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots.items, spots.t_s)

@@ -105,12 +105,20 @@ class StateFilter:
             for i, past in enumerate(frames.tolist()):
                 if past in self._departed:
                     sums[i] += self._departed[past]
+        n = sums[:, -1:]
+        if n.all():
+            np.divide(sums[:, :-1], n, out=self._occupancy)
+        else:
+            self._fill_occupancy(sums)
+        self._retire(slots, frame)
+
+    def _fill_occupancy(self, sums: Array) -> None:
+        """Work out the occupancy at each lag; one not yet reached repeats the one before."""
         for i, n in enumerate(sums[:, -1].tolist()):
             if n > 0:
                 np.divide(sums[i, :-1], n, out=self._occupancy[i])
             elif i > 0:
                 self._occupancy[i] = self._occupancy[i - 1]
-        self._retire(slots, frame)
 
     def refit(self, slots: dict[int, int]) -> None:
         """Refit the early data; the fit's filters take the place of those of now."""
@@ -139,11 +147,11 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken, own: Array, whole: Ints) -> NDArray[np.void]:
+    def table(self, taken: Taken, own: Array, whole: tuple[Ints, Ints, Ints]) -> NDArray[np.void]:
         """Return the rows of `Estimates.table`.
 
-        `own` (n, 3) is each track's own D and its interval; `whole` (3, n) the track, its spot in
-        this frame and the number of its spots.
+        `own` (n, 3) is each track's own D and its interval; `whole` the track, its spot in this
+        frame and the number of its spots.
         """
         step, D = taken.step, taken.D
         n, dtype = len(step.position), self._dtype

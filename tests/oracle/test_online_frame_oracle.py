@@ -77,7 +77,7 @@ def test_a_table_holds_its_whole_numbers():
     words = np.empty((5, track_dtype(2).itemsize // 8))
     p_state, own, D = rng.dirichlet(np.ones(2), 5), rng.normal(size=(5, 3)), np.array([2.0, 1.0])
     fill_table(
-        whole, rng.normal(size=(5, 5)), p_state, D, np.argsort(D), own, words,
+        tuple(whole), rng.normal(size=(5, 5)), p_state, D, np.argsort(D), own, words,
         words.view(np.int64), words.view(np.int32),
     )  # fmt: skip
     table = words.view(track_dtype(2))[:, 0]
