@@ -68,7 +68,7 @@ def drop(names: Ints, slots: Ints, ended: Ints, out: Ints) -> int:
         names[at] = FREE
         at = (at + 1) & last
         while names[at] != FREE:  # those behind may have had to look past it
-            moved, slot = names[at], slots[at]
+            moved, slot = int(names[at]), int(slots[at])
             names[at] = FREE
             put(names, slots, moved, slot)
             at = (at + 1) & last

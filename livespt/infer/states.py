@@ -82,7 +82,7 @@ class StateFilter:
         at = self._now()
         step = self._outputs(seen.slot.size)
         counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
-        self.n_tracks += np.count_nonzero(self.bank.n_spots[seen.slot] == 2)
+        self.n_tracks += int(np.count_nonzero(self.bank.n_spots[seen.slot] == 2))
         loglik, *score = step.score[: 1 + self.n_states].tolist()
         pace = Pace(counted, sum(score), learner.information_per_step, learner.refits_to_come)
         fastest = float(at.D.max()) if learner.settled else math.inf
@@ -132,7 +132,8 @@ class StateFilter:
         """Return one that goes on from here by itself."""
         twin = copy.copy(self)
         twin.learner = self.learner.copy()
-        twin.bank = Bank(*(array.copy() for array in self.bank))
+        arrays: list[Any] = [array.copy() for array in self.bank]
+        twin.bank = Bank(*arrays)
         twin._work, twin._shares = self._work.copy(), self._shares.copy()
         twin._departed, twin._occupancy = self._departed.copy(), self._occupancy.copy()
         return twin

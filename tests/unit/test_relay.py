@@ -115,7 +115,7 @@ def test_a_refit_that_fails_is_told_at_its_turn(monkeypatch):
 
 
 def test_tracks_that_end_and_slots_that_grow_are_followed_behind():
-    relay = Relay(a_filter())
+    relay, last = Relay(a_filter()), -1
     for seen in frames(40):
         take(relay, seen)
         if relay._next and relay.live.bank.n_spots.size == 32:
