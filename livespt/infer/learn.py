@@ -40,8 +40,9 @@ PASSES = 15
 #: summit is found: from then on a few passes from there.
 FRESH_STEPS, LATER_PASSES = 250, 4
 #: Seconds that one step takes in one pass, per state: twice what it takes where nothing else runs
-#: (.35 us for one state, 1.8 for four), and hardly a refit needs half of its passes.
-SLOW_S = 1e-6
+#: (.35 us for one state, 1.8 for four), and hardly a refit needs half of its passes. And seconds
+#: that it waits at most for a processor, and for the frames that come meanwhile.
+SLOW_S, BUSY_S = 1e-6, 0.05
 
 
 class Rows(NamedTuple):
@@ -132,7 +133,8 @@ class Learner:
     def refit_s(self) -> float:
         """Seconds that a refit takes at most on a slow machine, told from its data alone."""
         starts, passes = (2, PASSES) if self._is_fresh else (1, LATER_PASSES)
-        return SLOW_S * self.n_states * self.n_steps * (starts * (passes + 1) + 1)
+        n_passes = starts * (passes + 1) + 1
+        return BUSY_S + SLOW_S * self.n_states * self.n_steps * n_passes
 
     def refit(self) -> tuple[Ints, Fit]:
         """Refit the early data; return the tracks and the fit."""

@@ -14,7 +14,7 @@ from livespt.infer.relay import Relay
 from livespt.infer.states import StateFilter
 from livespt.sections import InferConfig
 
-INTERVAL_S, SD_UM, N = 0.001, 0.03, 20
+INTERVAL_S, SD_UM, N = 0.004, 0.03, 20
 SLOTS = {100 + i: i for i in range(N)}
 NONE = np.empty(0, np.int64)
 
