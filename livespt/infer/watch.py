@@ -16,8 +16,9 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Ints
+from livespt.infer.arrays import Array
 from livespt.infer.framekernels import (
     DOUBT,
     LEAST_LN,
@@ -105,7 +106,7 @@ class Watch:
         self._series = {name: Series(min(0.5, OVERLAP * per_look / len(NAMES))) for name in NAMES}
         self._starts = {name: deque[_Block](maxlen=int(WINDOWS[-1])) for name in NAMES}
         self._density, self._light, self._motion = _Block(), _Block(), _Block()
-        self._counts = np.zeros((len(LIGHT), N_BINS), np.int64)  # of the block of light
+        self._counts = np.zeros((len(LIGHT), N_BINS), np.int32)  # of the block of light
         self._said = np.empty(4)
         self._marks = marks_of(config, per_look)
         self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
@@ -217,14 +218,14 @@ def _since(block: _Block, spots: Spots) -> tuple[float, int, int]:
     return block.t_s, block.frame, spots.frame - block.frame + 1
 
 
-def _median(counts: Ints, n_frames: int) -> tuple[float, float]:
+def _median(counts: NDArray[np.int32], n_frames: int) -> tuple[float, float]:
     """Return the log of a tally's median, and its variance if all frames had the same spots."""
     low, median, high = quartiles(counts).tolist()
     per_frame = max(1.0, float(counts.sum()) / n_frames)
     return median, MEDIAN * ((high - low) / QUARTILES) ** 2 / per_frame
 
 
-def quartiles(counts: Ints) -> Array:
+def quartiles(counts: NDArray[np.int32]) -> Array:
     """Return the logarithms of the quartiles of what was counted, to half a bin."""
     up_to = np.cumsum(counts)
     rank = np.array([0.25, 0.5, 0.75]) * (up_to[-1] - 1)

@@ -47,10 +47,10 @@ def a_table(n, rng):
 
 
 def test_quartiles_of_a_tally_are_those_of_its_values():
-    """To half a bin, 0.2 %."""
+    """To half a bin, 0.8 %."""
     rng = np.random.default_rng(1)
     tables = [a_table(n, rng) for n in (300, 0, 500)]
-    counts, said, total = np.zeros((4, N_BINS), np.int64), np.empty(4), np.zeros(4)
+    counts, said, total = np.zeros((4, N_BINS), np.int32), np.empty(4), np.zeros(4)
     for table in tables:
         track_id, p_link = rng.integers(-1, 3, table.size), rng.uniform(size=table.size)
         tally(table, track_id, p_link, counts, said)
@@ -59,13 +59,13 @@ def test_quartiles_of_a_tally_are_those_of_its_values():
         assert said[3] == pytest.approx((1 - p_link)[track_id >= 0].sum())
     for i, values in enumerate(naive.figures(np.concatenate(tables))):
         assert counts[i].sum() == values.size == total[min(i // 3, 1)]
-        np.testing.assert_allclose(quartiles(counts[i]), naive.quartiles(values), atol=0.002)
+        np.testing.assert_allclose(quartiles(counts[i]), naive.quartiles(values), atol=0.008)
 
 
 def test_what_lies_beyond_the_bins_is_counted_in_the_last():
     table = np.zeros(3, SPOT_DTYPE)
     table["photons"] = [0.0, 1e30, -5.0]
-    counts = np.zeros((4, N_BINS), np.int64)
+    counts = np.zeros((4, N_BINS), np.int32)
     tally(table, np.empty(0, np.int64), np.empty(0), counts, np.empty(4))
     assert counts[1, -1] == 1
     assert counts[1, int((np.log(1e-2) - LEAST_LN) * PER_UNIT)] == 2
