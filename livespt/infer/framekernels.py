@@ -88,7 +88,7 @@ def fill_table(
 
 @kernel
 def tally(
-    table: NDArray[np.void], track_id: Ints, p_link: Array, counts: Ints, said: Array
+    table: NDArray[np.void], track_id: Ints, p_link: Array, counts: NDArray[np.int32], said: Array
 ) -> None:
     """Count a frame's good spots by precision, photons, background and width (`counts`).
 
