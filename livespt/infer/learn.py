@@ -4,6 +4,7 @@ Two stages, both maximum likelihood under the same steps:
 
 1. The first few thousand steps are kept. Whenever their number has doubled they are refitted in
    whole, from the running answer AND from a fresh guess: a start wrong by any factor is forgotten.
+   (No frame waits for that: see `relay`.)
 2. From then on each frame adds its score g and information J (sum of s s') at the running theta:
 
        A += J,   theta += A^-1 g      (A starts as the refit's information plus the weak prior's)
@@ -15,30 +16,33 @@ Two stages, both maximum likelihood under the same steps:
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from livespt.infer.answerkernels import invert
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
+from livespt.infer.framekernels import STRIDE, absorb
 from livespt.infer.inverse import inverse_of
-from livespt.infer.motion import Prior, pack, uniform_switching, weak_prior
+from livespt.infer.motion import pack, uniform_switching, weak_prior
 
 #: Steps per state before the first refit, and at the last.
 FIRST_STEPS = 30
 LAST_STEPS = 2000
 #: Spots per state that are kept for refits at most; the oldest go first.
 MOST_KEPT = 20 * LAST_STEPS
-#: Largest change of a parameter in one frame.
-STRIDE = 0.3
 #: Passes over the kept steps that one refit may take from each start.
 PASSES = 15
-#: Up to so many steps per state a fresh guess competes with the running answer; from then on the
-#: summit is found, and a few passes from there keep the camera waiting for a frame or two at most.
-FRESH_STEPS, LATER_PASSES = 500, 4
+#: Once so many steps per state were refitted, with a fresh guess against the running answer, the
+#: summit is found: from then on a few passes from there.
+FRESH_STEPS, LATER_PASSES = 250, 4
+#: Seconds that one step takes in one pass, per state: twice what it takes where nothing else runs
+#: (.35 us for one state, 1.8 for four), and hardly a refit needs half of its passes. And seconds
+#: that it waits at most for a processor, and for the frames that come meanwhile.
+SLOW_S, BUSY_S = 1e-6, 0.05
 
 
 class Rows(NamedTuple):
@@ -49,7 +53,10 @@ class Rows(NamedTuple):
 
 
 class Learner:
-    """theta, its information, and the early data while they are still wanted."""
+    """theta, its information, and the early data while they are still wanted.
+
+    theta and its information are changed in place by each frame; `version` counts the changes.
+    """
 
     def __init__(
         self, n_states: int, interval_s: float, D_um2_s: list[float], p_switch: float
@@ -57,10 +64,9 @@ class Learner:
         self.n_states, self.interval_s = n_states, interval_s
         self.p_switch = p_switch
         self._configured = np.sort(D_um2_s) if D_um2_s else None
-        self.theta, self.prior, self.information = self._begin(1.0)
-        self._inverted: Array | None = None  # what `_covariance` is the inverse of
-        self._covariance: Array = np.empty_like(self.information)
-        self._above = np.triu(np.ones_like(self.information), 1)
+        self.version = 0
+        self._begin(1.0)
+        self._root = np.empty_like(self.information)
         self._start_counting()
 
     def _start_counting(self) -> None:
@@ -68,12 +74,13 @@ class Learner:
         self.settled = False
         self._rows: deque[Rows] | None = deque()
         self._n_kept = 0
+        self._n_refitted = 0
         self._next = FIRST_STEPS * self.n_states
 
     def forget(self) -> None:
         """Begin anew from the parameters of now, as with the first frame."""
         self._configured = np.sort(np.exp(self.theta[: self.n_states]))
-        self.theta, self.prior, self.information = self._begin(1.0)
+        self._begin(1.0)
         self._start_counting()
 
     @property
@@ -85,16 +92,13 @@ class Learner:
     def information_per_step(self) -> float:
         """What one step says of the scale of all D together: information on ln D."""
         k = self.n_states
-        return float(self.information[:k, :k].sum()) / max(self.n_steps, 1)
+        return sum(self.information[:k, :k].ravel().tolist()) / max(self.n_steps, 1)
 
     @property
     def covariance(self) -> Array:
-        """Covariance of theta from all information so far; worked out once for each."""
-        if self._inverted is not self.information:
-            self._inverted = self.information
-            self._covariance = np.empty_like(self.information)
-            if not invert(self.information, self._covariance, np.empty_like(self.information)):
-                self._covariance = inverse_of(self.information)
+        """Covariance of theta from all information so far."""
+        if self._covariance is None:
+            self._covariance = inverse_of(self.information)
         return self._covariance
 
     def keep(self, track: Ints, seen: Seen) -> None:
@@ -103,49 +107,81 @@ class Learner:
             return
         if not self._rows and self._configured is None:  # a scale for D before any displacement
             error = float(seen.spot[:, 2:4].mean()) / (2 * self.interval_s)
-            self.theta, self.prior, self.information = self._begin(error)
+            self._begin(error)
         self._rows.append(Rows(track, seen))
         self._n_kept += track.size
         while self._n_kept > MOST_KEPT * self.n_states:  # strays that never make a step
             self._n_kept -= self._rows.popleft().track.size
 
     def absorb(self, score: Array, information: Array, counted: int) -> None:
-        """Take in the score and information (upper triangle) of one frame at `theta`."""
+        """Take in log-likelihood and score, and information (upper triangle), of one frame."""
         self.n_steps += counted
-        if counted and self.settled:  # before the first fit theta means nothing, nor does J there
-            self.information = self.information + information + (information * self._above).T
-            stride = self.covariance @ score
-            self.theta = self.theta + np.minimum(np.maximum(stride, -STRIDE), STRIDE)
+        if not counted or not self.settled:  # before the first fit theta means nothing, nor J there
+            return
+        self.version += 1
+        sums = self.information, self.covariance
+        if not absorb(score, information, *sums, self.theta, self._root):
+            self._covariance = inverse_of(self.information)
+            self.theta += np.clip(self._covariance @ score[1:], -STRIDE, STRIDE)
 
-    def refit_if_due(self) -> tuple[Ints, Fit] | None:
-        """Refit the early data if their number has doubled; return the tracks and the fit."""
-        if self._rows is None or self.n_steps < self._next:
-            return None
-        ids, tracks = gather(self._rows)
+    @property
+    def is_refit_due(self) -> bool:
+        """Whether the early steps have doubled since the last refit."""
+        return self._rows is not None and self.n_steps >= self._next
+
+    @property
+    def refit_s(self) -> float:
+        """Seconds that a refit takes at most on a slow machine, told from its data alone."""
+        starts, passes = (2, PASSES) if self._is_fresh else (1, LATER_PASSES)
+        n_passes = starts * (passes + 1) + 1
+        return BUSY_S + SLOW_S * self.n_states * self.n_steps * n_passes
+
+    def refit(self) -> tuple[Ints, Fit]:
+        """Refit the early data; return the tracks and the fit."""
+        ids, tracks = gather(self._rows or ())
         fresh = guess(tracks, self.n_states, self.p_switch)
         tracks.field[4] = np.exp(fresh[: self.n_states]).max()
         self.prior = weak_prior(fresh, self.n_states)
-        early = self.n_steps <= FRESH_STEPS * self.n_states
-        starts, passes = ([self.theta, fresh], PASSES) if early else ([self.theta], LATER_PASSES)
+        starts, passes = [self.theta], LATER_PASSES
+        if self._is_fresh:
+            starts, passes = [self.theta, fresh], PASSES
         fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes)
-        self.theta = fit.theta
-        self.information = fit.information + np.diag(self.prior.precision)
-        self.settled = True
+        self._set(fit.theta, fit.information + np.diag(self.prior.precision))
+        self.settled, self._n_refitted = True, self.n_steps
         while self._next <= self.n_steps:  # a crowd doubles it more than once in a frame
             self._next *= 2
         if self._next > LAST_STEPS * self.n_states:
             self._rows = None
         return ids, fit
 
-    def _begin(self, error_D: float) -> tuple[Array, Prior, Array]:
+    def copy(self) -> Learner:
+        """Return one that goes on from here by itself; the spots kept are shared."""
+        twin = copy.copy(self)
+        twin.theta, twin.information = self.theta.copy(), self.information.copy()
+        twin._covariance, twin._root = None, self._root.copy()
+        twin._rows = None if self._rows is None else self._rows.copy()
+        return twin
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether a fresh guess is still to compete with the running answer."""
+        return self._n_refitted < FRESH_STEPS * self.n_states
+
+    def _begin(self, error_D: float) -> None:
+        """Start from the configured values, or from a scale for D alone."""
         D = self._configured
         if D is None or len(D) != self.n_states:
             D = error_D * 8.0 ** np.arange(self.n_states)
         theta = pack(
             np.asarray(D, dtype=np.float64), uniform_switching(self.n_states, self.p_switch), 1.0
         )
-        prior = weak_prior(theta, self.n_states)
-        return theta, prior, np.diag(prior.precision)
+        self.prior = weak_prior(theta, self.n_states)
+        self._set(theta, np.diag(self.prior.precision))
+
+    def _set(self, theta: Array, information: Array) -> None:
+        self.version += 1
+        self.theta, self.information = theta.copy(), information.copy()
+        self._covariance: Array | None = None
 
 
 def gather(rows: Sequence[Rows]) -> tuple[Ints, Tracks]:

@@ -108,10 +108,12 @@ def to_model(
     `occupancy_lag` (L, K) is in the order of `answer`; `at` is `motion` at its theta, if known.
     """
     n_states = occupancy_lag.shape[1]
-    theta, covariance, states = answer.theta, answer.covariance, order(answer.theta, n_states)
-    if states.tolist() == list(range(n_states)):
+    theta, covariance = answer.theta, answer.covariance
+    ln_D = theta[:n_states].tolist()
+    if ln_D == sorted(ln_D):
         occupancy_lag = occupancy_lag.copy()
     else:
+        states = order(theta, n_states)
         where, at = permutation_of(states, n_states), None
         theta, covariance = theta[where], covariance[np.ix_(where, where)]
         occupancy_lag = occupancy_lag[:, states]

@@ -19,12 +19,16 @@ from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
+from livespt.infer.plain import plain
+from livespt.infer.relay import Relay
+from livespt.infer.slotkernels import TWICE
+from livespt.infer.slots import Slots
 from livespt.infer.states import StateFilter, Taken
 from livespt.infer.watch import Watch
 from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
-#: Slots for live tracks to begin with.
+#: Slots for live tracks to begin with, a power of two.
 CAPACITY = 64
 
 
@@ -66,13 +70,11 @@ class OnlineFilter:
         self.interval_s = float(interval_s)
         self._asked: int | Literal["auto"] = n_states
         self._config, self._field_um = config, field_um
-        self._slots: dict[int, int] = {}
-        self._capacity = CAPACITY
-        self._free = list(range(CAPACITY - 1, -1, -1))
+        self._slots = Slots(CAPACITY)
         self._n_spots = np.zeros(CAPACITY, np.int64)
         first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
         self._choice = Choice(first) if n_states == "auto" else None
-        self._running: dict[int, StateFilter] = {}
+        self._running: dict[int, Relay] = {}
         self._used = self._run(first)
         self._begin_wanted()
         self._own = OwnD(interval_s, CAPACITY)
@@ -83,7 +85,11 @@ class OnlineFilter:
     @property
     def n_states(self) -> int:
         """Number of states in use."""
-        return self._used.n_states
+        return self._live.n_states
+
+    @property
+    def _live(self) -> StateFilter:
+        return self._used.live
 
     def step(self, spots: Spots, links: Links) -> Estimates:
         """Take one frame; return every seen track's estimate and the pooled model.
@@ -107,27 +113,26 @@ class OnlineFilter:
             appears twice.
         """
         self._check_order(spots, links)
+        spots, links = _plain(spots, links)
         rows, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
-        used, n_steps = self._used, {k: f.learner.n_steps for k, f in self._running.items()}
-        fastest = used.fastest_um2_s if used.learner.settled else np.inf
-        taken = {k: f.step(track, seen) for k, f in self._running.items()}
-        now = taken[used.n_states]
-        own = self._own.step(seen, self._n_spots, now.error_scale2, fastest)
-        self._n_spots[seen.slot] += 1
-        table = used.table(now, own)
-        table["track_id"], table["spot"] = track, rows
-        table["n_spots"] = self._n_spots[seen.slot]
-        self._close(links.ended, spots.frame)
-        for each in self._running.values():
-            each.refit(self._slots)
-        model = used.model()
+        n_steps = {k: relay.n_learned for k, relay in self._running.items()}
+        taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
+        now = taken[self.n_states]
+        own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
+        n_spots = self._n_spots[seen.slot] + 1
+        self._n_spots[seen.slot] = n_spots
+        table = self._live.table(now, own, (track, rows, n_spots))
+        self._close(plain(links.ended, np.int64), spots.frame)
+        for relay in self._running.values():
+            relay.refit(self._slots.items, spots.t_s)
+        model = self._live.model()
         news = self._news(spots, links, taken, n_steps)
         return Estimates(spots.frame, spots.t_s, table, model, news)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
-        return self._used.model()
+        return self._live.model()
 
     def warm_up(self) -> None:
         """Compile everything that `step` calls, on a made-up stream that leaves no trace."""
@@ -144,6 +149,8 @@ class OnlineFilter:
             )
             links = Links(frame, np.arange(24), np.ones(24), ended)
             rehearsal.step(Spots(frame, t_s, self.interval_s, 1.0, table), links)
+        for relay in rehearsal._running.values():
+            relay.finish()
 
     def _check_order(self, spots: Spots, links: Links) -> None:
         if links.track_id.size != spots.table.size:
@@ -158,52 +165,36 @@ class OnlineFilter:
 
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
         """Pick the rows that belong to tracks and give each its slot."""
-        table, n = spots.table, spots.table.size
-        if table.dtype != SPOT_DTYPE or not (table.flags.c_contiguous and table.flags.writeable):
-            table = table.astype(SPOT_DTYPE)
-        field = field_of(self._field_um, self._used.fastest_um2_s)
-        rows, track, slot = np.empty((3, n), np.int64)
+        n = spots.table.size
+        field = field_of(self._field_um, self._live.fastest_um2_s)
+        rows, track = np.empty((2, n), np.int64)
         seen = Seen(
-            spots.frame, spots.t_s, spots.exposure_s, slot, np.empty((n, 5)), np.empty(n), field
+            spots.frame, spots.t_s, spots.exposure_s, track, np.empty((n, 5)), np.empty(n), field
         )
-        # copies: to the compiler a view, or what may not be written, is of another type
-        track_id, p_link = np.array(links.track_id, np.int64), np.array(links.p_link, np.float64)
-        n = take_rows(table, track_id, p_link, rows, track, seen)
-        rows, track = rows[:n], track[:n]
-        names = track.tolist()
-        if len(set(names)) != len(names):
+        n = take_rows(spots.table, links.track_id, links.p_link, rows, track, seen)
+        track = track[:n]
+        slot, n_new = self._slots.find(track)
+        if n_new == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
-        known = list(map(self._slots.get, names))
-        new = None in known
-        slot[:n] = np.array([self._slot(name) for name in names] if new else known, np.int64)
-        return rows, track, seen._replace(slot=slot[:n], spot=seen.spot[:n], weight=seen.weight[:n])
+        if n_new:
+            self._make_room(n_new)
+            self._slots.give(track, slot)
+        seen = Seen(*seen[:3], slot, seen.spot[:n], seen.weight[:n], field)
+        return rows[:n], track, seen
 
-    def _slot(self, name: int) -> int:
-        slot = self._slots.get(name)
-        if slot is None:
-            if not self._free:
-                self._grow()
-            slot = self._slots[name] = self._free.pop()
-        return slot
-
-    def _grow(self) -> None:
-        """Double the number of slots."""
-        n = self._capacity
-        self._capacity = 2 * n
-        self._n_spots = np.concatenate([self._n_spots, np.zeros(n, np.int64)])
-        for part in (self._own, *self._running.values()):
-            part.grow()
-        self._free = list(range(2 * n - 1, n - 1, -1))
+    def _make_room(self, n_new: int) -> None:
+        """Double the number of slots until there are enough."""
+        while self._slots.n_free < n_new:
+            self._n_spots = np.concatenate([self._n_spots, np.zeros_like(self._n_spots)])
+            for part in (self._slots, self._own, *self._running.values()):
+                part.grow()
 
     def _close(self, ended: Ints, frame: int) -> None:
         """Free the slots of ended tracks."""
-        found = map(self._slots.pop, ended.tolist(), [None] * ended.size)
-        slots = [slot for slot in found if slot is not None]
+        slots = self._slots.free(ended)
         for each in self._running.values():
-            each.close(np.array(slots, np.int64), frame)
-        if slots:
-            self._n_spots[slots] = 0
-            self._free.extend(reversed(slots))
+            each.close(slots, frame)
+        self._n_spots[slots] = 0
 
     def _news(
         self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]
@@ -229,14 +220,15 @@ class OnlineFilter:
         self._watch.forget_motion()
 
     def _begin_wanted(self) -> None:
-        wanted = self._choice.wanted if self._choice else [self._used.n_states]
+        wanted = self._choice.wanted if self._choice else [self.n_states]
         self._running = {k: self._run(k) for k in wanted}
 
-    def _run(self, n_states: int) -> StateFilter:
+    def _run(self, n_states: int) -> Relay:
         """Return the filter that runs with so many states, a new one if none does."""
         running = self._running.get(n_states)
         if running is None:
-            running = StateFilter(n_states, self.interval_s, self._config, self._capacity)
+            first = StateFilter(n_states, self.interval_s, self._config, self._slots.capacity)
+            running = Relay(first)
             self._running[n_states] = running
         return running
 
@@ -250,6 +242,17 @@ class OnlineFilter:
 
 #: Enough frames of the rehearsal for a refit to fall due, for any number of states.
 FRAMES_OF_REHEARSAL = 8
+
+
+def _plain(spots: Spots, links: Links) -> tuple[Spots, Links]:
+    """Return a frame whose arrays the kernels can take."""
+    table = plain(spots.table, SPOT_DTYPE)
+    track_id, p_link = plain(links.track_id, np.int64), plain(links.p_link, np.float64)
+    if table is not spots.table:
+        spots = spots._replace(table=table)
+    if track_id is not links.track_id or p_link is not links.p_link:
+        links = links._replace(track_id=track_id, p_link=p_link)
+    return spots, links
 
 
 def _check(n_states: int | Literal["auto"], interval_s: float, config: InferConfig) -> None:

@@ -55,4 +55,4 @@ class OwnD:
         out = np.empty((seen.slot.size, 3))
         pooled = np.array([error_scale2, fastest_um2_s])
         step_own(self._own, self._last, seen, n_spots, self.grid, pooled, out)
-        return np.exp(out)
+        return np.exp(out, out=out)

@@ -1,19 +1,21 @@
 """The live filter for one number of states: its bank of tracks, its learner, its occupancy.
 
-`OnlineFilter` runs one of these, or a few side by side on the same links where the number of
-states is to be found.
+`OnlineFilter` runs one of these (behind a `Relay`), or a few side by side on the same links where
+the number of states is to be found.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.answerkernels import fill_words
 from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
+from livespt.infer.framekernels import fill_table
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, motion, to_model
@@ -21,20 +23,19 @@ from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
 
-#: Where the floats begin in a row of `Estimates.table`, in words of eight bytes.
-FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
-
 
 class Taken(NamedTuple):
     """What one frame gave under one number of states.
 
-    `D` and `error_scale2` are those that the frame was filtered with; `loglik` is the predictive
-    log-likelihood of its steps, whose parameters knew nothing of them.
+    `D` and `error_scale2` are those that the frame was filtered with; `fastest_um2_s` is the
+    greatest D, infinite while unknown; `loglik` is the predictive log-likelihood of its steps,
+    whose parameters knew nothing of them.
     """
 
     step: Step
     D: Array
     error_scale2: float
+    fastest_um2_s: float
     n_counted: int
     loglik: float
     pace: Pace
@@ -63,7 +64,7 @@ class StateFilter:
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
         self.bank = bank(capacity, n_states, n_duals(n_states), int(self._lags[-1]) + 1)
         self._work = scratch()
-        self._motion: tuple[Array, Motion] | None = None
+        self._motion: tuple[int, Motion] | None = None
         self._dtype = track_dtype(n_states)
         self._shares = np.empty((2, n_states))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
@@ -72,25 +73,27 @@ class StateFilter:
     @property
     def fastest_um2_s(self) -> float:
         """D of the fastest state."""
-        return float(np.exp(self.learner.theta[: self.n_states]).max())
+        return float(self._now().D.max())
 
     def step(self, track: Ints, seen: Seen) -> Taken:
         """Take the tracked spots of one frame."""
         learner = self.learner
         learner.keep(track, seen)
-        at = self._at(learner.theta)
+        at = self._now()
         step = self._outputs(seen.slot.size)
         counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
-        self.n_tracks += int((self.bank.n_spots[seen.slot] == 2).sum())
-        score = float(step.score[1 : 1 + self.n_states].sum())
-        pace = Pace(counted, score, learner.information_per_step, learner.refits_to_come)
-        learner.absorb(step.score[1:], step.information, counted)
-        return Taken(step, at.D, at.c2, counted, float(step.score[0]), pace)
+        self.n_tracks += int(np.count_nonzero(self.bank.n_spots[seen.slot] == 2))
+        loglik, *score = step.score[: 1 + self.n_states].tolist()
+        pace = Pace(counted, sum(score), learner.information_per_step, learner.refits_to_come)
+        fastest = float(at.D.max()) if learner.settled else math.inf
+        learner.absorb(step.score, step.information, counted)
+        return Taken(step, at.D, at.c2, fastest, counted, loglik, pace)
 
-    def _at(self, theta: Array) -> Motion:
-        """Return the model at `theta`, which a frame leaves as the next one finds it."""
-        if self._motion is None or self._motion[0] is not theta:
-            self._motion = theta, motion(theta, self.n_states)
+    def _now(self) -> Motion:
+        """Return the model of now, which a frame leaves as the next one finds it."""
+        learner = self.learner
+        if self._motion is None or self._motion[0] != learner.version:
+            self._motion = learner.version, motion(learner.theta, self.n_states)
         return self._motion[1]
 
     def close(self, slots: Ints, frame: int) -> None:
@@ -98,26 +101,42 @@ class StateFilter:
         frames = frame - self._lags
         sums = np.zeros((frames.size, self.n_states + 1))
         occupancy_at(self.bank, frames, self._shares, sums)
-        for i, past in enumerate(frames.tolist()):
-            if past in self._departed:
-                sums[i] += self._departed[past]
-            n = float(sums[i, -1])
+        if self._departed:
+            for i, past in enumerate(frames.tolist()):
+                if past in self._departed:
+                    sums[i] += self._departed[past]
+        n = sums[:, -1:]
+        if n.all():
+            np.divide(sums[:, :-1], n, out=self._occupancy)
+        else:
+            self._fill_occupancy(sums)
+        self._retire(slots, frame)
+
+    def _fill_occupancy(self, sums: Array) -> None:
+        """Work out the occupancy at each lag; one not yet reached repeats the one before."""
+        for i, n in enumerate(sums[:, -1].tolist()):
             if n > 0:
                 np.divide(sums[i, :-1], n, out=self._occupancy[i])
             elif i > 0:
                 self._occupancy[i] = self._occupancy[i - 1]
-        self._retire(slots, frame)
 
     def refit(self, slots: dict[int, int]) -> None:
-        """Refit the early data if that is due; its filters take the place of the live ones."""
-        refit = self.learner.refit_if_due()
-        if refit is None:
-            return
-        ids, fit = refit
+        """Refit the early data; the fit's filters take the place of those of now."""
+        ids, fit = self.learner.refit()
         for i, name in enumerate(ids.tolist()):
             slot = slots.get(name)
             if slot is not None and self.bank.n_spots[slot] > 0:
                 self.bank.F[slot] = fit.filters[i]
+
+    def copy(self) -> StateFilter:
+        """Return one that goes on from here by itself."""
+        twin = copy.copy(self)
+        twin.learner = self.learner.copy()
+        arrays: list[Any] = [array.copy() for array in self.bank]
+        twin.bank = Bank(*arrays)
+        twin._work, twin._shares = self._work.copy(), self._shares.copy()
+        twin._departed, twin._occupancy = self._departed.copy(), self._occupancy.copy()
+        return twin
 
     def grow(self) -> None:
         """Double the number of slots."""
@@ -129,18 +148,18 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken, own: Array) -> NDArray[np.void]:
-        """Return the rows of `Estimates.table`, without the columns of whole numbers.
+    def table(self, taken: Taken, own: Array, whole: tuple[Ints, Ints, Ints]) -> NDArray[np.void]:
+        """Return the rows of `Estimates.table`.
 
-        `own` (n, 3) is each track's own D and its interval.
+        `own` (n, 3) is each track's own D and its interval; `whole` the track, its spot in this
+        frame and the number of its spots.
         """
         step, D = taken.step, taken.D
-        table = np.zeros(len(step.position), self._dtype)
-        # a row is whole words of eight bytes, and from x on all are floats
-        words = table.view(np.float64).reshape(table.size, self._dtype.itemsize // 8)
-        states = np.argsort(D, kind="stable")
-        fill_words(step.position, step.p_state, D, states, own, words[:, FIRST_FLOAT:])
-        return table
+        n, dtype = len(step.position), self._dtype
+        words = np.empty((n, dtype.itemsize // 8))  # a row is whole words of eight bytes
+        views = words, words.view(np.int64), words.view(np.int32)
+        fill_table(whole, step.position, step.p_state, D, np.argsort(D), own, *views)
+        return words.view(dtype).reshape(n)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -148,7 +167,7 @@ class StateFilter:
         answer = Answer(
             learner.theta, learner.covariance, learner.n_steps, self.n_tracks, learner.settled
         )
-        at = self._at(learner.theta)
+        at = self._now()
         return to_model(answer, self._occupancy, self._lags, self.interval_s, at)
 
     def _outputs(self, n: int) -> Step:

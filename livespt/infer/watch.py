@@ -11,6 +11,7 @@ bleach, is told each time that it has fallen clearly, with how far, and not in e
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -18,10 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.arrays import Array
+from livespt.infer.framekernels import (
+    DOUBT,
+    LEAST_LN,
+    N_BINS,
+    N_GOOD,
+    N_LINKS,
+    N_WIDTHS,
+    PER_UNIT,
+    WIDTH,
+    tally,
+)
 from livespt.infer.marks import BLOCKS_OF, WAITS_FOR, Block, marks_of, passed_message
+from livespt.infer.plain import plain
 from livespt.infer.series import LEAST, WINDOWS, Change, Series
 from livespt.sections import WatchConfig
-from livespt.types import Event, FitStatus, Links, Spots
+from livespt.types import SPOT_DTYPE, Event, Links, Spots
 
 #: A block: at least so long, so many frames, and for what spots or steps tell so many of these.
 #: Blocks of fewer would be of unequal weight, and scatter with longer tails than a normal number.
@@ -32,11 +45,12 @@ BLOCK_S, BLOCK_FRAMES, BLOCK_SPOTS = 0.25, 5, 60
 OVERLAP = 4.0
 #: Quartiles of a normal distribution lie so many s.d. apart; variance of a median over a mean's.
 QUARTILES, MEDIAN = 1.349, np.pi / 2
-OK = int(FitStatus.OK)
-LIGHT = ("precision", "photons", "background")
-NAMES = ("D", "density", *LIGHT, "width")
-#: Least sd (um), photons and background whose logarithm is taken; least width (um).
-SMALL, NARROW = np.array([1e-6, 1e-2, 1e-2]), np.array([1e-3])
+#: In the order of the tallies' rows.
+LIGHT = ("precision", "photons", "background", "width")
+NAMES = ("D", "density", *LIGHT)
+NO_LINKS = np.empty(0, np.int64), np.empty(0)
+#: Marks of a level that a median of the light tells.
+LEVELS = {"precision": "imprecise", "width": "defocused"}
 #: Percent beyond which nobody wants the number: of what stood still.
 MANY = 10_000
 #: Marks are judged at this rate where no alarms are wanted.
@@ -63,9 +77,8 @@ class _Block:
         self.frame, self.t_s, self.n_frames = -1, 0.0, 0  # of its first frame; how many
         self.n_rows = 0  # spots or steps
         self.total, self.information = 0.0, 0.0
-        self.n_links, self.doubt = 0, 0.0  # links, and how many of them are expected to be wrong
-        self.figures: list[Array] = []
-        self.widths: list[Array] = []
+        self.n_links, self.doubt = 0.0, 0.0  # links, and how many of them are expected to be wrong
+        self.n_widths = 0.0
 
     def see(self, spots: Spots) -> None:
         """Count one frame."""
@@ -93,6 +106,8 @@ class Watch:
         self._series = {name: Series(min(0.5, OVERLAP * per_look / len(NAMES))) for name in NAMES}
         self._starts = {name: deque[_Block](maxlen=int(WINDOWS[-1])) for name in NAMES}
         self._density, self._light, self._motion = _Block(), _Block(), _Block()
+        self._counts = np.zeros((len(LIGHT), N_BINS), np.int32)  # of the block of light
+        self._said = np.empty(4)
         self._marks = marks_of(config, per_look)
         self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
 
@@ -100,11 +115,12 @@ class Watch:
         """Take one frame; return what has changed or was passed, by its name."""
         if self._silent and not self._marks:
             return {}
-        good = spots.table["status"] == OK
-        n = int(np.count_nonzero(good))
-        table = spots.table if n == good.size else spots.table[good]
-        found = self._see_motion(spots, pace) | self._see_density(spots, n, links)
-        found |= self._see_light(spots, table)
+        linked = NO_LINKS if links is None else (links.track_id, links.p_link)
+        track_id, p_link = plain(linked[0], np.int64), plain(linked[1], np.float64)
+        tally(plain(spots.table, SPOT_DTYPE), track_id, p_link, self._counts, self._said)
+        found = self._see_motion(spots, pace)
+        for see in (self._see_density, self._see_light):
+            found |= see(spots)
         if self._silent:
             return {name: event for name, event in found.items() if event.kind == "mark"}
         return found
@@ -115,16 +131,14 @@ class Watch:
         self._series["D"].clear()
         self._starts["D"].clear()
 
-    def _see_density(self, spots: Spots, n: int, links: Links | None) -> dict[str, Event]:
+    def _see_density(self, spots: Spots) -> dict[str, Event]:
         """Root of the count: its variance is one for independent molecules."""
-        block = self._density
+        block, said = self._density, self._said.tolist()
         block.see(spots)
-        block.n_rows += n
-        block.total += 2 * np.sqrt(n + 0.375)
-        if links is not None:
-            linked = links.track_id >= 0
-            block.n_links += int(np.count_nonzero(linked))
-            block.doubt += float((1 - links.p_link[linked]).sum())
+        block.n_rows += int(said[N_GOOD])
+        block.total += 2 * math.sqrt(said[N_GOOD] + 0.375)
+        block.n_links += said[N_LINKS]
+        block.doubt += said[DOUBT]
         if block.n_frames < self._frames:
             return {}
         self._density = _Block()
@@ -133,36 +147,26 @@ class Watch:
         found |= self._reach("bleached", spots, Block(block.n_rows, block.n_frames, root, 1.0))
         return found | self._reach("dense", spots, Block(block.doubt, block.n_links))
 
-    def _see_light(self, spots: Spots, good: NDArray[np.void]) -> dict[str, Event]:
+    def _see_light(self, spots: Spots) -> dict[str, Event]:
         """Medians over all spots of a block, as logarithms."""
         block = self._light
         block.see(spots)
-        if len(good):
-            figures = np.empty((len(LIGHT), len(good)))
-            np.add(good["var_x_um2"], good["var_y_um2"], out=figures[0])
-            figures[1], figures[2] = good["photons"], good["bg_photons"]
-            block.figures.append(figures)
-            block.widths.append(good["sigma_um"][good["guided"] == 0])  # a guided one's is held
-            block.n_rows += len(good)
+        block.n_rows += int(self._said[N_GOOD])
+        block.n_widths += float(self._said[N_WIDTHS])
         if block.n_frames < self._frames or block.n_rows < BLOCK_SPOTS:
             return {}
         self._light = _Block()
-        figures, widths = np.hstack(block.figures), np.hstack(block.widths)
-        block.figures.clear()
-        block.widths.clear()
-        figures[0] = np.sqrt(figures[0] / 2)
-        median, spread = _medians(figures, SMALL, block.n_frames)
         events: dict[str, Event] = {}
-        for i, name in enumerate(LIGHT):
-            seen = (float(median[i]), float(spread[i]), LEAST)
-            events |= self._look(name, spots, block, seen)
-        events |= self._reach("imprecise", spots, Block(float(np.exp(median[0])), 1.0))
-        if len(widths) < BLOCK_SPOTS // 2:
-            return events
-        median, spread = _medians(widths[None], NARROW, block.n_frames)
-        value = (float(median[0]), float(spread[0]))
-        events |= self._look("width", spots, block, (*value, LEAST))
-        return events | self._reach("defocused", spots, Block(float(np.exp(value[0])), 1.0, *value))
+        for row, name in enumerate(LIGHT):
+            if row == WIDTH and block.n_widths < BLOCK_SPOTS // 2:
+                continue
+            median, spread = _median(self._counts[row], block.n_frames)
+            events |= self._look(name, spots, block, (median, spread, LEAST))
+            level = Block(math.exp(median), 1.0, median, spread)
+            if name in LEVELS:
+                events |= self._reach(LEVELS[name], spots, level)
+        self._counts[:] = 0
+        return events
 
     def _see_motion(self, spots: Spots, pace: Pace) -> dict[str, Event]:
         """Score over information, y: the relative change of D that the block asks for.
@@ -214,12 +218,20 @@ def _since(block: _Block, spots: Spots) -> tuple[float, int, int]:
     return block.t_s, block.frame, spots.frame - block.frame + 1
 
 
-def _medians(figures: Array, least: Array, n_frames: int) -> tuple[Array, Array]:
-    """Return the log of each row's median, and its variance if all frames had the same spots."""
-    low, median, high = np.percentile(figures, (25, 50, 75), axis=1)
-    low, median, high = (np.log(np.maximum(q, least)) for q in (low, median, high))
-    per_frame = max(1.0, figures.shape[1] / n_frames)
+def _median(counts: NDArray[np.int32], n_frames: int) -> tuple[float, float]:
+    """Return the log of a tally's median, and its variance if all frames had the same spots."""
+    low, median, high = quartiles(counts).tolist()
+    per_frame = max(1.0, float(counts.sum()) / n_frames)
     return median, MEDIAN * ((high - low) / QUARTILES) ** 2 / per_frame
+
+
+def quartiles(counts: NDArray[np.int32]) -> Array:
+    """Return the logarithms of the quartiles of what was counted, to half a bin."""
+    up_to = np.cumsum(counts)
+    rank = np.array([0.25, 0.5, 0.75]) * (up_to[-1] - 1)
+    at = np.searchsorted(up_to, rank, side="right")
+    within = (rank + 0.5 - (up_to - counts)[at]) / counts[at]
+    return LEAST_LN + (at + within) / PER_UNIT
 
 
 def message(name: str, change: Change) -> str:

@@ -113,7 +113,7 @@ def test_many_short_tracks_leave_no_bias():
 
 def lag_states(online, lag):
     """Return the state of each track `lag` spots ago, given all spots up to now."""
-    bank = online._used.bank
+    bank = online._live.bank
     n, depth = bank.n_spots[0], bank.past_back.shape[1]
     p = np.exp(bank.F[:100, :, 5, 0])
     for age in range(lag):
@@ -140,8 +140,8 @@ def test_a_hundred_tracks_of_a_hundred_frames(p, most_wrong):
         for spots, links in stream(scene):
             model = online.step(spots, links).model
             if spots.frame >= 40:
-                order = np.argsort(online._used.learner.theta[:2])
-                slots = [online._slots[i] for i in range(100)]
+                order = np.argsort(online._live.learner.theta[:2])
+                slots = online._slots.find(np.arange(100))[0]
                 states = lag_states(online, 6)[slots][:, order].argmax(axis=1)
                 wrong.append((states != scene.state[:, spots.frame - 6]).mean())
         live.append(model.D_um2_s)

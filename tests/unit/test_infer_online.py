@@ -138,7 +138,7 @@ def test_slots_of_ended_tracks_are_reused():
         xy = np.zeros((10, 2)) + np.random.default_rng(i).normal(0, 0.1, (10, 2))
         ended = np.arange(10) + 10 * (i - 1) if i else NONE
         online.step(*a_frame(i, xy, np.arange(10) + 10 * i, ended))
-    assert online._capacity == 64
+    assert online._slots.capacity == 64
     assert online.model().n_tracks == 0  # none had two spots
 
 
@@ -245,4 +245,4 @@ def test_strays_do_not_fill_the_memory(monkeypatch):
     for index in range(300):  # every spot a track of its own, none ever makes a step
         ids = np.array([2 * index, 2 * index + 1])
         online.step(*a_frame(index, [[1.0, 1.0], [5.0, 5.0]], track_id=ids, ended=ids - 2))
-    assert sum(r.track.size for r in online._used.learner._rows) <= 100
+    assert sum(r.track.size for r in online._live.learner._rows) <= 100
