@@ -8,7 +8,6 @@ stream for a second, and it would look at every value. Nothing is ever null.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -42,8 +41,7 @@ def dtype_of(schema: pa.Schema) -> np.dtype:
 
 def batch_of(table: NDArray[np.void], schema: pa.Schema) -> pa.RecordBatch:
     """Turn rows into a record batch."""
-    columns = _columns(table)
-    arrays = [_to_arrow(columns[field.name], field.type) for field in schema]
+    arrays = [_to_arrow(table[field.name], field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -71,41 +69,6 @@ def from_columns(dtype: np.dtype, n: int, columns: Mapping[str, object]) -> NDAr
 def concatenate(tables: Sequence[NDArray[np.void]], dtype: np.dtype) -> NDArray[np.void]:
     """Join tables; none gives an empty table of `dtype`."""
     return np.concatenate(tables) if tables else np.empty(0, dtype)
-
-
-def _columns(table: NDArray[np.void]) -> dict[str, NDArray]:
-    """Return each column by name, neighbours of eight bytes copied out in one go.
-
-    Each copy of a long column gives the interpreter away and has to get it back, and the live loop
-    wants it too: fifteen columns are then as many hand-overs.
-    """
-    columns = {name: table[name] for name in table.dtype.names or ()}
-    if not len(table) or table.dtype.hasobject:
-        return columns
-    table = np.ascontiguousarray(table)
-    for first, names in _neighbours(table.dtype).items():
-        shape, steps = (len(names), len(table)), (8, table.dtype.itemsize)
-        # as whole numbers: bits are moved, whatever they mean
-        block: NDArray[np.int64] = np.ndarray(shape, np.int64, table, first, steps)
-        for name, values in zip(names, block.copy(), strict=True):
-            columns[name] = values.view(table.dtype[name])
-    return columns
-
-
-@functools.lru_cache(maxsize=64)
-def _neighbours(dtype: np.dtype) -> dict[int, list[str]]:
-    """Return the names of the numbers of eight bytes that follow one another, by their offset."""
-    runs: dict[int, list[str]] = {}
-    first = end = -1
-    for name in dtype.names or ():
-        base, at = dtype.fields[name][:2] if dtype.fields else (dtype, 0)
-        if base not in (np.dtype(np.float64), np.dtype(np.int64)):
-            continue
-        if at != end:
-            first = at
-        runs.setdefault(first, []).append(name)
-        end = at + 8
-    return runs
 
 
 def _field(dtype: np.dtype, name: str) -> pa.Field:

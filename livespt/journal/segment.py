@@ -36,8 +36,6 @@ _MARKER = 0xFFFFFFFF
 _KEY = "livespt"
 _SEAL = re.compile(rb"crc32=([0-9a-f]{8});bytes=(\d{12});rows=(\d{12});number=(\d{12})")
 _BLANK = "crc32=00000000;bytes=000000000000;rows={:012d};number={:012d}"
-#: Least room for messages, how many of the newest's size it holds, and what a seal adds to one.
-_SPACE, _SO_MANY, _SEAL_SPACE = 1 << 16, 8, 1 << 10
 #: Longest metadata that is believed; a damaged length field must not ask for gigabytes.
 _MAX_METADATA = 1 << 20
 
@@ -96,7 +94,9 @@ class Encoder:
         self.dtype = dtype
         self._about = about
         self._schema = schema_of(dtype)
-        self._make_space(_SPACE)
+        self._sink = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+        self._writer.write_batch(batch_of(np.empty(0, dtype), self._schema))  # brings the schema
 
     def header(self, number: int) -> bytearray:
         """Return the schema message that opens a segment."""
@@ -105,25 +105,11 @@ class Encoder:
 
     def batch(self, table: NDArray[np.void], number: int) -> bytearray:
         """Return the message that holds `table`."""
-        batch = batch_of(table, self._schema)
-        needed = pa.ipc.get_record_batch_size(batch) + _SEAL_SPACE
-        if self._sink.tell() + needed > len(self._space):
-            self._make_space(max(_SPACE, _SO_MANY * needed))
-        start = self._sink.tell()
+        self._sink.seek(0)
+        self._sink.truncate()
         seal = {_KEY: _BLANK.format(len(table), number)}
-        self._writer.write_batch(batch, custom_metadata=seal)
-        return _seal(bytearray(self._space[start : self._sink.tell()]))
-
-    def _make_space(self, n_bytes: int) -> None:
-        """Begin a writer on memory of its own, which takes one message behind the other.
-
-        Writing to a file of Python's, Arrow would take the interpreter back for each column, and
-        the live loop has it.
-        """
-        self._space = memoryview(bytearray(n_bytes))
-        self._sink = pa.FixedSizeBufferWriter(pa.py_buffer(self._space))
-        self._writer = pa.ipc.new_stream(self._sink, self._schema)
-        self._writer.write_batch(batch_of(np.empty(0, self.dtype), self._schema))  # and the schema
+        self._writer.write_batch(batch_of(table, self._schema), custom_metadata=seal)
+        return _seal(bytearray(self._sink.getbuffer()))
 
 
 def _seal(message: bytearray) -> bytearray:

@@ -12,7 +12,7 @@ from livespt.pipeline import Counters
 from livespt.sinks import BroadcastSink
 from livespt.types import REVISION_DTYPE, SPOT_DTYPE, Estimates, Event, Frame, Links, Model, Spots
 from livespt.types import track_dtype as tracks
-from livespt.wire.schema import EstimateMessage, EventMessage
+from livespt.wire.schema import AnyMessage, EstimateMessage, EventMessage
 
 TICK_S = 2.0**-10  # a power of two: sums of it are exact
 ADU = np.zeros((4, 4), np.uint16)
@@ -57,7 +57,7 @@ def clock(monkeypatch):
 
 
 def test_unless_asked_otherwise_every_estimate_is_told():
-    messages = []
+    messages: list[AnyMessage] = []
     sink = BroadcastSink([messages.append], pixel_um=0.1, image_every_s=0)
     for index in range(20):
         send(sink, index)
@@ -67,7 +67,7 @@ def test_unless_asked_otherwise_every_estimate_is_told():
 
 @pytest.mark.usefixtures("clock")
 def test_of_fast_estimates_the_newest_is_told_and_stands_for_all():
-    messages = []
+    messages: list[AnyMessage] = []
     sink = BroadcastSink(
         [messages.append], pixel_um=0.1, image_every_s=0, estimate_every_s=20 * TICK_S
     )
@@ -84,7 +84,7 @@ def test_of_fast_estimates_the_newest_is_told_and_stands_for_all():
 
 @pytest.mark.usefixtures("clock")
 def test_events_and_revisions_do_not_wait():
-    messages = []
+    messages: list[AnyMessage] = []
     sink = BroadcastSink([messages.append], pixel_um=0.1, image_every_s=0, estimate_every_s=10.0)
     send(sink, 0)
     send(sink, 1)
@@ -92,4 +92,6 @@ def test_events_and_revisions_do_not_wait():
     assert isinstance(messages[-1], EventMessage)
     send(sink, 2, n_revised=3)
     assert told(messages) == [(0, 1), (2, 2)]
-    assert len(messages[-1].revised.array()) == 3
+    (message,) = (m for m in messages if isinstance(m, EstimateMessage) and m.frame == 2)
+    assert message.revised is not None
+    assert len(message.revised.array()) == 3
