@@ -153,11 +153,15 @@ class WatchConfig(Section, frozen=True):
 
 
 class WireConfig(Section, frozen=True):
-    """Where answers are published, on this machine only; port ``*`` takes any free one."""
+    """Where answers are published, on this machine only; port ``*`` takes any free one.
+
+    `estimate_every_s` is the least time between two estimates; 0 sends that of each frame.
+    """
 
     publish: str = "tcp://127.0.0.1:5570"
     command: str = "tcp://127.0.0.1:5571"
     image_every_s: NonNegative = 0.1
+    estimate_every_s: NonNegative = 0.0
     enabled: bool = True
 
 

@@ -119,6 +119,7 @@ class Session:
             listeners,
             pixel_um=self._stages.config.optics.pixel_um,
             image_every_s=config.wire.image_every_s,
+            estimate_every_s=config.wire.estimate_every_s,
             gauges=self._gauges,
         )
         self._notebook = Notebook(self._tell)

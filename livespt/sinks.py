@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from livespt.control.controller import Controller, Standing
@@ -67,6 +68,15 @@ class JournalSink:
         )
 
 
+class _Untold(NamedTuple):
+    """The newest answer that no message has told yet, and how many are untold with it."""
+
+    spots: Spots
+    estimates: Estimates
+    latency_ms: float
+    n_frames: int
+
+
 class BroadcastSink:
     """Turns answers into messages and gives each to every listener.
 
@@ -77,6 +87,9 @@ class BroadcastSink:
     pixel_um : float
     image_every_s : float
         Time between two preview images; 0 sends none.
+    estimate_every_s : float
+        Least time between two estimates: of those that come faster the newest is told, and how
+        many frames it stands for. 0 tells each.
     gauges : callable, optional
         Reads the gauges of ring, journal and wire.
     """
@@ -87,12 +100,16 @@ class BroadcastSink:
         *,
         pixel_um: float,
         image_every_s: float = 0.1,
+        estimate_every_s: float = 0.0,
         gauges: Callable[[], Gauges] = Gauges,
     ) -> None:
         self._listeners = list(listeners)
         self._pixel_um = pixel_um
         self._image_every_s = image_every_s
         self._next_image_s = 0.0
+        self._estimate_every_s = estimate_every_s
+        self._next_estimate_s = 0.0
+        self._untold: _Untold | None = None
         self._gauges = gauges
         self.state = "running"
 
@@ -102,10 +119,13 @@ class BroadcastSink:
             listener(message)
 
     def send(self, frame: Frame, spots: Spots, links: Links, estimates: Estimates) -> None:
-        """Send the estimate, and now and then the image."""
-        latency_ms = 1e3 * (time.perf_counter() - frame.arrived_s)
-        self.tell(estimate_message(spots, estimates, latency_ms, self._pixel_um, links.revised))
+        """Send the estimate where one is due, and now and then the image."""
         now = time.perf_counter()
+        n_frames = self._untold.n_frames + 1 if self._untold else 1
+        self._untold = _Untold(spots, estimates, 1e3 * (now - frame.arrived_s), n_frames)
+        if now >= self._next_estimate_s or len(links.revised):
+            self._next_estimate_s = now + self._estimate_every_s
+            self._tell_estimate(links.revised)
         if self._image_every_s and now >= self._next_image_s:
             self._next_image_s = now + self._image_every_s
             self.tell(preview(frame))
@@ -117,8 +137,16 @@ class BroadcastSink:
         self.tell(event_message(event))
 
     def tick(self, counters: Counters) -> None:
-        """Send the counters."""
+        """Send what is still untold, and the counters."""
+        self._tell_estimate()
         self.tell(self.status(counters))
+
+    def _tell_estimate(self, revised: NDArray[np.void] | None = None) -> None:
+        untold, self._untold = self._untold, None
+        if untold is not None:
+            spots, estimates, latency_ms, n_frames = untold
+            message = estimate_message(spots, estimates, latency_ms, self._pixel_um, revised)
+            self.tell(message if n_frames == 1 else replace(message, n_frames=n_frames))
 
     def status(
         self, counters: Counters, *, progress: float = 0.0, note: str = ""

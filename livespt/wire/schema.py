@@ -106,7 +106,7 @@ class ModelMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EstimateMessage(Message, frozen=True, tag="estimate"):
-    """The answer after one frame."""
+    """The answer after one frame; of each, unless `wire.estimate_every_s` says otherwise."""
 
     topic: ClassVar[str] = "livespt.estimate"
     frame: int
@@ -121,6 +121,7 @@ class EstimateMessage(Message, frozen=True, tag="estimate"):
     latency_ms: float  # frame received -> this message
     n_guided: int = 0  # of these fits, those found because a track predicted them
     revised: Table | None = None  # REVISION_DTYPE: spots of earlier frames, tracks anew
+    n_frames: int = 1  # this frame and those before it whose estimates were not sent
 
 
 class StatusMessage(Message, frozen=True, tag="status"):
