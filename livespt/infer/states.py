@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.answerkernels import fill_words
-from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
+from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, filters_of, scratch
 from livespt.infer.bankkernels import occupancy_at, retire, step_bank
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
@@ -20,6 +20,7 @@ from livespt.infer.motion import Answer, motion, to_model
 from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
+from livespt.vectors import WIDTH
 
 #: Where the floats begin in a row of `Estimates.table`, in words of eight bytes.
 FIRST_FLOAT = (track_dtype(1).fields or {})["x_um"][1] // 8
@@ -65,7 +66,6 @@ class StateFilter:
         self._work = scratch()
         self._motion: tuple[Array, Motion] | None = None
         self._dtype = track_dtype(n_states)
-        self._shares = np.empty((2, n_states))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
         self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
 
@@ -97,7 +97,7 @@ class StateFilter:
         """Note the occupancy of the last frames; free the slots of ended tracks."""
         frames = frame - self._lags
         sums = np.zeros((frames.size, self.n_states + 1))
-        occupancy_at(self.bank, frames, self._shares, sums)
+        occupancy_at(self.bank, frames, self._work, sums)
         for i, past in enumerate(frames.tolist()):
             if past in self._departed:
                 sums[i] += self._departed[past]
@@ -114,10 +114,12 @@ class StateFilter:
         if refit is None:
             return
         ids, fit = refit
+        filters = filters_of(self.bank, self.n_states)
         for i, name in enumerate(ids.tolist()):
             slot = slots.get(name)
             if slot is not None and self.bank.n_spots[slot] > 0:
-                self.bank.F[slot] = fit.filters[i]
+                live = filters[slot // WIDTH, ..., slot % WIDTH]
+                live[:] = np.moveaxis(fit.filters[i], -1, 0)
 
     def grow(self) -> None:
         """Double the number of slots."""
@@ -168,7 +170,7 @@ class StateFilter:
             return
         frames = np.arange(frame, oldest - 1, -1)
         sums = np.zeros((frames.size, self.n_states + 1))
-        retire(self.bank, slots, frames, self._shares, sums)
+        retire(self.bank, slots, frames, self._work, sums)
         for past, said in zip(frames.tolist(), sums, strict=True):
             if said[-1] > 0:
                 self._departed[past] = self._departed.get(past, 0.0) + said
