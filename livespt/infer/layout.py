@@ -58,9 +58,9 @@ PRODUCT, _at = rows(_at, (STATES + 1) * STATES)
 #: The mean over the exposure and its covariance, by state, and merged over all.
 MEAN, _at = rows(_at, 5 * STATES)
 POSITION, _at = rows(_at, 5)
-#: Branches (j -> k), for k = 0, then for k = 1 ...; each has the rows P ... REFINED.
-BRANCH, _at = rows(_at, 31 * STATES * STATES)
-BRANCH_SIZE, COLUMN_SIZE = np.uint64(31 * WIDTH), np.uint64(31 * STATES * WIDTH)
+#: Branches (j -> k), for k = 0, then for k = 1 ...; each has the 33 rows P ... REFINED.
+BRANCH, _at = rows(_at, 33 * STATES * STATES)
+BRANCH_SIZE, COLUMN_SIZE = np.uint64(33 * WIDTH), np.uint64(33 * STATES * WIDTH)
 #: p(j | k), at first ln w + ln T + ln N but for the root of 1 / det S; that root.
 P, _in = rows(0, 1)
 ROOT, _in = rows(_in, 1)
@@ -71,6 +71,7 @@ A, _in = rows(_in, 4)
 PA, _in = rows(_in, 4)
 #: The branch's Gaussian, later its mean and second moments off those of the merged state.
 OFF, _in = rows(_in, 5)
+TWICE, _in = rows(_in, 2)  # the means of OFF
 #: What motion, and what the spot's error, add to its covariance (xx, xy, yy).
 MOTION, _in = rows(_in, 3)
 ERROR, _in = rows(_in, 3)

@@ -83,6 +83,8 @@ def prepare_column(w: Array, k: int, n_states: int, h: Vector) -> None:
         store_three(w, b + at.OFF + _2, xx, xy, load(w, b + at.OFF + _4) - pyy)
         axx, axy = load(w, b + at.A), load(w, b + at.A + _1)
         ayx, ayy = load(w, b + at.A + _2), load(w, b + at.A + _3)
+        store(w, b + at.TWICE, 2.0 * load(w, b + at.OFF))
+        store(w, b + at.TWICE + _1, 2.0 * load(w, b + at.OFF + _1))
         store_three(w, b + at.PA, p * axx, p * axy, p * ayx)
         store(w, b + at.PA + _3, p * ayy)
         gxx, gxy, gyx, gyy = 1.0 - axx, -axy, -ayx, 1.0 - ayy
@@ -131,13 +133,32 @@ def carry_tangents(F: Array, base: np.uint64, size: Size, w: Array) -> None:
                     add_switching(w, j, k, (1.0 if k == m else 0.0) - of_T(w, j, m))
                 carry(F, base, n_states, q, w)
                 q += 1
-    for _ in range(n_states):
+    for _ in range(n_states - 1):
         clear(w, n_states)
         carry(F, base, n_states, q, w)
         q += 1
+    balance(F, base, n_states, q, w)
+    q += 1
     for k in range(n_states):
         copy_terms(w, at.C_TERMS, k)
     carry(F, base, n_states, q, w)
+
+
+@lanes
+def balance(F: Array, base: np.uint64, n_states: int, last: int, w: Array) -> None:
+    """Fill the derivatives in the last logit of the first weights: all of these sum to 0.
+
+    (Raising all of them by the same changes nothing.)
+    """
+    some, score = load(w, at.SOME), spread(0.0)
+    for q in range(last - n_states + 1, last):
+        score -= load(w, at.SCORE + np.uint64(q) * at.ROW)
+    store(w, at.SCORE + np.uint64(last) * at.ROW, score)
+    for i in range(np.uint64(6 * n_states)):
+        rest = spread(0.0)
+        for q in range(last - n_states + 1, last):
+            rest -= load(F, place(base, n_states, q, 0) + i * at.ROW)
+        store_some(F, place(base, n_states, last, 0) + i * at.ROW, rest, some)
 
 
 @lanes
@@ -188,8 +209,8 @@ def carry(F: Array, base: np.uint64, n_states: int, q: int, w: Array) -> None:
             pxx, pxy, pyy = load(F, fr + _2), load(F, fr + _3), load(F, fr + _4)
             ux, uy = load(w, b + at.U), load(w, b + at.U + _1)
             weight = load(F, fr + _5) + ux * mx + uy * my + load(w, b + at.Z) * pxx
-            weight += load(w, b + at.Z + _1) * pxy + load(w, b + at.Z + _2) * pyy
-            weight *= load(w, b)
+            weight = weight + load(w, b + at.Z + _1) * pxy
+            weight = load(w, b) * (weight + load(w, b + at.Z + _2) * pyy)
             x, y = load(w, b + at.OFF), load(w, b + at.OFF + _1)
             axx, axy = load(w, b + at.A), load(w, b + at.A + _1)
             ayx, ayy = load(w, b + at.A + _2), load(w, b + at.A + _3)
@@ -199,11 +220,15 @@ def carry(F: Array, base: np.uint64, n_states: int, q: int, w: Array) -> None:
             nx, ny = cxx * tx + cxy * ty, cyx * tx + cyy * ty
             bxx, bxy = axx * pxx + axy * pxy, axx * pxy + axy * pyy  # A dP
             byx, byy = ayx * pxx + ayy * pxy, ayx * pxy + ayy * pyy
-            sx += nx + weight * x
-            sy += ny + weight * y
-            sxx += bxx * cxx + bxy * cxy + weight * load(w, b + at.OFF + _2) + (x + x) * nx
-            sxy += bxx * cyx + bxy * cyy + weight * load(w, b + at.OFF + _3) + x * ny + y * nx
-            syy += byx * cyx + byy * cyy + weight * load(w, b + at.OFF + _4) + (y + y) * ny
+            # from left to right: each product goes into its sum at once
+            sx = sx + nx + weight * x
+            sy = sy + ny + weight * y
+            sxx = sxx + bxx * cxx + bxy * cxy + weight * load(w, b + at.OFF + _2)
+            sxy = sxy + bxx * cyx + bxy * cyy + weight * load(w, b + at.OFF + _3)
+            syy = syy + byx * cyx + byy * cyy + weight * load(w, b + at.OFF + _4)
+            sxx = sxx + load(w, b + at.TWICE) * nx
+            sxy = sxy + x * ny + y * nx
+            syy = syy + load(w, b + at.TWICE + _1) * ny
             sw += weight
         score += load(w, at.SHARE + np.uint64(k) * at.ROW) * sw
         store_three(w, to, sx, sy, sxx)
