@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 WIDTH = 8
 Array: TypeAlias = NDArray[np.float64]
 Number = TypeVar("Number", np.float64, np.int64)
+#: Where numbers lie; in numba always unsigned, which needs no test for a count from the end.
+Place: TypeAlias = np.uint64 | int
 #: To Python and to type checkers, an array of `WIDTH`.
 Vector: TypeAlias = NDArray[np.float64]
 
@@ -40,17 +42,17 @@ def address(array: NDArray[Number]) -> NDArray[Number]:
     return array.reshape(-1)
 
 
-def load(w: Array, at: np.uint64) -> Vector:
+def load(w: Array, at: Place) -> Vector:
     """Return the eight numbers that lie in `w` from `at` on."""
     return w[int(at) : int(at) + WIDTH].copy()
 
 
-def store(w: Array, at: np.uint64, v: Vector) -> None:
+def store(w: Array, at: Place, v: Vector) -> None:
     """Put eight numbers into `w`."""
     w[int(at) : int(at) + WIDTH] = v
 
 
-def store_some(w: Array, at: np.uint64, v: Vector, some: Vector) -> None:
+def store_some(w: Array, at: Place, v: Vector, some: Vector) -> None:
     """Put those of eight numbers into `w` for which `some` is positive; leave the rest there."""
     w[int(at) : int(at) + WIDTH][some > 0.0] = v[some > 0.0]
 
