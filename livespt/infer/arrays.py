@@ -207,7 +207,6 @@ class Rows(NamedTuple):
     spot: Ints  # (rows,)
     dark: Array  # (rows,)
     state: Array  # (rows, K, 6) filter after each row
-    filter: Array  # (K, 6) filter
     smooth: Array  # (K, 6) smoothed state; the last column is a probability
     begin: Array  # (3,)
     end: Array  # (5,)
@@ -237,7 +236,6 @@ def rows(n: int, n_states: int) -> Rows:
         spot=np.zeros(n, np.int64),
         dark=np.zeros(n),
         state=np.zeros((n, k, 6)),
-        filter=np.zeros((k, 6)),
         smooth=np.zeros((k, 6)),
         begin=np.zeros(3),
         end=np.zeros(5),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from livespt.infer.answerkernels import fill_words
 from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, filters_of, scratch
-from livespt.infer.bankkernels import occupancy_at, retire, step_bank
+from livespt.infer.bankkernels import step_bank
+from livespt.infer.historykernels import occupancy_at, retire
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, motion, to_model
