@@ -1,9 +1,8 @@
 """The arrays that the kernels of this package hand to each other.
 
 A *dual* is an array whose last axis holds a value (index 0) and its derivatives in the
-parameters (1 ... q), padded with zeros to whole blocks (`layout.n_duals`). The kernels carry
-values and derivatives through the same recursion; with duals of length 1 they filter without
-derivatives.
+parameters (1 ... q). The kernels carry values and derivatives through the same recursion; with
+duals of length 1 they filter without derivatives.
 
 Parameters, in this order: ln D_k (K), the logits of T's off-diagonal elements row by row
 (K (K - 1), the diagonal being the reference of each row), the log weights of the state in which a
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.layout import SIZE
+from livespt.vectors import WIDTH
 
 Array: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -26,7 +26,7 @@ Ints: TypeAlias = NDArray[np.int64]
 #: A step whose link is less probable than this does not count for the parameters; all others count
 #: in full. Weights by the link's probability would favour short steps, which are the surer links.
 AMBIGUOUS = 0.5
-#: Rows of one state's Gaussian in a filter array (K, 6, duals): mean, covariance, log weight.
+#: Elements of one state's Gaussian in a filter: mean, covariance, log weight.
 MX, MY, PXX, PXY, PYY, LNW = range(6)
 
 
@@ -71,8 +71,6 @@ class Motion(NamedTuple):
 
 #: States and length of a dual.
 Size: TypeAlias = tuple[int, int]
-#: Seconds since the last spot; exposures of that one and of this.
-Times: TypeAlias = tuple[float, float, float]
 
 
 class Tracks(NamedTuple):
@@ -89,6 +87,26 @@ class Tracks(NamedTuple):
     field: Array = EVERYWHERE
 
 
+class Batch(NamedTuple):
+    """Tracks to be filtered, and what comes of it.
+
+    Attributes
+    ----------
+    filters : (n_tracks or 1, K, 6, duals)
+        Left as each track's filter at its last spot, where there is room for all.
+    sums : (n_tracks, 1 + q)
+        Log-likelihood and score of each track.
+    dealt : (2, WIDTH) int64
+        Of each track that is on its way: which it is, and the spot that it goes to.
+    """
+
+    tracks: Tracks
+    interval_s: float
+    filters: Array
+    sums: Array
+    dealt: Ints
+
+
 def states_of(n_parameters: int) -> int:
     """Return K, given the length of the parameter vector."""
     return round((math.sqrt(4 * n_parameters - 3) - 1) / 2)
@@ -99,31 +117,46 @@ def scratch() -> Array:
     return np.zeros(SIZE)
 
 
+def batch(tracks: Tracks, size: Size, interval_s: float, *, keep: bool) -> Batch:
+    """Allocate what comes of filtering `tracks`; only with `keep` all their filters."""
+    n_tracks, (n_states, n_duals) = tracks.first.size - 1, size
+    return Batch(
+        tracks,
+        interval_s,
+        filters=np.zeros((n_tracks if keep else 1, n_states, 6, n_duals)),
+        sums=np.zeros((n_tracks, n_duals)),
+        dealt=np.zeros((2, WIDTH), np.int64),
+    )
+
+
 class Bank(NamedTuple):
     """The live tracks, one slot each; a slot is reused when its track has ended.
 
+    `WIDTH` slots form a block, whose tracks take their steps side by side: slot s is lane
+    s mod WIDTH of block s // WIDTH.
+
     Attributes
     ----------
-    F : (capacity, K, 6, duals)
+    F : (blocks, duals, K, 6, WIDTH), flat
         Filter at the end of the last exposure seen.
     t_s, exposure_s : (capacity,)
         Of the last spot.
     n_spots : (capacity,) int64
         0 marks a free slot.
-    n_kept : (capacity,) int64
-        Spots in the history below.
-    past_frame : (capacity, depth) int64
-        Frame of each of the last `depth` spots; spot i of a track sits at i mod depth.
-    past_back : (capacity, depth, K, K)
-        p(state at the spot before | state at this one), for the fixed-lag smoother.
+    row : (capacity,) int64
+        One more than the row of the slot's spot in the frame that is being taken; 0 without one.
+    past_frame : (blocks, depth, WIDTH), flat
+        One more than a frame in which the track was seen; frame f sits at f mod depth.
+    past_back : (blocks, depth, K, K, WIDTH), flat
+        p(state at the spot before | state at that one), for the fixed-lag smoother.
     """
 
     F: Array
     t_s: Array
     exposure_s: Array
     n_spots: Ints
-    n_kept: Ints
-    past_frame: Ints
+    row: Ints
+    past_frame: Array
     past_back: Array
 
 
@@ -149,16 +182,22 @@ class Step(NamedTuple):
 
 
 def bank(capacity: int, n_states: int, n_duals: int, depth: int) -> Bank:
-    """Allocate a bank of free slots."""
+    """Allocate a bank of free slots, whole blocks of them."""
+    slots = -(-capacity // WIDTH) * WIDTH
     return Bank(
-        F=np.zeros((capacity, n_states, 6, n_duals)),
-        t_s=np.zeros(capacity),
-        exposure_s=np.zeros(capacity),
-        n_spots=np.zeros(capacity, np.int64),
-        n_kept=np.zeros(capacity, np.int64),
-        past_frame=np.full((capacity, depth), -1, np.int64),
-        past_back=np.zeros((capacity, depth, n_states, n_states)),
+        F=np.zeros(slots * n_duals * n_states * 6),
+        t_s=np.zeros(slots),
+        exposure_s=np.zeros(slots),
+        n_spots=np.zeros(slots, np.int64),
+        row=np.zeros(slots, np.int64),
+        past_frame=np.zeros(slots * depth),
+        past_back=np.zeros(slots * depth * n_states * n_states),
     )
+
+
+def filters_of(bank: Bank, n_states: int) -> Array:
+    """Return a view of the filters, (blocks, duals, K, 6, WIDTH)."""
+    return bank.F.reshape(bank.n_spots.size // WIDTH, -1, n_states, 6, WIDTH)
 
 
 class Rows(NamedTuple):
@@ -168,7 +207,6 @@ class Rows(NamedTuple):
     spot: Ints  # (rows,)
     dark: Array  # (rows,)
     state: Array  # (rows, K, 6) filter after each row
-    filter: Array  # (K, 6) filter
     smooth: Array  # (K, 6) smoothed state; the last column is a probability
     begin: Array  # (3,)
     end: Array  # (5,)
@@ -198,7 +236,6 @@ def rows(n: int, n_states: int) -> Rows:
         spot=np.zeros(n, np.int64),
         dark=np.zeros(n),
         state=np.zeros((n, k, 6)),
-        filter=np.zeros((k, 6)),
         smooth=np.zeros((k, 6)),
         begin=np.zeros(3),
         end=np.zeros(5),

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Tracks, scratch, states_of
+from livespt.infer.arrays import Array, Tracks, batch, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
 from livespt.infer.inverse import inverse_of
 from livespt.infer.layout import n_duals
@@ -63,15 +63,12 @@ def evaluate(
     if not isinstance(tracks, Tracks):
         return _sum(theta, tracks.parts(theta, interval_s), prior)
     n_states = states_of(theta.size)
-    q, width, n_tracks = theta.size, n_duals(n_states), tracks.first.size - 1
-    filters = np.empty((n_tracks if keep else 1, n_states, 6, width))
-    sums, half = np.empty((n_tracks, 1 + q)), np.empty((q, q))
-    loglik, n_steps = run_tracks(
-        tracks, motion(theta, n_states), interval_s, filters, sums, half, scratch()
-    )
+    found = batch(tracks, (n_states, n_duals(n_states)), interval_s, keep=keep)
+    half = np.empty((theta.size, theta.size))
+    loglik, n_steps = run_tracks(found, motion(theta, n_states), half, scratch())
     information = half + np.triu(half, 1).T
     objective = loglik - _penalty(theta, prior)
-    return Fit(theta, objective, information, sums[:, 1:], filters, n_steps, False)
+    return Fit(theta, objective, information, found.sums[:, 1:], found.filters, n_steps, False)
 
 
 def part_at(theta: Array, tracks: Tracks, interval_s: float) -> Part:

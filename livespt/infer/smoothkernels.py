@@ -1,9 +1,10 @@
 """Backward pass over one track: GPB2 smoothing on the branches of the filter's own steps.
 
 The filter's states are kept at the end of every exposure (and of every interval of a gap). Going
-back, each branch (j -> k) is formed again by the same step. Given its spot, the end of the exposure
-before (E), the end of this one (N) and the mean over this one (Z) are jointly Gaussian, and the
-future speaks through N alone, so with the smoothed (m, P) of N under state k,
+back, each branch (j -> k) is formed again by the same step, for some rows side by side. Given its
+spot, the end of the exposure before (E), the end of this one (N) and the mean over this one (Z) are
+jointly Gaussian, and the future speaks through N alone, so with the smoothed (m, P) of N under
+state k,
 
     E = E_jk + L (m_k - N_jk),   Cov E = E_jk + L (P_k - N_jk) L',   L = Cov(E, N) N_jk^-1
 
@@ -34,24 +35,22 @@ from livespt.infer.arrays import (
     Tracks,
 )
 from livespt.infer.batchkernels import FALSE_LINK
-from livespt.infer.columnkernels import (
-    load_spot,
-    load_states,
-    observe,
-    pass_unseen,
-    refine_branches,
-    share_column,
-)
+from livespt.infer.columnkernels import branch, observe, refine_branch, share_column
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
+    idle,
+    load_spot,
     n_steps,
+    pass_unseen,
     prepare,
+    see,
     start,
-    step_seen,
-    step_unseen,
+    step,
 )
-from livespt.jit import inlined, kernel
+from livespt.infer.tangentkernels import place
+from livespt.jit import inlined, kernel, lanes
+from livespt.vectors import WIDTH, address, load
 
 #: Kinds of rows.
 UNSEEN, SEEN, FIRST = 0, 1, 2
@@ -87,31 +86,38 @@ def lay_rows(tracks: Tracks, low: int, high: int, interval: float, rows: Rows) -
     return row
 
 
+@lanes
+def lay_row(tracks: Tracks, rows: Rows, row: int, w: Array, lane: int) -> None:
+    """Lay out what happens in a row, in one lane."""
+    n = int(rows.spot[row])
+    if rows.kind[row] == UNSEEN:
+        pass_unseen(w, lane, rows.dark[row])
+    else:
+        load_spot(w, lane, address(tracks.spot), n)
+        see(w, lane, rows.dark[row], tracks.exposure_s[n])
+
+
 @kernel
-def filter_rows(tracks: Tracks, n_rows: int, motion: Motion, rows: Rows, w: Array) -> None:
+def filter_rows(tracks: Tracks, n_rows: int, rows: Rows, w: Array) -> None:
     """Filter a track; keep the state after each row. A false link becomes a FIRST row."""
-    n_states, base = rows.filter.shape[0], np.uint64(0)
-    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
+    n_states = rows.state.shape[1]
+    for lane in range(WIDTH):
+        idle(w, lane)
     for row in range(n_rows):
-        n, nearest = int(rows.spot[row]), 0.0
-        load_spot(tracks.spot, n, w)
+        lay_row(tracks, rows, row, w, 0)
         if row > 0:
-            diffuse(F, base, size, rows.dark[row], w)
-            if rows.kind[row] == UNSEEN:
-                step_unseen(F, base, size, w)
-            else:
-                nearest = step_seen(F, base, size, tracks.exposure_s[n], w, False)
-        if row == 0 or nearest >= FALSE_LINK:
+            step(w, at.FILTER, (n_states, 1), w, False)
+        if row == 0 or (rows.kind[row] == SEEN and not w[at.NEAREST] < FALSE_LINK):
             rows.kind[row] = FIRST
-            start(F, base, tracks.exposure_s[n], motion, w)
+            start(w, at.FILTER, (n_states, 1), 0, tracks.exposure_s[int(rows.spot[row])], w)
         for k in range(n_states):
             for i in range(6):
-                rows.state[row, k, i] = rows.filter[k, i]
+                rows.state[row, k, i] = w[place(at.FILTER, n_states, 0, k) + at.ROW * np.uint64(i)]
 
 
 @kernel
 def smooth_tracks(
-    tracks: Tracks, motion: Motion, interval: float, rows: Rows, w: Array, out: Smoothed
+    tracks: Tracks, motion: Motion, interval: float, rows: Rows, scratch: Array, out: Smoothed
 ) -> None:
     """Smooth all tracks.
 
@@ -122,21 +128,24 @@ def smooth_tracks(
     out : Smoothed
         `position` (n, 5): mean over the exposure and covariance; `p_state` (n, K).
     """
-    back = rows.smooth
+    back, w = rows.smooth, address(scratch)
     prepare(motion, w)
     for i in range(tracks.first.shape[0] - 1):
         n_rows = lay_rows(tracks, tracks.first[i], tracks.first[i + 1], interval, rows)
-        filter_rows(tracks, n_rows, motion, rows, w)
-        row = n_rows - 1
+        filter_rows(tracks, n_rows, rows, w)
+        row, formed = n_rows - 1, n_rows  # the least row whose branches stand in w
         take_filtered(rows, row, back)
         while row >= 0:
+            if 0 < row < formed:
+                formed = max(row - WIDTH + 1, 1)
+                form_branches(tracks, rows, formed, row, w)
             write_p_state(rows, row, back, out)
             if rows.kind[row] == FIRST:
                 refine_first(tracks, rows, row, motion, back, out)
                 if row > 0:
                     take_filtered(rows, row - 1, back)
             else:
-                form_branches(rows, row, tracks, motion, w)
+                take_branches(rows, row - formed, w)
                 step_back(tracks, rows, row, motion, out)
             row -= 1
 
@@ -159,30 +168,36 @@ def write_p_state(rows: Rows, row: int, back: Array, out: Smoothed) -> None:
 
 
 @kernel
-def form_branches(rows: Rows, row: int, tracks: Tracks, motion: Motion, w: Array) -> None:
-    """Form the branches of a row again: their Gaussians, p(j | k) and exposure means."""
-    n_states, n, base = rows.filter.shape[0], int(rows.spot[row]), np.uint64(0)
+def form_branches(tracks: Tracks, rows: Rows, first: int, last: int, w: Array) -> None:
+    """Form the branches of some rows again, side by side; those of row `first` in lane 0."""
+    n_states = rows.state.shape[1]
+    for lane in range(WIDTH):
+        row = min(first + lane, last)
+        lay_row(tracks, rows, row, w, lane)
+        for k in range(n_states):
+            to = place(at.FILTER, n_states, 0, k) + np.uint64(lane)
+            for i in range(6):
+                w[to + at.ROW * np.uint64(i)] = rows.state[row - 1, k, i]
+    diffuse(w, at.FILTER, (n_states, 1), w)
     for k in range(n_states):
-        for i in range(6):
-            rows.filter[k, i] = rows.state[row - 1, k, i]
-    F, size = rows.filter.reshape(rows.filter.size), (n_states, 1)
-    load_spot(tracks.spot, n, w)
-    diffuse(F, base, size, rows.dark[row], w)
-    load_states(F, base, size, w)
-    for k in range(n_states):
-        if rows.kind[row] == SEEN:
-            h = 2.0 * motion.D[k] * tracks.exposure_s[n]
-            observe(w, h)
-            refine_branches(w, h)
-        else:
-            pass_unseen(w)
-        share_column(w, k, n_states)
+        h = 2.0 * w[at.D + np.uint64(k)] * load(w, at.TE)
         for j in range(n_states):
-            rows.share[j, k] = w[at.P + np.uint64(j)]
+            observe(w, place(at.FILTER, n_states, 0, j), h, w, branch(k, j))
+            refine_branch(w, place(at.FILTER, n_states, 0, j), h, w, branch(k, j))
+        share_column(w, k, n_states)
+
+
+@lanes
+def take_branches(rows: Rows, lane: int, w: Array) -> None:
+    """Take one row's branches out of its lane: their Gaussians, p(j | k) and exposure means."""
+    n_states, own = rows.state.shape[1], np.uint64(lane)
+    for k in range(n_states):
+        for j in range(n_states):
+            b = branch(k, j) + own
+            rows.share[j, k] = w[b]
             for i in range(5):
-                lane = np.uint64(at.STATES * i + j)
-                rows.branch[j, k, i] = w[at.BRANCH + lane]
-                rows.refined[j, k, i] = w[at.REFINED + lane]
+                rows.branch[j, k, i] = w[b + at.OFF + at.ROW * np.uint64(i)]
+                rows.refined[j, k, i] = w[b + at.REFINED + at.ROW * np.uint64(i)]
 
 
 @kernel

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, scratch
-from livespt.infer.bankkernels import occupancy_at, retire, step_bank
+from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, filters_of, scratch
+from livespt.infer.bankkernels import step_bank
 from livespt.infer.framekernels import fill_table
+from livespt.infer.historykernels import occupancy_at, retire
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
 from livespt.infer.motion import Answer, motion, to_model
 from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
+from livespt.vectors import WIDTH
 
 
 class Taken(NamedTuple):
@@ -66,7 +68,6 @@ class StateFilter:
         self._work = scratch()
         self._motion: tuple[int, Motion] | None = None
         self._dtype = track_dtype(n_states)
-        self._shares = np.empty((2, n_states))
         self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
         self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
 
@@ -100,7 +101,7 @@ class StateFilter:
         """Note the occupancy of the last frames; free the slots of ended tracks."""
         frames = frame - self._lags
         sums = np.zeros((frames.size, self.n_states + 1))
-        occupancy_at(self.bank, frames, self._shares, sums)
+        occupancy_at(self.bank, frames, self._work, sums)
         if self._departed:
             for i, past in enumerate(frames.tolist()):
                 if past in self._departed:
@@ -123,10 +124,12 @@ class StateFilter:
     def refit(self, slots: dict[int, int]) -> None:
         """Refit the early data; the fit's filters take the place of those of now."""
         ids, fit = self.learner.refit()
+        filters = filters_of(self.bank, self.n_states)
         for i, name in enumerate(ids.tolist()):
             slot = slots.get(name)
             if slot is not None and self.bank.n_spots[slot] > 0:
-                self.bank.F[slot] = fit.filters[i]
+                live = filters[slot // WIDTH, ..., slot % WIDTH]
+                live[:] = np.moveaxis(fit.filters[i], -1, 0)
 
     def copy(self) -> StateFilter:
         """Return one that goes on from here by itself."""
@@ -134,7 +137,7 @@ class StateFilter:
         twin.learner = self.learner.copy()
         arrays: list[Any] = [array.copy() for array in self.bank]
         twin.bank = Bank(*arrays)
-        twin._work, twin._shares = self._work.copy(), self._shares.copy()
+        twin._work = self._work.copy()
         twin._departed, twin._occupancy = self._departed.copy(), self._occupancy.copy()
         return twin
 
@@ -187,7 +190,7 @@ class StateFilter:
             return
         frames = np.arange(frame, oldest - 1, -1)
         sums = np.zeros((frames.size, self.n_states + 1))
-        retire(self.bank, slots, frames, self._shares, sums)
+        retire(self.bank, slots, frames, self._work, sums)
         for past, said in zip(frames.tolist(), sums, strict=True):
             if said[-1] > 0:
                 self._departed[past] = self._departed.get(past, 0.0) + said

@@ -1,4 +1,4 @@
-"""The derivatives of one step in all parameters, carried along with it, side by side.
+"""The derivatives of one step in all parameters, carried along with it.
 
 At the gain G the covariance P' of a branch is at its least, so that dG drops out of it; with
 A = I - G, u = S^-1 r and Z = (u u' - S^-1) / 2 the derivatives of branch (j -> k) are
@@ -13,7 +13,11 @@ parameter. With x the branch's mean and E its second moment off those of the mer
 
     dm_k = sum_j p_jk (dm' + d ln W x),   dP_k = sum_j p_jk (dP' + d ln W E + x dm'' + dm' x')
 
-Symbols: F, base, w as in `stepkernels`; p = p(j | k).
+Each number is that of `WIDTH` tracks side by side. What a parameter does in this step itself goes
+into the rows CARRIED first; then the derivatives of the states before are carried through the
+branches onto it, and take their own place in F.
+
+Symbols: F, base, w as in `stepkernels`; b where a branch lies; p = p(j | k).
 """
 
 from __future__ import annotations
@@ -21,18 +25,13 @@ from __future__ import annotations
 import numpy as np
 
 from livespt.infer import layout as at
-from livespt.infer.arrays import LNW, PXX, PXY, PYY, Array, Size
-from livespt.infer.layout import DUALS, HALF, LANES
+from livespt.infer.arrays import PXX, PXY, PYY, Array, Size
+from livespt.infer.columnkernels import branch, store_three
 from livespt.jit import inlined, lanes
+from livespt.vectors import Vector, load, spread, store, store_some
 
-_1, _2, _3, _4, _5 = (np.uint64(at.STATES * i) for i in range(1, 6))
-_T1, _T2, _T3, _T4, _T5, _T6 = (np.uint64(at.BLOCK * i) for i in range(1, 7))
-_STATES = np.uint64(6 * at.STATES * at.BLOCK)  # from one block of all states to the next
-_ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in range(1, 5))
-_LNW = np.uint64(LNW)
+_1, _2, _3, _4, _5 = (at.ROW * np.uint64(i) for i in range(1, 6))
 _THIRD = 1.0 / 3.0
-#: In the place of h, for an interval in which nothing was seen: an exposure may be 0.
-UNSEEN = -1.0
 
 
 @inlined
@@ -41,233 +40,203 @@ def index_of_c(n_states: int) -> int:
     return n_states * n_states + n_states + 1
 
 
-@lanes
-def start_tangents(F: Array, fr: np.uint64, k: int, n_states: int, blur: float, w: Array) -> None:
-    """Differentiate the first covariance c^2 V + 2 D te / 3 of state k, which lies at `fr`."""
-    last = index_of_c(n_states)
-    width = np.uint64(at.BLOCK if last < at.BLOCK else at.MOST)
-    xx, yy = fr + np.uint64(PXX) * width, fr + np.uint64(PYY) * width
-    F[xx + np.uint64(1 + k)] += blur
-    F[yy + np.uint64(1 + k)] += blur
-    c2 = 2.0 * w[at.SPOT + np.uint64(5)]
-    F[xx + np.uint64(last)] += c2 * w[at.SPOT + np.uint64(2)]
-    F[yy + np.uint64(last)] += c2 * w[at.SPOT + np.uint64(3)]
-    F[fr + np.uint64(PXY) * width + np.uint64(last)] += c2 * w[at.SPOT + np.uint64(4)]
-
-
-@lanes
-def load_tangents(F: Array, base: np.uint64, size: Size, w: Array) -> None:
-    """Lay out the derivatives of all states, with what the logits of row j do to state j."""
-    n_states, n_duals = size
-    if n_duals == 1:
-        return
-    width = np.uint64(n_duals)
-    for r in range(np.uint64(6 * n_states)):
-        copy_block(F, base + r * width, w, at.TANGENT + r * DUALS)
-        if n_duals > at.BLOCK:
-            copy_block(F, base + r * width + DUALS, w, at.TANGENT + _STATES + r * DUALS)
-    for j in range(n_states):
-        q = 1 + n_states + j * (n_states - 1)
-        for m in range(n_states):
-            if m != j:
-                to = place(at.TANGENT, _STATES, np.uint64(6 * j + LNW), q)
-                w[to] -= w[at.T + np.uint64(at.STATES * j + m)]
-                q += 1
-
-
 @inlined
-def place(start: np.uint64, block: np.uint64, row: np.uint64, q: int) -> np.uint64:
-    """Return where derivative q of a row lies, blocks being `block` apart."""
-    return start + np.uint64(q // at.BLOCK) * block + row * DUALS + np.uint64(q % at.BLOCK)
+def place(base: np.uint64, n_states: int, q: int, k: int) -> np.uint64:
+    """Return where the derivatives of state k in parameter q lie in a block (q = 0: values)."""
+    return base + np.uint64(q * n_states + k) * at.STATE
 
 
 @lanes
-def carry_column(F: Array, base: np.uint64, size: Size, k: int, h: float, w: Array) -> None:
-    """Write the derivatives of state k, whose column lies in w, but for those of its weight.
-
-    h = 2 D_k te, or `UNSEEN`.
-    """
-    n_states, n_duals = size
-    if n_duals == 1:
-        return
-    carry_branches(w, n_states, at.TANGENT, at.CARRIED)
-    if n_duals > at.BLOCK:
-        carry_branches(w, n_states, at.TANGENT + _STATES, at.CARRIED + _T6)
-    to = base + np.uint64(6 * k * n_duals)
-    store_column(F, to, n_duals, k, w)
-    # One by one only now: numbers just written singly are slow to read side by side.
-    add_switching(F, to, size, k, w)
-    if h >= 0.0:
-        fill_terms(w, h)
-        add_terms(F, to, size, k, 1 + k, at.TERMS, w)
-        add_terms(F, to, size, k, index_of_c(n_states), at.TERMS + _3 + _3, w)
+def start_tangents(F: Array, base: np.uint64, lane: int, k: int, n_states: int, blur: float,
+                   w: Array) -> None:  # fmt: skip
+    """Differentiate the first covariance c^2 V + 2 D te / 3 of state k of one track."""
+    own, last = np.uint64(lane), index_of_c(n_states)
+    fr = place(base, n_states, 1 + k, k) + own
+    F[fr + at.ROW * np.uint64(PXX)] += blur
+    F[fr + at.ROW * np.uint64(PYY)] += blur
+    c2, fr = 2.0 * w[at.C2], place(base, n_states, last, k) + own
+    F[fr + at.ROW * np.uint64(PXX)] += c2 * w[at.SPOT + _2 + own]
+    F[fr + at.ROW * np.uint64(PYY)] += c2 * w[at.SPOT + _3 + own]
+    F[fr + at.ROW * np.uint64(PXY)] += c2 * w[at.SPOT + _4 + own]
 
 
 @lanes
-def store_column(F: Array, to: np.uint64, n_duals: int, k: int, w: Array) -> None:
-    """Copy the derivatives of state k to where they stay."""
-    width, weight = np.uint64(n_duals), at.WEIGHTS + np.uint64(k) * DUALS
-    for i in range(np.uint64(5)):
-        copy_block(w, at.CARRIED + i * DUALS, F, to + i * width)
-        if n_duals > at.BLOCK:
-            copy_block(w, at.CARRIED + _T6 + i * DUALS, F, to + i * width + DUALS)
-    copy_block(w, at.CARRIED + _T5, w, weight)
-    if n_duals > at.BLOCK:
-        copy_block(w, at.CARRIED + _T6 + _T5, w, weight + _T4)
-
-
-@lanes
-def copy_block(source: Array, fr: np.uint64, target: Array, to: np.uint64) -> None:
-    """Copy a block, read before it is written: only so are the copies packed."""
-    for half in range(2):
-        i, o = fr + np.uint64(half) * HALF, to + np.uint64(half) * HALF
-        a, b, c, d = source[i], source[i + _ONE], source[i + _TWO], source[i + _THREE]
-        i += _FOUR
-        e, f, g, h = source[i], source[i + _ONE], source[i + _TWO], source[i + _THREE]
-        target[o], target[o + _ONE], target[o + _TWO], target[o + _THREE] = a, b, c, d
-        o += _FOUR
-        target[o], target[o + _ONE], target[o + _TWO], target[o + _THREE] = e, f, g, h
-
-
-@lanes
-def carry_branches(w: Array, n_states: int, fr: np.uint64, to: np.uint64) -> None:
-    """Fill one block of a column's derivatives, but for what the step's own parameters do."""
-    for i in range(_T6):
-        w[to + i] = 0.0
-    halves = 2 if n_states > 2 else 1  # two states need no more than half a block
-    carry_branch(w, np.uint64(0), fr, to, halves)
-    if n_states > 1:  # written out: the compiler must know where each state's rows lie
-        carry_branch(w, np.uint64(1), fr + _T6, to, halves)
-    if n_states > 2:
-        carry_branch(w, np.uint64(2), fr + _T6 + _T6, to, halves)
-    if n_states > 3:
-        carry_branch(w, np.uint64(3), fr + _T6 + _T6 + _T6, to, halves)
-
-
-@lanes
-def carry_branch(w: Array, j: np.uint64, fr: np.uint64, to: np.uint64, halves: int) -> None:
-    """Add branch j to a block of the column's derivatives."""
-    p, ux, uy = w[at.P + j], w[at.UX + j], w[at.UY + j]
-    zxx, zyy = 0.5 * (ux * ux - w[at.IXX + j]), 0.5 * (uy * uy - w[at.IYY + j])
-    zxy = ux * uy - w[at.IXY + j]
-    axx, axy, ayx, ayy = w[at.AXX + j], w[at.AXY + j], w[at.AYX + j], w[at.AYY + j]
-    x, y = w[at.OFF + j], w[at.OFF + _1 + j]
-    exx, exy, eyy = w[at.OFF + _2 + j], w[at.OFF + _3 + j], w[at.OFF + _4 + j]
-    for half in range(halves):
-        f, t = fr + np.uint64(half) * HALF, to + np.uint64(half) * HALF
-        for q in range(HALF):
-            mx, my = w[f + q], w[f + _T1 + q]
-            pxx, pxy, pyy = w[f + _T2 + q], w[f + _T3 + q], w[f + _T4 + q]
-            weight = w[f + _T5 + q] + ux * mx + uy * my
-            weight = p * (weight + zxx * pxx + zxy * pxy + zyy * pyy)
-            tx, ty = mx + pxx * ux + pxy * uy, my + pxy * ux + pyy * uy
-            nx, ny = p * (axx * tx + axy * ty), p * (ayx * tx + ayy * ty)
-            bxx, bxy = axx * pxx + axy * pxy, axx * pxy + axy * pyy  # A dP
-            byx, byy = ayx * pxx + ayy * pxy, ayx * pxy + ayy * pyy
-            w[t + q] += nx + weight * x
-            w[t + _T1 + q] += ny + weight * y
-            w[t + _T2 + q] += p * (bxx * axx + bxy * axy) + weight * exx + 2.0 * x * nx
-            w[t + _T3 + q] += p * (bxx * ayx + bxy * ayy) + weight * exy + x * ny + y * nx
-            w[t + _T4 + q] += p * (byx * ayx + byy * ayy) + weight * eyy + 2.0 * y * ny
-            w[t + _T5 + q] += weight
-
-
-@lanes
-def add_switching(F: Array, to: np.uint64, size: Size, k: int, w: Array) -> None:
-    """Add what the logit of (j -> k) does to the weight of that branch alone."""
-    n_states, width = size[0], np.uint64(size[1])
+def prepare_column(w: Array, k: int, n_states: int, h: Vector) -> None:
+    """Fill Z, p A and E of a merged column, and what ln D_k and ln c do to it; h = 2 D_k te."""
+    dc2 = 2.0 * w[at.C2]
+    vxx, vyy = dc2 * load(w, at.SPOT + _2), dc2 * load(w, at.SPOT + _3)
+    vxy = dc2 * load(w, at.SPOT + _4)
+    half, third = 0.5 * h, _THIRD * h
+    to, to_c = at.D_TERMS + np.uint64(k) * at.STATE, at.C_TERMS + np.uint64(k) * at.STATE
+    merged = at.AFTER + np.uint64(k) * at.STATE
+    pxx, pxy, pyy = load(w, merged + _2), load(w, merged + _3), load(w, merged + _4)
+    for i in range(np.uint64(6)):
+        store(w, to + i * at.ROW, spread(0.0))
+        store(w, to_c + i * at.ROW, spread(0.0))
     for j in range(n_states):
-        if j != k:
-            q = 1 + n_states + j * (n_states - 1) + k - (1 if k > j else 0)
-            lane, row = np.uint64(j), to + np.uint64(q)
-            p = w[at.P + lane]
-            for i in range(np.uint64(5)):
-                F[row + i * width] += p * w[at.OFF + LANES * i + lane]
-            w[place(at.WEIGHTS, _T4, np.uint64(k), q)] += p
-
-
-@lanes
-def add_terms(
-    F: Array, to: np.uint64, size: Size, k: int, q: int, terms: np.uint64, w: Array
-) -> None:
-    """Add up a parameter's own terms over the branches."""
-    width, row = np.uint64(size[1]), to + np.uint64(q)
-    for i in range(np.uint64(5)):
-        F[row + i * width] += sum_lanes(w, terms + LANES * i)
-    w[place(at.WEIGHTS, _T4, np.uint64(k), q)] += sum_lanes(w, terms + _5)
-
-
-@lanes
-def fill_terms(w: Array, h: float) -> None:
-    """Fill what ln D_k and ln c do to each branch in this step itself."""
-    dc2 = 2.0 * w[at.SPOT + np.uint64(5)]
-    vxx, vyy = dc2 * w[at.SPOT + np.uint64(2)], dc2 * w[at.SPOT + np.uint64(3)]
-    vxy = dc2 * w[at.SPOT + np.uint64(4)]
-    half, third, t, u = 0.5 * h, _THIRD * h, at.TERMS, at.TERMS + _3 + _3
-    for j in range(LANES):
-        p, ux, uy = w[at.P + j], w[at.UX + j], w[at.UY + j]
-        zxx, zyy = 0.5 * (ux * ux - w[at.IXX + j]), 0.5 * (uy * uy - w[at.IYY + j])
-        zxy = ux * uy - w[at.IXY + j]
-        gxx, gxy = 1.0 - w[at.AXX + j], -w[at.AXY + j]
-        gyx, gyy = -w[at.AYX + j], 1.0 - w[at.AYY + j]
-        x, y = w[at.OFF + j], w[at.OFF + _1 + j]
-        exx, exy, eyy = w[at.OFF + _2 + j], w[at.OFF + _3 + j], w[at.OFF + _4 + j]
+        b = branch(k, j)
+        p, ux, uy = load(w, b), load(w, b + at.U), load(w, b + at.U + _1)
+        zxx, zyy = 0.5 * (ux * ux - load(w, b + at.Z)), 0.5 * (uy * uy - load(w, b + at.Z + _2))
+        zxy = ux * uy - load(w, b + at.Z + _1)
+        store_three(w, b + at.Z, zxx, zxy, zyy)
+        xx, xy = load(w, b + at.OFF + _2) - pxx, load(w, b + at.OFF + _3) - pxy
+        store_three(w, b + at.OFF + _2, xx, xy, load(w, b + at.OFF + _4) - pyy)
+        axx, axy = load(w, b + at.A), load(w, b + at.A + _1)
+        ayx, ayy = load(w, b + at.A + _2), load(w, b + at.A + _3)
+        store(w, b + at.TWICE, 2.0 * load(w, b + at.OFF))
+        store(w, b + at.TWICE + _1, 2.0 * load(w, b + at.OFF + _1))
+        store_three(w, b + at.PA, p * axx, p * axy, p * ayx)
+        store(w, b + at.PA + _3, p * ayy)
+        gxx, gxy, gyx, gyy = 1.0 - axx, -axy, -ayx, 1.0 - ayy
         nx = p * (half * ux - third * (gxx * ux + gxy * uy))
         ny = p * (half * uy - third * (gyx * ux + gyy * uy))
-        weight = p * third * (zxx + zyy)
-        w[t + j], w[t + _1 + j] = nx + weight * x, ny + weight * y
-        w[t + _2 + j] = p * w[at.MOTION + j] + weight * exx + 2.0 * x * nx
-        w[t + _3 + j] = p * w[at.MOTION + _1 + j] + weight * exy + x * ny + y * nx
-        w[t + _4 + j] = p * w[at.MOTION + _2 + j] + weight * eyy + 2.0 * y * ny
-        w[t + _5 + j] = weight
+        add_term(w, to, b, at.MOTION, p, nx, ny, p * third * (zxx + zyy))
         vx, vy = vxx * ux + vxy * uy, vxy * ux + vyy * uy  # dV u
         nx, ny = -p * (gxx * vx + gxy * vy), -p * (gyx * vx + gyy * vy)
         weight = p * (zxx * vxx + zxy * vxy + zyy * vyy)
-        w[u + j], w[u + _1 + j] = nx + weight * x, ny + weight * y
-        w[u + _2 + j] = 2.0 * p * w[at.ERROR + j] + weight * exx + 2.0 * x * nx
-        w[u + _3 + j] = 2.0 * p * w[at.ERROR + _1 + j] + weight * exy + x * ny + y * nx
-        w[u + _4 + j] = 2.0 * p * w[at.ERROR + _2 + j] + weight * eyy + 2.0 * y * ny
-        w[u + _5 + j] = weight
+        add_term(w, to_c, b, at.ERROR, 2.0 * p, nx, ny, weight)
 
 
 @lanes
-def sum_lanes(w: Array, row: np.uint64) -> float:
-    """Return the sum of a row."""
-    total = w[row]
-    for j in range(1, at.STATES):
-        total += w[row + np.uint64(j)]
-    return total
+def add_term(w: Array, to: np.uint64, b: np.uint64, share: np.uint64, p: Vector, nx: Vector,
+             ny: Vector, weight: Vector) -> None:  # fmt: skip
+    """Add what a parameter does to a branch: its means by n, its weight, its covariance by share.
+
+    All but the share are already weighted by p.
+    """
+    x, y = load(w, b + at.OFF), load(w, b + at.OFF + _1)
+    xx = p * load(w, b + share) + weight * load(w, b + at.OFF + _2) + 2.0 * x * nx
+    xy = p * load(w, b + share + _1) + weight * load(w, b + at.OFF + _3) + x * ny + y * nx
+    yy = p * load(w, b + share + _2) + weight * load(w, b + at.OFF + _4) + 2.0 * y * ny
+    store(w, to, load(w, to) + nx + weight * x)
+    store(w, to + _1, load(w, to + _1) + ny + weight * y)
+    store(w, to + _2, load(w, to + _2) + xx)
+    xy, yy = load(w, to + _3) + xy, load(w, to + _4) + yy
+    store_three(w, to + _3, xy, yy, load(w, to + _5) + weight)
 
 
 @lanes
-def take_score(F: Array, base: np.uint64, size: Size, w: Array) -> None:
-    """Fill the score, and take it off the weights' derivatives (the weights are normalised)."""
+def carry_tangents(F: Array, base: np.uint64, size: Size, w: Array) -> None:
+    """Take the derivatives of all states in all parameters through the step; fill the score."""
     n_states, n_duals = size
     if n_duals == 1:
         return
-    evidence, width = w[at.SCORE], np.uint64(n_duals)
-    score_block(w, at.WEIGHTS, at.SCORE)
-    if n_duals > at.BLOCK:
-        score_block(w, at.WEIGHTS + _T4, at.SCORE + DUALS)
-    for k in range(np.uint64(n_states)):
-        to, fr = base + (np.uint64(6) * k + _LNW) * width, at.WEIGHTS + k * DUALS
-        copy_block(w, fr, F, to)
-        if n_duals > at.BLOCK:
-            copy_block(w, fr + _T4, F, to + DUALS)
-    w[at.SCORE] = evidence
+    for k in range(n_states):
+        clear(w, n_states)
+        copy_terms(w, at.D_TERMS, k)
+        carry(F, base, n_states, 1 + k, w)
+    q = 1 + n_states
+    for j in range(n_states):
+        for m in range(n_states):
+            if m != j:
+                for k in range(n_states):
+                    add_switching(w, j, k, (1.0 if k == m else 0.0) - of_T(w, j, m))
+                carry(F, base, n_states, q, w)
+                q += 1
+    for _ in range(n_states - 1):
+        clear(w, n_states)
+        carry(F, base, n_states, q, w)
+        q += 1
+    balance(F, base, n_states, q, w)
+    q += 1
+    for k in range(n_states):
+        copy_terms(w, at.C_TERMS, k)
+    carry(F, base, n_states, q, w)
 
 
 @lanes
-def score_block(w: Array, fr: np.uint64, to: np.uint64) -> None:
-    """Fill one block of the score, all four states written out; idle ones weigh nothing."""
-    a, b = w[at.SHARE], w[at.SHARE + np.uint64(1)]
-    c, d = w[at.SHARE + np.uint64(2)], w[at.SHARE + np.uint64(3)]
-    for half in range(2):
-        f, t = fr + np.uint64(half) * HALF, to + np.uint64(half) * HALF
-        for q in range(HALF):
-            mean = a * w[f + q] + b * w[f + _T1 + q] + c * w[f + _T2 + q] + d * w[f + _T3 + q]
-            w[t + q] = mean
-            w[f + q] -= mean
-            w[f + _T1 + q] -= mean
-            w[f + _T2 + q] -= mean
-            w[f + _T3 + q] -= mean
+def balance(F: Array, base: np.uint64, n_states: int, last: int, w: Array) -> None:
+    """Fill the derivatives in the last logit of the first weights: all of these sum to 0.
+
+    (Raising all of them by the same changes nothing.)
+    """
+    some, score = load(w, at.SOME), spread(0.0)
+    for q in range(last - n_states + 1, last):
+        score -= load(w, at.SCORE + np.uint64(q) * at.ROW)
+    store(w, at.SCORE + np.uint64(last) * at.ROW, score)
+    for i in range(np.uint64(6 * n_states)):
+        rest = spread(0.0)
+        for q in range(last - n_states + 1, last):
+            rest -= load(F, place(base, n_states, q, 0) + i * at.ROW)
+        store_some(F, place(base, n_states, last, 0) + i * at.ROW, rest, some)
+
+
+@lanes
+def of_T(w: Array, j: int, m: int) -> float:
+    """Return T_jm."""
+    return w[at.T + np.uint64(at.STATES * j + m)]
+
+
+@lanes
+def clear(w: Array, n_states: int) -> None:
+    """Note that a parameter does nothing in this step itself."""
+    for i in range(np.uint64(6 * n_states)):
+        store(w, at.CARRIED + i * at.ROW, spread(0.0))
+
+
+@lanes
+def copy_terms(w: Array, terms: np.uint64, k: int) -> None:
+    """Note what a parameter does to state k in this step itself."""
+    first = np.uint64(k) * at.STATE
+    for i in range(np.uint64(6)):
+        store(w, at.CARRIED + first + i * at.ROW, load(w, terms + first + i * at.ROW))
+
+
+@lanes
+def add_switching(w: Array, j: int, k: int, slope: float) -> None:
+    """Note what a logit does to state k that raises ln T_jk by `slope` for one j."""
+    b, to = branch(k, j), at.CARRIED + np.uint64(k) * at.STATE
+    weight = slope * load(w, b)
+    for i in range(np.uint64(5)):
+        store(w, to + i * at.ROW, weight * load(w, b + at.OFF + i * at.ROW))
+    store(w, to + _5, weight)
+
+
+@lanes
+def carry(F: Array, base: np.uint64, n_states: int, q: int, w: Array) -> None:
+    """Carry the derivatives in parameter q onto CARRIED; write them and the score.
+
+    The weights are normalised, so the score is taken off their derivatives.
+    """
+    first, score = place(base, n_states, q, 0), spread(0.0)
+    for k in range(n_states):
+        to = at.CARRIED + np.uint64(k) * at.STATE
+        sx, sy, sxx = load(w, to), load(w, to + _1), load(w, to + _2)
+        sxy, syy, sw = load(w, to + _3), load(w, to + _4), load(w, to + _5)
+        for j in range(n_states):
+            b, fr = branch(k, j), first + np.uint64(j) * at.STATE
+            mx, my = load(F, fr), load(F, fr + _1)
+            pxx, pxy, pyy = load(F, fr + _2), load(F, fr + _3), load(F, fr + _4)
+            ux, uy = load(w, b + at.U), load(w, b + at.U + _1)
+            weight = load(F, fr + _5) + ux * mx + uy * my + load(w, b + at.Z) * pxx
+            weight = weight + load(w, b + at.Z + _1) * pxy
+            weight = load(w, b) * (weight + load(w, b + at.Z + _2) * pyy)
+            x, y = load(w, b + at.OFF), load(w, b + at.OFF + _1)
+            axx, axy = load(w, b + at.A), load(w, b + at.A + _1)
+            ayx, ayy = load(w, b + at.A + _2), load(w, b + at.A + _3)
+            cxx, cxy = load(w, b + at.PA), load(w, b + at.PA + _1)
+            cyx, cyy = load(w, b + at.PA + _2), load(w, b + at.PA + _3)
+            tx, ty = mx + pxx * ux + pxy * uy, my + pxy * ux + pyy * uy
+            nx, ny = cxx * tx + cxy * ty, cyx * tx + cyy * ty
+            bxx, bxy = axx * pxx + axy * pxy, axx * pxy + axy * pyy  # A dP
+            byx, byy = ayx * pxx + ayy * pxy, ayx * pxy + ayy * pyy
+            # from left to right: each product goes into its sum at once
+            sx = sx + nx + weight * x
+            sy = sy + ny + weight * y
+            sxx = sxx + bxx * cxx + bxy * cxy + weight * load(w, b + at.OFF + _2)
+            sxy = sxy + bxx * cyx + bxy * cyy + weight * load(w, b + at.OFF + _3)
+            syy = syy + byx * cyx + byy * cyy + weight * load(w, b + at.OFF + _4)
+            sxx = sxx + load(w, b + at.TWICE) * nx
+            sxy = sxy + x * ny + y * nx
+            syy = syy + load(w, b + at.TWICE + _1) * ny
+            sw += weight
+        score += load(w, at.SHARE + np.uint64(k) * at.ROW) * sw
+        store_three(w, to, sx, sy, sxx)
+        store_three(w, to + _3, sxy, syy, sw)
+    store(w, at.SCORE + np.uint64(q) * at.ROW, score)
+    some = load(w, at.SOME)
+    for k in range(n_states):
+        fr, to = at.CARRIED + np.uint64(k) * at.STATE, first + np.uint64(k) * at.STATE
+        for i in range(np.uint64(5)):
+            store_some(F, to + i * at.ROW, load(w, fr + i * at.ROW), some)
+        store_some(F, to + _5, load(w, fr + _5) - score, some)

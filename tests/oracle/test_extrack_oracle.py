@@ -11,10 +11,12 @@ import pytest
 from livespt.infer import layout as at
 from livespt.infer.axiskernels import condition
 from livespt.infer.columnkernels import observe
+from livespt.jit import kernel_of_lanes
 from livespt.refit.extrack.likelihood import loglik_of_tracks, make_problem, scores
 from livespt.refit.extrack.model import Frame
 from livespt.refit.extrack.series import lay_out
 from livespt.refit.extrack.states import annotate
+from livespt.vectors import WIDTH, spread
 
 _spec = importlib.util.spec_from_file_location(
     "naive_extrack", Path(__file__).with_name("naive_extrack.py")
@@ -116,22 +118,27 @@ def test_slopes_are_those_of_the_likelihood(case, window):
         np.testing.assert_allclose(slopes[:, a], wanted, rtol=1e-6, atol=1e-5, err_msg=names[a])
 
 
+@kernel_of_lanes
+def observe_all(F, h, w):
+    """Condition the state of all tracks on their spots, as the first branch."""
+    observe(F, np.uint64(0), spread(h), w, at.BRANCH)
+
+
 def test_one_axis_of_the_shared_step_is_that_of_the_live_filter():
     rng, w, h = np.random.default_rng(2), np.zeros(at.SIZE), 0.013
     m, P, x, V = rng.normal(size=2), rng.uniform(0.01, 0.05, 2), rng.normal(size=2), [0.001, 0.002]
-    w[int(at.SPOT) : int(at.SPOT) + 6] = [*x, *V, 0.0, 1.0]
-    for row, value in enumerate([*m, P[0], 0.0, P[1], 0.0]):
-        w[int(at.BEFORE) + at.STATES * row] = value
-        w[int(at.BEFORE) + at.STATES * row + 1 : int(at.BEFORE) + at.STATES * (row + 1)] = (
-            1.0 if row in (2, 4) else 0.0
-        )
-    observe(w, h)
-    branch = [w[int(at.BRANCH) + at.STATES * row] for row in (0, 1, 2, 4)]
+    F = np.repeat([*m, P[0], 0.0, P[1], 0.0], WIDTH)
+    rows = w[int(at.SPOT) :][: 5 * WIDTH]
+    rows[:] = np.repeat([*x, *V, 0.0], WIDTH)
+    w[int(at.C2)], w[int(at.SEEN) : int(at.SEEN) + WIDTH] = 1.0, 1.0
+    observe_all(F, h, w)
+    branch = [w[int(at.BRANCH + at.OFF) + WIDTH * row] for row in (0, 1, 2, 4)]
     for axis in range(2):
         mean, var, inverse, r = condition(m[axis], P[axis], h, x[axis], V[axis])
         assert mean == pytest.approx(branch[axis], rel=1e-12)
         assert var == pytest.approx(branch[2 + axis], rel=1e-12)
-        assert inverse * r == pytest.approx(w[int([at.UX, at.UY][axis])], rel=1e-12)
+        u = w[int(at.BRANCH + at.U) + WIDTH * axis]
+        assert inverse * r == pytest.approx(u, rel=1e-12)
 
 
 def test_what_no_state_can_explain_stays_finite():

@@ -10,20 +10,24 @@ import numpy as np
 import pytest
 
 from livespt.infer import layout
-from livespt.infer.arrays import Smoothed, Tracks, rows, scratch, states_of
+from livespt.infer.arrays import Smoothed, Tracks, batch, rows, scratch, states_of
 from livespt.infer.batchkernels import run_tracks
-from livespt.infer.columnkernels import load_spot, load_states, observe, pass_unseen
+from livespt.infer.columnkernels import branch, observe
 from livespt.infer.motion import motion, pack, permutation_of, rates
 from livespt.infer.smoothkernels import count_rows, smooth_tracks
 from livespt.infer.stepkernels import (
     diffuse,
     first_dark,
+    load_spot,
     n_steps,
+    pass_unseen,
     prepare,
+    see,
     start,
-    step_seen,
-    step_unseen,
+    step,
 )
+from livespt.jit import kernel_of_lanes
+from livespt.vectors import WIDTH, load
 
 _spec = importlib.util.spec_from_file_location(
     "naive_motion", Path(__file__).with_name("naive_motion.py")
@@ -32,6 +36,7 @@ naive = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(naive)
 
 INTERVAL_S = 0.02
+LANE = WIDTH - 1
 JIT = not numba.config.DISABLE_JIT
 DS = np.array([0.05, 0.6, 3.0, 9.0])
 
@@ -62,14 +67,11 @@ def as_tracks(*tracks):
 
 
 def run(theta, tracks, *, derivatives=True, interval_s=INTERVAL_S):
-    k = states_of(len(theta))
-    n_duals, q = (layout.n_duals(k), len(theta)) if derivatives else (1, 0)
-    n = len(tracks.first) - 1
-    F, sums = np.empty((n, k, 6, n_duals)), np.empty((n, 1 + q))
-    info = np.empty((q, q))
-    at = motion(theta, k, derivatives=derivatives)
-    loglik, _ = run_tracks(tracks, at, interval_s, F, sums, info, scratch())
-    return loglik, sums[:, 1:].sum(axis=0), F, info
+    q = len(theta) if derivatives else 0
+    at, info = motion(theta, states_of(len(theta)), derivatives=derivatives), np.empty((q, q))
+    found = batch(tracks, (at.D.size, 1 + q), interval_s, keep=True)
+    loglik, _ = run_tracks(found, at, info, scratch())
+    return loglik, found.sums[:, 1:].sum(axis=0), found.filters, info
 
 
 def smooth(theta, tracks, interval_s=INTERVAL_S):
@@ -138,42 +140,49 @@ def test_one_state_with_gaps_jitter_and_correlated_errors_is_the_dense_gaussian(
 def without_merging(theta, track, k):
     """Follow every state sequence by the filter's own steps, none merged; return ln of the sum."""
     at, w, base, size = motion(theta, k, derivatives=False), scratch(), np.uint64(0), (k, 1)
-    spots = as_tracks(track).spot
-    F = np.empty((k, 6))
+    spots = as_tracks(track).spot.ravel()
+    F = np.zeros((k, 6, WIDTH))  # the track is the last of those side by side
     prepare(at, w)
-    load_spot(spots, 0, w)
-    start(F.ravel(), base, track.te_s[0], at, w)
-    alive = [(F[j, 5], j, F[j, :5].copy()) for j in range(k)]  # log weight, state, m and P
-    for n in range(1, len(spots)):
+    load_spot(w, LANE, spots, 0)
+    start(F.ravel(), base, size, LANE, track.te_s[0], w)
+    alive = [(F[j, 5, LANE], j, F[j, :5, LANE].copy()) for j in range(k)]  # ln weight, state, m, P
+    for n in range(1, len(track.t_s)):
         elapsed = track.t_s[n] - track.t_s[n - 1]
         steps = n_steps(elapsed, INTERVAL_S)
         dark = first_dark(elapsed, track.te_s[n - 1], steps)
-        load_spot(spots, n, w)
         for i in range(steps):
             grown = []
+            if i < steps - 1:
+                pass_unseen(w, LANE, dark)
+            else:
+                load_spot(w, LANE, spots, n)
+                see(w, LANE, dark, track.te_s[n])
             for weight, j, gauss in alive:
                 F[:] = 0.0
-                F[:, 2], F[:, 4] = 1.0, 1.0
-                F[j, :5] = gauss
-                diffuse(F.ravel(), base, size, dark, w)
-                load_states(F.ravel(), base, size, w)
+                F[j, :5, LANE] = gauss
+                diffuse(F.ravel(), base, size, w)
                 for m in range(k):
-                    if i < steps - 1:
-                        pass_unseen(w)
-                    else:
-                        observe(w, 2 * at.D[m] * track.te_s[n])
-                    ln_p = weight + at.ln_T[j, m, 0] + ln_weight(w, j)
-                    grown.append((ln_p, m, branch(w, j)))
+                    condition_all(F.ravel(), j, 2 * at.D[m], w)
+                    ln_p = weight + at.ln_T[j, m, 0] + ln_weight(w)
+                    grown.append((ln_p, m, row_of(w, layout.OFF, 5)))
             alive, dark = grown, elapsed / steps
     return np.logaddexp.reduce([a[0] for a in alive])
 
 
-def ln_weight(w, j):
-    return w[int(layout.LN_WEIGHT) + j] + np.log(w[int(layout.ROOT) + j])
+@kernel_of_lanes
+def condition_all(F, j, two_D, w):
+    """Condition state j of all tracks on their spots, as the first branch of the first column."""
+    fr = np.uint64(6 * WIDTH * j)
+    observe(F, fr, two_D * load(w, layout.TE), w, branch(0, 0))
 
 
-def branch(w, j):
-    return w[int(layout.BRANCH) + j :][: 5 * layout.STATES : layout.STATES].copy()
+def row_of(w, row, n):
+    """Return n rows of the first branch, of the track that is followed."""
+    return w[int(layout.BRANCH + row) + LANE :][: n * WIDTH : WIDTH].copy()
+
+
+def ln_weight(w):
+    return row_of(w, layout.P, 1)[0] + np.log(row_of(w, layout.ROOT, 1)[0])
 
 
 @pytest.mark.parametrize("k, n", [(2, 5), (2, 8), (3, 5), (4, 4)])
@@ -335,26 +344,32 @@ def test_rates_are_the_matrix_logarithm():
 def walk_at_random(w, F, n_steps):
     """Step filters through random spots, gaps and parameters; return the least eigenvalue ratio."""
     np.random.seed(1)
-    base, size, worst = np.uint64(0), (3, 1), np.inf
-    for n in range(n_steps):
+    base, size, worst, lane = np.uint64(0), (3, 1), np.inf, 0
+    spots = np.zeros(5)
+    for n in range(n_steps // WIDTH):
         if n % 50 == 0:
+            F[:] = 0.0
             for k in range(3):
-                F[6 * k : 6 * k + 6] = 0.0
-                F[6 * k + 2] = F[6 * k + 4] = 10 ** np.random.uniform(-8, 2)
                 w[layout.D + np.uint64(k)] = 10 ** np.random.uniform(-5, 3)
-        sd, rho = 10 ** np.random.uniform(-4, 0, 2), np.random.uniform(-0.999, 0.999)
-        w[layout.SPOT + np.uint64(2)], w[layout.SPOT + np.uint64(3)] = sd[0] ** 2, sd[1] ** 2
-        w[layout.SPOT + np.uint64(4)] = rho * sd[0] * sd[1]
-        for i in range(2):
-            w[layout.SPOT + np.uint64(i)] = (
-                F[i] + 10 ** np.random.uniform(-5, 1) * np.random.normal()
-            )
-        diffuse(F, base, size, 10 ** np.random.uniform(-5, 2), w)
+                for lane in range(WIDTH):
+                    at = (6 * k + 2) * WIDTH + lane
+                    F[at] = F[at + 2 * WIDTH] = 10 ** np.random.uniform(-8, 2)
         if n % 7 == 0:
-            step_unseen(F, base, size, w)
-        step_seen(F, base, size, 10 ** np.random.uniform(-6, 0), w, False)
-        for k in range(3):
-            xx, xy, yy = F[6 * k + 2], F[6 * k + 3], F[6 * k + 4]
+            for lane in range(WIDTH):
+                pass_unseen(w, lane, 10 ** np.random.uniform(-5, 2))
+            step(F, base, size, w, False)
+        for lane in range(WIDTH):
+            sd, rho = 10 ** np.random.uniform(-4, 0, 2), np.random.uniform(-0.999, 0.999)
+            for i in range(2):
+                away = 10 ** np.random.uniform(-5, 1) * np.random.normal()
+                spots[i] = F[i * WIDTH + lane] + away
+            spots[2], spots[3], spots[4] = sd[0] ** 2, sd[1] ** 2, rho * sd[0] * sd[1]
+            load_spot(w, lane, spots, 0)
+            see(w, lane, 10 ** np.random.uniform(-5, 2), 10 ** np.random.uniform(-6, 0))
+        step(F, base, size, w, False)
+        for i in range(3 * WIDTH):
+            at = 6 * WIDTH * (i // WIDTH) + i % WIDTH
+            xx, xy, yy = F[at + 2 * WIDTH], F[at + 3 * WIDTH], F[at + 4 * WIDTH]
             half = 0.5 * (xx + yy)
             root = np.sqrt(0.25 * (xx - yy) ** 2 + xy * xy)
             worst = min(worst, (xx * yy - xy * xy) / (half + root) ** 2)
@@ -366,7 +381,7 @@ def test_covariances_stay_positive_for_a_million_random_steps():
 
     Symmetry is in the storage: xx, xy, yy. The ratio of the eigenvalues stays above rounding.
     """
-    w, F = scratch(), np.zeros(18)
+    w, F = scratch(), np.zeros(18 * WIDTH)
     at = motion(a_theta(3), 3, derivatives=False)
     prepare(at, w)
     assert walk_at_random(w, F, 1_000_000 if JIT else 2_000) > 0

@@ -56,7 +56,7 @@ def test_likelihood_at_every_D_of_the_grid(seed):
     track = a_track(9, seed, 0.2)
     own, _ = follow(track, c=1.2)
     expected = np.array([naive.loglik(track, D, 1.2) for D in own.grid])
-    found = own._own[0, LNW : LNW + N_GRID]
+    found = own._own[0, int(LNW) :][:N_GRID]
     np.testing.assert_allclose(found, expected - expected.max(), atol=1e-7)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from livespt.infer import OnlineFilter, smooth_run
+from livespt.infer.arrays import filters_of
 from livespt.infer.fit import evaluate, fit_tracks, guess
 from livespt.infer.motion import motion, pack, weak_prior
 from livespt.infer.smooth import as_tracks
@@ -113,12 +114,13 @@ def test_many_short_tracks_leave_no_bias():
 
 def lag_states(online, lag):
     """Return the state of each track `lag` spots ago, given all spots up to now."""
-    bank = online._live.bank
-    n, depth = bank.n_spots[0], bank.past_back.shape[1]
-    p = np.exp(bank.F[:100, :, 5, 0])
+    bank, k = online._live.bank, online.n_states
+    n, depth = bank.n_spots[0], bank.past_frame.size // bank.n_spots.size
+    p = np.exp(filters_of(bank, k)[:, 0, :, 5, :])  # (blocks, K, tracks side by side)
+    back = bank.past_back.reshape(len(p), depth, k, k, -1)
     for age in range(lag):
-        p = np.einsum("tjk,tk->tj", bank.past_back[:100, (n - 1 - age) % depth], p)
-    return p
+        p = np.einsum("bjkl,bkl->bjl", back[:, (n - 1 - age) % depth], p)
+    return np.moveaxis(p, -1, 1).reshape(-1, k)[:100]
 
 
 @pytest.mark.long

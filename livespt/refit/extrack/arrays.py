@@ -7,13 +7,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer import layout
+from livespt.infer.elementkernels import ROW
 
 Array: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
-#: Where `At` begins: after the row that `columnkernels.exp_row` uses itself.
-OFF = int(layout.SPARE) + layout.STATES
+#: Where `At` begins: after the row that `elementkernels.exp_row` uses itself.
+OFF = ROW
 
 
 class Series(NamedTuple):

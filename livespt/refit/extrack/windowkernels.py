@@ -26,8 +26,7 @@ import math
 import numpy as np
 
 from livespt.infer.axiskernels import condition
-from livespt.infer.columnkernels import exp_row
-from livespt.infer.layout import STATES
+from livespt.infer.elementkernels import ROW, exp_row
 from livespt.jit import kernel, lanes
 from livespt.refit.extrack.arrays import Array, At, Ints, Rule, Series, Tables
 
@@ -37,7 +36,7 @@ LEAST = 1e-300
 #: Below this the weights of a row are found anew, by their logarithms.
 FAINT = 1e-200
 _0, _1, _2, _3, _4 = (np.uint64(i) for i in range(5))
-_LANES = np.uint64(STATES)
+_LANES = np.uint64(ROW)
 
 
 @kernel
