@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import config as settings
 from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
@@ -34,9 +35,11 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=np.generic)
 
 
 def cache_dir() -> Path:
@@ -231,6 +234,13 @@ def narrow_lanes(function: F) -> F:
 def kernel_of_lanes(function: F) -> F:
     """Compile like `lanes`, as a function of its own: for what is too large to be copied."""
     return _cached(function, numba.njit(**_LANES)(function))
+
+
+def read_only(given: NDArray[S]) -> NDArray[S]:
+    """Return a contiguous read-only view: to numba a writable array is another type to compile."""
+    view = np.ascontiguousarray(given).view()
+    view.flags.writeable = False
+    return view
 
 
 def _take_literals_as_numbers(compiled: Any) -> None:

@@ -263,14 +263,16 @@ class Pipeline:
         items: Iterable[StreamItem],
         max_frames: int | None = None,
         max_s: float | None = None,
+        behind: Callable[[], bool] | None = None,
     ) -> Counters:
         """Work through the stream to its end, to `max_frames`, or until `stop`.
 
-        A camera that is silent when `max_s` have passed is not waited for any longer.
+        A camera that is silent when `max_s` have passed is not waited for longer. `behind` tells
+        whether frames wait at the source (`livespt.ordered`).
         """
         self.counters = Counters()
         try:
-            self._take_all(self._until(items, max_frames), max_s)
+            self._take_all(self._until(items, max_frames), max_s, behind)
         except BaseException:
             with suppress(Exception):  # what went wrong first says more
                 self._hand_out(self._settling.rest())
@@ -279,11 +281,18 @@ class Pipeline:
         self._tick()
         return self.counters
 
-    def _take_all(self, stream: Iterable[StreamItem], max_s: float | None) -> None:
+    def _take_all(
+        self,
+        stream: Iterable[StreamItem],
+        max_s: float | None,
+        behind: Callable[[], bool] | None,
+    ) -> None:
         deadline = math.inf if max_s is None else time.perf_counter() + max_s
         next_tick = time.perf_counter() + self._tick_s
-        localize = self._chain.localize
-        for item in ordered_map(localize, stream, self._workers, patience_s=self._tick_s):
+        localized = ordered_map(
+            self._chain.localize, stream, self._workers, patience_s=self._tick_s, behind=behind
+        )
+        for item in localized:
             if isinstance(item, Event):
                 self._in_line(item)
             elif item is not None:

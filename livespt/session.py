@@ -40,6 +40,7 @@ from livespt.sinks import (
     Listener,
     Notebook,
     control_message,
+    warm_up_preview,
 )
 from livespt.sources import BufferedSource, Source
 from livespt.sources.stamped import StampedSource
@@ -318,6 +319,7 @@ class Session:
         steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
         info, n_states = stages.source.info, self.config.infer.first_n_states
         steps.append(("smoother", lambda: warm_up_smoother(n_states, info.interval_s)))
+        steps.append(("preview", warm_up_preview))
         self._broadcast.state = "compiling"
         for done, (name, warm_up) in enumerate(steps):
             self._progress(done / len(steps), f"compiling {name}")
@@ -348,7 +350,11 @@ class Session:
         max_frames = min((n for n in limits if n), default=None)
         max_s = config.stop_after_s if info.paced else None
         with no_pauses(), short_turns():
-            self.pipeline.run(self._stream.frames(), max_frames, max_s)
+            self.pipeline.run(self._stream.frames(), max_frames, max_s, self._stream_is_behind())
+
+    def _stream_is_behind(self) -> Callable[[], bool] | None:
+        stream = self._stream
+        return stream.is_behind if isinstance(stream, BufferedSource) else None
 
     def _end_stream(self) -> None:
         """Close the camera; say so where frames that had come were left unanalysed or unsaved."""

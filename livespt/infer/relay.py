@@ -18,6 +18,10 @@ from typing import Any
 
 from livespt.infer.arrays import Ints, Seen
 from livespt.infer.states import StateFilter, Taken
+from livespt.turns import stand_back
+
+#: What a refit's thread leaves to the frames: it has until its turn.
+MODEST = 15
 
 
 class Relay:
@@ -90,7 +94,7 @@ class _Runner:
     def __init__(self, live: StateFilter, t_s: float) -> None:
         self.turn_s = t_s + live.learner.refit_s
         self._filter = live.copy()
-        self._thread = ThreadPoolExecutor(1, "livespt-refit")
+        self._thread = ThreadPoolExecutor(1, "livespt-refit", stand_back, (MODEST,))
         self._told: list[Future[Any]] = []
 
     def run(self, method: Callable[..., Any], *args: object) -> None:

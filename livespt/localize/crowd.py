@@ -71,6 +71,12 @@ def widen(table: NDArray[np.void], radius_um: float) -> None:
         table[name][mine[widened]] += more_um2
 
 
+def warm_up() -> None:
+    """Compile what a frame of many spots needs, or load it from the cache."""
+    at_um = np.linspace(0.0, 1.0, 2 * FEWEST).reshape(FEWEST, 2)
+    p_two(np.linspace(100.0, 200.0, FEWEST), share_of_pairs(at_um, 0.1))
+
+
 def share_of_pairs(at_um: F8, radius_um: float) -> float:
     """Return q: how probable it is that another molecule lies within the radius of one.
 

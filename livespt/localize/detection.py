@@ -30,6 +30,7 @@ from scipy.ndimage import correlate1d
 
 from livespt import psf
 from livespt.camera import Camera, CameraError, Emccd, electron_maps
+from livespt.jit import read_only
 from livespt.localize import detect_kernels as kernels
 from livespt.localize.detect_kernels import Plan, Work
 from livespt.localize.errors import LocalizeError
@@ -84,13 +85,6 @@ def detect(
     plan, work = make_plan(camera, sigma_px, shape, false_per_frame), make_work(shape, sigma_px)
     n = kernels.detect_frame(read_only(frame), plan, work)
     return np.ascontiguousarray(work.found[:n]).view(DETECTION_DTYPE)[:, 0]
-
-
-def read_only(given: NDArray[T]) -> NDArray[T]:
-    """Return a contiguous read-only view: to numba a writable array is another type to compile."""
-    view = np.ascontiguousarray(given).view()
-    view.flags.writeable = False
-    return view
 
 
 def filter_weights(sigma_px: float) -> tuple[NDArray[np.float64], int, int]:

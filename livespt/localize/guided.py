@@ -42,12 +42,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import Camera, electron_maps
+from livespt.jit import read_only
 from livespt.localize import column_kernels as columns
 from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
 from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
-from livespt.localize.detection import read_only
 from livespt.localize.errors import LocalizeError
 from livespt.localize.guided_kernels import Answer, Asked
 from livespt.localize.guided_prior_kernels import Pairing

@@ -12,7 +12,7 @@ place, a bound or a saturated pixel keeps its numbers and carries its `FitStatus
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.camera import MAX_ADU, Camera, electron_maps
+from livespt.jit import read_only
 from livespt.localize import crowd, detect_kernels, detection, frame_kernels, posterior
 from livespt.localize import fit as fitting
 from livespt.localize import frame_load_kernels as loads
@@ -37,7 +38,7 @@ SAME_SPOT = 0.8  # two fits nearer than this many widths are one molecule found 
 
 
 class _Space(NamedTuple):
-    """Work space of one thread."""
+    """Work space of one call at a time."""
 
     detect: detect_kernels.Work
     fit: frame_kernels.Space
@@ -112,7 +113,7 @@ class Localizer:
         self._sigma_px = float(sigma_um / pixel_um)
         self._plan = detection.make_plan(camera, self._sigma_px, self.shape, false_per_frame)
         maps = electron_maps(camera)
-        self._maps = tuple(detection.read_only(m) for m in _same_shape(maps, camera.shape))
+        self._maps = tuple(read_only(m) for m in _same_shape(maps, camera.shape))
         gain, offset, var = (m.ravel() for m in self._maps)
         self._lane_maps = tuple(m.astype(np.float32) for m in (1.0 / gain, offset, var))
         self._bounds = fitting.bounds_of(self._sigma_px, self.roi_px, fix_sigma=False)
@@ -123,7 +124,7 @@ class Localizer:
         self._refit = None
         if model != "symmetric" or method != "mle":
             self._refit = Refit(camera, self._maps, self._sigma_px, self.roi_px, model, method)
-        self._local = threading.local()
+        self._idle: deque[_Space] = deque()
 
     def __call__(self, frame: Frame) -> Spots:
         """Return all spots of one frame.
@@ -145,8 +146,9 @@ class Localizer:
         """
         self._check(frame)
         space = self._space()
-        adu = detection.read_only(self._marked(frame.adu))
+        adu = read_only(self._marked(frame.adu))
         fits = self._split(adu, self._fit(adu, space))
+        self._idle.append(space)
         table = self._table(fits)
         if self._widens:
             crowd.widen(table, self._told_apart_um)
@@ -155,7 +157,7 @@ class Localizer:
         )
 
     def warm_up(self, progress: Callable[[float], None] | None = None) -> None:
-        """Compile all kernels, or load them from the cache, and make this thread's work space.
+        """Compile all kernels, or load them from the cache, and make a work space.
 
         Parameters
         ----------
@@ -166,11 +168,15 @@ class Localizer:
         tell(0.0)
         fitting.lane_table_for(self._camera)
         tell(0.3)
-        adu = detection.read_only(np.zeros(self.shape, np.uint16))
-        detect_kernels.detect_frame(adu, self._plan, self._space().detect)
+        adu = read_only(np.zeros(self.shape, np.uint16))
+        space = self._space()
+        detect_kernels.detect_frame(adu, self._plan, space.detect)
         tell(0.6)
         found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
-        self._table(self._split(adu, self._fit_found(adu, found, self._space())))
+        self._table(self._split(adu, self._fit_found(adu, found, space)))
+        self._idle.append(space)
+        if self._widens:
+            crowd.warm_up()
         tell(1.0)
 
     def _check(self, frame: Frame) -> None:
@@ -181,13 +187,13 @@ class Localizer:
             )
 
     def _space(self) -> _Space:
-        space = getattr(self._local, "space", None)
-        if space is None:
+        """Return the work space that was used last and is idle, or else a new one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
             detect = detection.make_work(self.shape, self._sigma_px)
             fit = make_space(self.roi_px, detect.found.shape[0])
-            space = _Space(detect, fit, posterior.make_workspace())
-            self._local.space = space
-        return space
+            return _Space(detect, fit, posterior.make_workspace())
 
     def _fit(self, adu: NDArray[np.uint16], space: _Space) -> Fits:
         n = detect_kernels.detect_frame(adu, self._plan, space.detect)
@@ -254,7 +260,7 @@ class Localizer:
 
 
 def make_space(side: int, most_spots: int) -> frame_kernels.Space:
-    """Return the fits' work space of one thread, for frames of at most `most_spots` detections."""
+    """Return the fits' work space, for frames of at most `most_spots` detections."""
     return frame_kernels.Space(
         fitting.make_region(side),
         fitting.make_scratch(),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +10,7 @@ from typing import Self
 from livespt.pipeline import Counters
 from livespt.results import RunResult
 from livespt.session import Session
+from livespt.turns import stand_back
 from livespt.types import Estimates, LivesptError
 
 #: Niceness of analysis beside somebody's acquisition.
@@ -110,18 +108,8 @@ class Live:
 
     def _run(self) -> None:
         if self._modest:
-            _stand_back()
+            stand_back(_MODEST)
         try:
             self._result = self.session.run()
         except BaseException as error:  # noqa: BLE001 (raised by `result`, in the script's thread)
             self._error = error
-
-
-def _stand_back() -> None:
-    """Lower this thread's priority, and that of the workers that it will start.
-
-    Linux alone gives threads priorities of their own and hands them on to their children.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)

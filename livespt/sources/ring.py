@@ -268,6 +268,10 @@ class BufferedSource:
         """What went through the ring."""
         return self.ring.counters
 
+    def is_behind(self) -> bool:
+        """Whether frames wait for the caller."""
+        return self.ring.n_waiting > 0
+
     def frames(self) -> Iterator[StreamItem]:
         """Start receiving and yield what comes, until the end; close on the way out.
 
@@ -318,7 +322,9 @@ class BufferedSource:
 
 def _allocate(n_slots: int, shape: tuple[int, int]) -> np.ndarray:
     try:
-        return np.empty((n_slots, *shape), dtype=np.uint16)
+        slots = np.empty((n_slots, *shape), dtype=np.uint16)
+        slots.fill(0)  # the system finds the memory now, not while the first frames come
+        return slots
     except (MemoryError, ValueError):
         height, width = shape
         raise SourceError(

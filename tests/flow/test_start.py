@@ -54,6 +54,8 @@ def config_of(folder, camera):
     """Return a short unpaced run of the demo's scene on one of three cameras."""
     scene = "emccd" if camera == "emccd" else "demo"
     options = {"scene": scene, "seed": 1, "n_frames": 40, "paced": False}
+    if camera == "crowd":  # more spots than it takes to look for pairs among them
+        options["molecules"] = 100.0
     config = {
         "source": {"kind": "simulated", "options": options},
         "journal": {"folder": str(folder)},
@@ -76,7 +78,7 @@ def run(script, config, **more):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("camera", ["demo", "maps", "emccd"])
+@pytest.mark.parametrize("camera", ["demo", "crowd", "maps", "emccd"])
 def test_no_kernel_compiles_once_the_session_is_warm(tmp_path, camera):
     processed, failed, added = run(LIVE, config_of(tmp_path, camera))
     assert processed == 40

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import correlate, maximum_filter
 
 from livespt.camera import Scmos
+from livespt.jit import read_only
 from livespt.localize import detect_kernels, detection, level_kernels
 from livespt.localize.threshold import limits
 
@@ -112,7 +113,7 @@ def test_detections_are_those_of_plain_convolutions(shape, sigma_px, maps, rng):
     assert (plan.packed.size > 0) == (maps == "packed")
     plan = plan._replace(limits=0.5 * plan.limits)  # so that there is much to compare
     work = detection.make_work(shape, sigma_px)
-    n = detect_kernels.detect_frame(detection.read_only(adu), plan, work)
+    n = detect_kernels.detect_frame(read_only(adu), plan, work)
     light = (adu - np.asarray(camera.offset_adu)) / np.asarray(camera.gain_adu_per_e)
     levels = naive_levels(light, plan.tile_var, 1.0, shape)
     out, at = naive_output(light, levels, plan.tile_var, sigma_px)

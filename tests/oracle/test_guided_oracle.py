@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from livespt.camera import Emccd, Ideal
+from livespt.jit import read_only
 from livespt.link import kernels as link_kernels
 from livespt.link import motion_kernels as track
 from livespt.link.bank import Elapsed
@@ -19,7 +20,6 @@ from livespt.localize import fit as fitting
 from livespt.localize import guided_kernels as kernels
 from livespt.localize import guided_prior_kernels as priors
 from livespt.localize import guided_scan_kernels as scans
-from livespt.localize.detection import read_only
 from livespt.localize.guided import (
     frame_maps,
     make_answer,

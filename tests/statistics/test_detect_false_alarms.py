@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from livespt import psf
 from livespt.camera import Emccd, Ideal, Scmos
+from livespt.jit import read_only
 from livespt.localize import detect, detect_kernels, detection
 
 SHAPE = (256, 256)
@@ -39,7 +40,7 @@ def mean_count(camera, bg, asked, n_frames, rng, shape=SHAPE):
     plan, work = detection.make_plan(camera, 1.3, shape, asked), detection.make_work(shape, 1.3)
     rate = np.full(shape, bg)
     counts = [
-        detect_kernels.detect_frame(detection.read_only(camera.sample(rate, rng)), plan, work)
+        detect_kernels.detect_frame(read_only(camera.sample(rate, rng)), plan, work)
         for _ in range(n_frames)
     ]
     return np.mean(counts)
@@ -92,7 +93,7 @@ def test_a_gradient_raises_no_alarm(rng):
     rate = np.tile(np.linspace(2.0, 82.0, SHAPE[1]), (SHAPE[0], 1))
     plan, work = detection.make_plan(Ideal(), 1.3, SHAPE, 10.0), detection.make_work(SHAPE, 1.3)
     counts = [
-        detect_kernels.detect_frame(detection.read_only(Ideal().sample(turned, rng)), plan, work)
+        detect_kernels.detect_frame(read_only(Ideal().sample(turned, rng)), plan, work)
         for turned in (rate, np.ascontiguousarray(rate.T)) * 10
     ]
     assert 7.0 <= np.mean(counts) <= 12.1
