@@ -44,7 +44,7 @@ from livespt.journal.folder import (
 from livespt.types import Estimates, Event, Links, SourceInfo, Spots
 
 SUMMARY_FILE = "summary.json"
-TICK_S = 0.01
+TICK_S = 0.015
 MAX_AGE_S = 0.04
 SYNC_S = 1.0
 RETRY_S = 0.25
