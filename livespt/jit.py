@@ -203,6 +203,14 @@ def kernel(function: F) -> F:
     return _cached(function, numba.njit(nogil=True, error_model="numpy")(function))
 
 
+def brief_kernel(function: F) -> F:
+    """Compile like `kernel`, but keep the GIL: for what takes microseconds a frame.
+
+    Given away, the GIL has to be waited for again, longer than such a kernel takes.
+    """
+    return _cached(function, numba.njit(error_model="numpy")(function))
+
+
 def inlined(function: F) -> F:
     """Compile like `kernel`, and have the machine code copied into every kernel that calls it.
 

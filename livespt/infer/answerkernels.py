@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from livespt.infer.arrays import AMBIGUOUS, MX, MY, PXX, PXY, PYY, Array, Ints, Motion, Seen
 from livespt.infer.motionkernels import log_matrix
-from livespt.jit import kernel
+from livespt.jit import brief_kernel, kernel
 from livespt.types import FitStatus
 
 OK = int(FitStatus.OK)
@@ -22,7 +22,7 @@ Z95 = 1.959963984540054
 WIDEST = 12.0
 
 
-@kernel
+@brief_kernel
 def take_rows(
     table: NDArray[np.void], track_id: Ints, p_link: Array, rows: Ints, track: Ints, seen: Seen
 ) -> int:
@@ -71,7 +71,7 @@ def fill_words(
             words[i, 7 + c] = own[i, c]
 
 
-@kernel
+@brief_kernel
 def invert(matrix: Array, inverse: Array, root: Array) -> bool:
     """Invert a symmetric, positive definite matrix by its Cholesky root; False if it is not one."""
     n = matrix.shape[0]
@@ -100,7 +100,7 @@ def invert(matrix: Array, inverse: Array, root: Array) -> bool:
     return True
 
 
-@kernel
+@brief_kernel
 def fill_model(
     at: Motion, covariance: Array, interval_s: float, on_log: Array, p: Array, p_95: Array,
     rate: Array, spare: Array,

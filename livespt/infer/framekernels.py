@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from livespt.infer.answerkernels import fill_words, invert
 from livespt.infer.arrays import Array, Ints
-from livespt.jit import kernel
+from livespt.jit import brief_kernel, kernel
 from livespt.types import FitStatus
 
 OK = int(FitStatus.OK)
@@ -30,7 +30,7 @@ LEAST_UM, LEAST_PHOTONS, LEAST_WIDTH_UM = 1e-6, 1e-2, 1e-3
 N_GOOD, N_WIDTHS, N_LINKS, DOUBT = range(4)
 
 
-@kernel
+@brief_kernel
 def absorb(
     score: Array, half: Array, information: Array, covariance: Array, theta: Array, root: Array
 ) -> bool:
@@ -70,7 +70,7 @@ def absorb(
     return True
 
 
-@kernel
+@brief_kernel
 def fill_table(
     whole: tuple[Ints, Ints, Ints], position: Array, p_state: Array, D: Array, states: Ints,
     own: Array, words: Array, longs: Ints, shorts: NDArray[np.int32],
@@ -86,7 +86,7 @@ def fill_table(
     fill_words(position, p_state, D, states, own, words[:, FIRST_FLOAT:])
 
 
-@kernel
+@brief_kernel
 def tally(
     table: NDArray[np.void], track_id: Ints, p_link: Array, counts: NDArray[np.int32], said: Array
 ) -> None:

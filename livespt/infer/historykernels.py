@@ -14,7 +14,7 @@ from livespt.infer.arrays import LNW, Array, Bank, Ints, Size
 from livespt.infer.bankkernels import addresses, first_of, past_of
 from livespt.infer.elementkernels import exp_each
 from livespt.infer.tangentkernels import place
-from livespt.jit import kernel, kernel_of_lanes, lanes
+from livespt.jit import brief_kernel, kernel_of_lanes, lanes
 from livespt.vectors import WIDTH, Vector, add_up, address, load, pick, spread, store, store_some
 
 _LNW = at.ROW * np.uint64(LNW)
@@ -68,7 +68,7 @@ def measures(bank: Bank, frames: Ints, sums: Array) -> tuple[Size, tuple[int, in
     return (n_states, bank.F.shape[0] // (6 * n_states * capacity)), (oldest + depth - 1, depth)
 
 
-@kernel
+@brief_kernel
 def occupancy_at(bank: Bank, frames: Ints, w: Array, sums: Array) -> None:
     """Add the smoothed p_state of all live tracks at each of `frames` to `sums` (n, K + 1).
 
@@ -111,7 +111,7 @@ def take_history(w: Array, frames: Ints, newest: int, sums: Array) -> None:
             sums[i, k] += add_up(load(w, at.HISTORY + row * at.ROW))
 
 
-@kernel
+@brief_kernel
 def retire(bank: Bank, slots: Ints, frames: Ints, w: Array, sums: Array) -> None:
     """Free `slots`, their last words on the occupancy of `frames` added to `sums`."""
     size, span = measures(bank, frames, sums)

@@ -8,7 +8,7 @@ without one.
 from __future__ import annotations
 
 from livespt.infer.arrays import Ints
-from livespt.jit import kernel
+from livespt.jit import brief_kernel, kernel
 
 FREE, NONE, TWICE = -1, -1, -2
 #: Spreads names that follow each other: 2^32 over the golden ratio, times at most 2^31 - 1.
@@ -25,7 +25,7 @@ def place_of(names: Ints, name: int) -> int:
     return at
 
 
-@kernel
+@brief_kernel
 def find(names: Ints, slots: Ints, wanted: Ints, stamp: Ints, out: Ints) -> int:
     """Write the slot of each wanted name, `NONE` where it has none yet; return how many have none.
 
@@ -48,14 +48,14 @@ def find(names: Ints, slots: Ints, wanted: Ints, stamp: Ints, out: Ints) -> int:
     return missing
 
 
-@kernel
+@brief_kernel
 def put(names: Ints, slots: Ints, name: int, slot: int) -> None:
     """Give a name its slot."""
     at = place_of(names, name)
     names[at], slots[at] = name, slot
 
 
-@kernel
+@brief_kernel
 def drop(names: Ints, slots: Ints, ended: Ints, out: Ints) -> int:
     """Take names off the table, those that stand there; write their slots; return how many."""
     last, n = names.shape[0] - 1, 0

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.jit import kernel
+from livespt.jit import brief_kernel, kernel
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 
-@kernel
+@brief_kernel
 def count_others(x: F8, y: F8, corner: tuple[float, float], side: float, count: I8) -> float:
     """Return the mean number of others in a spot's own square, and fill in how many are in each.
 
@@ -28,7 +28,7 @@ def count_others(x: F8, y: F8, corner: tuple[float, float], side: float, count: 
     return total / x.size
 
 
-@kernel
+@brief_kernel
 def probabilities(
     photons: F8, share: float, width: float, brighter: I8, rounds: int, work: F8, p: F8
 ) -> None:

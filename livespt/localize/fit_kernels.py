@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from livespt.jit import kernel
+from livespt.jit import brief_kernel, kernel
 from livespt.localize import second_order_kernels as second_order
 from livespt.localize import table_kernels as tables
 from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, copy, loglik, set_all, slopes
@@ -318,7 +318,7 @@ def fit_many(adu, maps, table, per_z, width, bounds, region, scratch, spot, whic
                 covariances[k, a, b] = covariance[a, b]
 
 
-@kernel
+@brief_kernel
 def judge(theta, covariance, code, bad, bounds, side, meanings, status):
     """Fill the `FitStatus` of each fit, positions counted from the region's first pixel.
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from livespt.jit import kernel
+from livespt.jit import brief_kernel
 from livespt.localize.column_kernels import B, N, S, X, Y
 from livespt.types import FitStatus
 
@@ -15,7 +15,7 @@ OK, OUT_OF_REGION = int(FitStatus.OK), int(FitStatus.OUT_OF_REGION)
 NUMBERS = 12  # of a row: from x to loglik
 
 
-@kernel
+@brief_kernel
 def mark_repeated(theta, order, nearest, status):
     """Take the dimmer of two good fits nearer than `nearest` in x and y for out of its region.
 
@@ -33,7 +33,7 @@ def mark_repeated(theta, order, nearest, status):
             beyond += 1
 
 
-@kernel
+@brief_kernel
 def fill_rows(theta, covariance, loglik, unit, rows):
     """Fill the numbers of each row, (n, 12), in the order of `SPOT_DTYPE`; no NaN leaves.
 

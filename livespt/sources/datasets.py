@@ -13,6 +13,7 @@ files' own chain of pages and not through the index.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import time
@@ -198,6 +199,7 @@ class DataSet:
         self._turn = 0
         self._looked_s = -_LOOK_S
         self._quiet_since_s = time.perf_counter()
+        self._finished_s = math.inf  # when it was first seen to be so
 
     def next_image(self) -> Image | None:
         """Return the next image; None while none is all there.
@@ -228,6 +230,7 @@ class DataSet:
     def listen(self) -> None:
         """Count silence from now on."""
         self._quiet_since_s = time.perf_counter()
+        self._finished_s = math.inf
 
     @property
     def quiet_s(self) -> float:
@@ -240,10 +243,14 @@ class DataSet:
         whole = self._held is None and all(series.finished for series in self._series)
         return whole and bool(self._series)
 
-    @property
-    def ended(self) -> bool:
-        """It is finished, and nothing followed for a while."""
-        return self.quiet_s > GRACE_S and self.finished
+    def has_ended(self) -> bool:
+        """Tell whether it has been finished for a while: asked again and again, it sees how long.
+
+        Between two files of a series, too, all that are there are finished.
+        """
+        now_s = time.perf_counter()
+        self._finished_s = min(self._finished_s, now_s) if self.finished else math.inf
+        return now_s - self._finished_s > GRACE_S
 
     def check(self) -> None:
         """Make sure that no file was deleted, replaced or cut short; SourceError where one was."""

@@ -168,7 +168,7 @@ class Follow:
         if image is not None:
             return self._take(image)
         if self._data.finished:
-            return [], self._data.ended
+            return [], self._data.has_ended()
         self._data.check()
         silence = self._gaps.idle(time.perf_counter()) if self._next else []
         patience_s = max(self._options.end_after_s, 2.0 * self.info.interval_s)
@@ -252,7 +252,7 @@ class Follow:
                 settled_s = min(settled_s, now_s + _HEAD_S)
                 self._head.append(image)
                 continue
-            late = now_s > until_s or self._data.ended
+            late = now_s > until_s or self._data.has_ended()
             if late and not self._head:
                 raise SourceError(self._nothing())
             if late or (len(self._head) >= enough and now_s > settled_s):

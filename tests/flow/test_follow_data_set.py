@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from livespt.types import Event, Frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # growing_scene.py
 
-from growing_scene import MmStackWriter, pixels
+from growing_scene import MmStackWriter, drain, pixels
 
 pytestmark = pytest.mark.alone
 
@@ -209,6 +210,26 @@ def test_the_first_file_may_be_named(tmp_path):
     assert [int(f.adu[0, 0]) for f in frames_of(items)] == [
         int(pixels(2 * i + 1)[0, 0]) for i in range(12)
     ]
+
+
+def test_a_long_silence_before_the_next_file_is_not_the_end(tmp_path):
+    """Between two files all that are there are finished, if only for a moment."""
+    (writer,) = write_stack(tmp_path, finish=False)
+    with closing(datasets.DataSet(tmp_path)) as data:
+        assert len(drain(data)) == 12
+        time.sleep(datasets.GRACE_S + 0.05)
+        writer._end_file()  # and the next is not begun yet
+        assert data.next_image() is None
+        assert data.finished
+        assert not data.has_ended()
+        tags = {"ImageNumber": 12, "ElapsedTime-ms": 60.0}
+        writer.write(pixels(12), tags, (0, 0, 12, 0))
+        assert len(drain(data)) == 1
+        writer.finish()
+        assert data.next_image() is None
+        assert not data.has_ended()
+        time.sleep(datasets.GRACE_S + 0.05)
+        assert data.has_ended()
 
 
 def test_from_now_passes_by_what_is_there(tmp_path):
