@@ -122,6 +122,22 @@ def test_the_source_is_read_by_one_thread_at_a_time():
     assert len(list(ordered_map(uneven, stream(), workers=4))) == 200
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_one_worker_does_all_until_items_wait(behind):
+    """The first two items meet at work only where more than one waits at the source."""
+    meet, names = threading.Barrier(2), set()
+
+    def work(item: Frame) -> Spots:
+        names.add(threading.current_thread().name)
+        if behind and item.index < 2:
+            meet.wait(10)  # raises unless both are at work at once
+        return spots_of(item)
+
+    out = list(ordered_map(work, map(frame, range(20)), workers=2, behind=lambda: behind))
+    assert [item.index for item, _ in out] == list(range(20))
+    assert len(names) == 1 + behind
+
+
 def test_who_leaves_early_waits_for_work_in_hand_and_not_for_the_source():
     working, silent, done = threading.Event(), threading.Event(), []
 
