@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -25,10 +25,10 @@ from livespt.config import ConfigError
 from livespt.control.controller import Controller
 from livespt.control.law import Law
 from livespt.excitation import check_control, open_control, with_cell
-from livespt.infer import warm_up_smoother
 from livespt.journal import Journal
 from livespt.offline import NOTHING_FOUND, finish_run, localization_summary
 from livespt.pipeline import Pipeline, Sink
+from livespt.practice import preparations
 from livespt.results import RunResult
 from livespt.saving import RawSaving
 from livespt.sections import Config
@@ -40,7 +40,6 @@ from livespt.sinks import (
     Listener,
     Notebook,
     control_message,
-    warm_up_preview,
 )
 from livespt.sources import BufferedSource, Source
 from livespt.sources.stamped import StampedSource
@@ -306,20 +305,8 @@ class Session:
         )
 
     def _compile(self) -> None:
-        """Compile every kernel before the camera is armed, and show it."""
-        stages = self._stages
-        parts: tuple[Any, ...] = (
-            stages.source,
-            stages.localizer,
-            stages.guide,
-            stages.linker,
-            stages.online,
-            stages.follow,
-        )
-        steps = [(type(p).__name__, p.warm_up) for p in parts if hasattr(p, "warm_up")]
-        info, n_states = stages.source.info, self.config.infer.first_n_states
-        steps.append(("smoother", lambda: warm_up_smoother(n_states, info.interval_s)))
-        steps.append(("preview", warm_up_preview))
+        """Get ready before the camera is armed, and show it."""
+        steps = preparations(self._stages)
         self._broadcast.state = "compiling"
         for done, (name, warm_up) in enumerate(steps):
             self._progress(done / len(steps), f"compiling {name}")

@@ -17,6 +17,7 @@ from livespt.pipeline import Chain
 from livespt.sections import CameraConfig, Config
 from livespt.sources import Source, open_source
 from livespt.sources.movies import Movie
+from livespt.types import SourceInfo
 
 #: `camera.saturation_adu` where nobody gave one.
 TOP = CameraConfig().saturation_adu
@@ -42,8 +43,15 @@ class Stages(NamedTuple):
     @property
     def chain(self) -> Chain:
         """The stages as the live loop wants them."""
+        return self._chain(_Behind(self.guide, self.linker, self.online, self.follow))
+
+    def another_chain(self) -> Chain:
+        """Return a chain that has seen nothing: the localizer, and all behind it made anew."""
+        return self._chain(_behind_localizer(self.config, self.source.info, self.camera, "config"))
+
+    def _chain(self, behind: _Behind) -> Chain:
         lag = self.config.link.lag
-        return Chain(self.localizer, self.linker, self.online, self.guide, self.follow, lag)
+        return Chain(self.localizer, behind.linker, behind.online, behind.guide, behind.follow, lag)
 
 
 def open_stages(config: Config, origin: str = "config", source: Source | None = None) -> Stages:
@@ -89,6 +97,24 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         model=config.localize.model,
         method=config.localize.method,
     )
+    optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
+    resolved = msgspec.structs.replace(config, optics=optics)
+    behind = _behind_localizer(resolved, info, camera, origin)
+    return Stages(resolved, source, camera, localizer, *behind, tuple(notes))
+
+
+class _Behind(NamedTuple):
+    """The stages that remember what came before, in the order of `Stages`."""
+
+    guide: Guide | None
+    linker: Linker
+    online: OnlineFilter
+    follow: Follower | None
+
+
+def _behind_localizer(config: Config, info: SourceInfo, camera: Camera, origin: str) -> _Behind:
+    """Make them anew; `config` knows the optics."""
+    pixel_um, sigma_um = config.optics.pixel_um, config.optics.sigma_um
     guide = None
     if config.localize.joint:
         chosen = config.localize
@@ -109,12 +135,9 @@ def _stages(config: Config, source: Source, origin: str) -> Stages:
         config=config.infer,
         watch=config.watch,
     )
-    optics = msgspec.structs.replace(config.optics, pixel_um=pixel_um, sigma_um=sigma_um)
-    resolved = msgspec.structs.replace(config, optics=optics)
-    return Stages(
-        resolved, source, camera, localizer, guide, linker, online,
-        _follower(config, camera, (pixel_um, sigma_um), info.shape, origin), tuple(notes),
-    )  # fmt: skip
+    return _Behind(
+        guide, linker, online, _follower(config, camera, (pixel_um, sigma_um), info.shape, origin)
+    )
 
 
 def _follower(

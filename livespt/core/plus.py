@@ -39,6 +39,16 @@ class PlusDoor:
             self.owned = False
             time.sleep(SETTLE_S)
             self.core.unloadAllDevices()
+            _silence(self.core)
+
+
+def _silence(core: Any) -> None:
+    """Have a core tell nobody anything more.
+
+    It tells its news on a thread of its own, and one that comes while Python ends aborts it.
+    """
+    base = need("pymmcore", EXTRA).CMMCore
+    base.registerCallback(core, None)  # CMMCorePlus itself disowns the method
 
 
 def load_core(config: str = "", adapters: str = "auto") -> PlusDoor:

@@ -39,10 +39,10 @@ PASSES = 15
 #: Once so many steps per state were refitted, with a fresh guess against the running answer, the
 #: summit is found: from then on a few passes from there.
 FRESH_STEPS, LATER_PASSES = 250, 4
-#: Seconds that one step takes in one pass, per state: twice what it takes where nothing else runs
-#: (.35 us for one state, 1.8 for four), and hardly a refit needs half of its passes. And seconds
-#: that it waits at most for a processor, and for the frames that come meanwhile.
-SLOW_S, BUSY_S = 1e-6, 0.05
+#: Seconds that one step takes in one pass, per pair of states: twice what it takes where nothing
+#: else runs (.05 us for one state, .6 for four), and hardly a refit needs half of its passes. And
+#: seconds that it waits at most for a processor, and for the frames that come meanwhile.
+SLOW_S, BUSY_S = 1e-7, 0.05
 
 
 class Rows(NamedTuple):
@@ -134,7 +134,7 @@ class Learner:
         """Seconds that a refit takes at most on a slow machine, told from its data alone."""
         starts, passes = (2, PASSES) if self._is_fresh else (1, LATER_PASSES)
         n_passes = starts * (passes + 1) + 1
-        return BUSY_S + SLOW_S * self.n_states * self.n_steps * n_passes
+        return BUSY_S + SLOW_S * self.n_states**2 * self.n_steps * n_passes
 
     def refit(self) -> tuple[Ints, Fit]:
         """Refit the early data; return the tracks and the fit."""

@@ -126,6 +126,13 @@ def models_dtype(n_states: int, n_lags: int) -> np.dtype:
     )
 
 
+def known_dtypes(n_states: int) -> dict[str, np.dtype]:
+    """Return the dtypes known before the first frame; 0 states: their number is not."""
+    known = {"spots": SPOTS, "links": LINKS, "ended": ENDED, "revised": REVISED, "frames": FRAMES}
+    known |= {"events": EVENTS, "counters": COUNTERS}
+    return known | ({"estimates": estimates_dtype(n_states)} if n_states else {})
+
+
 class Answer(NamedTuple):
     """One frame's answer as it waits to be written down: copies, so that nothing is shared."""
 

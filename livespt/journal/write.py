@@ -111,6 +111,8 @@ class Journal:
         self._appenders: dict[str, Appender] = {}
         self._closing = threading.Event()
         self._lock = self._begin(config_toml)
+        for stream, dtype in streams.known_dtypes(n_states).items():
+            self._appender(stream, dtype)  # now: it takes as long as some frames do
         self._threads = [
             threading.Thread(target=self._every, args=job, name="journal", daemon=True)
             for job in ((TICK_S, self._tick), (SYNC_S, self._sync))
@@ -126,7 +128,8 @@ class Journal:
     @property
     def n_rows(self) -> dict[str, int]:
         """Rows that the disk has taken, by stream."""
-        return {name: appender.n_rows for name, appender in sorted(self._appenders.items())}
+        written = sorted(self._appenders.items())
+        return {name: appender.n_rows for name, appender in written if appender.n_rows}
 
     def append(
         self, spots: Spots, links: Links, estimates: Estimates, latency_ms: float = 0.0
@@ -309,13 +312,18 @@ class Journal:
                 raise refused
 
     def _encode(self, name: str, tables: list[NDArray[np.void]]) -> None:
-        dtype = tables[0].dtype
-        if name not in self._appenders:
-            self._appenders[name] = Appender(self.folder, name, dtype, self._rotate_bytes)
-        appender = self._appenders[name]
+        appender = self._appender(name, tables[0].dtype)
         if any(table.dtype != appender.dtype for table in tables):
             raise JournalError(f"{self.folder}: {name}: the columns changed during the run")
         appender.encode(tables[0] if len(tables) == 1 else np.concatenate(tables))
+
+    def _appender(self, name: str, dtype: np.dtype) -> Appender:
+        """Return what appends to a stream; its file begins with its first rows."""
+        appender = self._appenders.get(name)
+        if appender is None:
+            appender = Appender(self.folder, name, dtype, self._rotate_bytes)
+            self._appenders[name] = appender
+        return appender
 
     def _drain(self) -> None:
         try:

@@ -382,6 +382,26 @@ def acquire(folder, n, image_process_fn, on_end=None, **events):
     return n_saved, images
 
 
+def closed_door():
+    """Load a core of our own, close it, and listen for its news before and afterwards."""
+    from livespt.core import load_core
+    from livespt.core.places import adapter_folder, config_file
+
+    door, heard = load_core(), []
+    door.core.events.propertyChanged.connect(lambda *what: heard.append(what))
+    config = str(config_file("", adapter_folder("auto")))
+
+    def news():
+        before = len(heard)
+        door.core.loadSystemConfiguration(config)
+        time.sleep(0.3)
+        return len(heard) - before
+
+    told = news()
+    door.close()
+    return {"open": told, "closed": news()}
+
+
 def main(scenarios):
     """Run each scenario in turn; print what it found."""
     for name, arguments in scenarios:

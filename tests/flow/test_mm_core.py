@@ -63,6 +63,7 @@ SCENARIOS = {
     "borrowed": ("borrowed", {}),
     "plus_tap": ("plus_tap", {}),
     "close_early": ("close_early", {}),
+    "closed_door": ("closed_door", {}),
     "running": ("running", {"exposure_ms": 10.0, "roi": [0, 0, 128, 96]}),
     "walk": ("walk", {"n": 60, "D_um2_s": 0.5}),
 }
@@ -167,6 +168,12 @@ def test_a_core_that_the_user_started_is_used_and_left_running(found):
 def test_a_camera_without_end_is_closed_from_another_thread(found):
     assert found["close_early"]["n"] > 10
     assert not found["close_early"]["alive"]
+
+
+def test_a_core_of_our_own_tells_nobody_anything_once_it_is_closed(found):
+    # it tells on a thread of its own; while Python ends, that aborted the process
+    assert found["closed_door"]["open"] > 0
+    assert found["closed_door"]["closed"] == 0
 
 
 def test_the_beads_follow_the_stage_pixel_for_micrometre(found):
