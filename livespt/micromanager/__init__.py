@@ -16,6 +16,7 @@ from typing import Any
 
 from livespt.config import parse
 from livespt.core import CameraFacts, door_of, read_camera
+from livespt.micromanager.apart import RideApart
 from livespt.micromanager.checks import (
     AnyConfig,
     check_idle,
@@ -32,7 +33,16 @@ from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
 from livespt.sources.ridealong import RideAlong
 
-__all__ = ["CameraFacts", "Live", "Ride", "attach", "describe", "follow_mda", "ride_along"]
+__all__ = [
+    "CameraFacts",
+    "Live",
+    "Ride",
+    "RideApart",
+    "attach",
+    "describe",
+    "follow_mda",
+    "ride_along",
+]
 
 
 def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
@@ -63,8 +73,14 @@ def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
 
 
 def ride_along(
-    config: AnyConfig, core: Any, *, per: str | Sequence[str] = (), **options: Any
-) -> Ride:
+    config: AnyConfig,
+    core: Any,
+    *,
+    per: str | Sequence[str] = (),
+    interval_s: float | None = None,
+    apart: bool = True,
+    **options: Any,
+) -> Ride | RideApart:
     """Ride along in a pycromanager `Acquisition` of your own.
 
     Give the acquisition `image_process_fn` of what is returned; or, where images shall not take
@@ -78,9 +94,13 @@ def ride_along(
         The core that acquires: its camera is read, and left alone.
     per : str or sequence of str
         Axes, as "position", each value of which gets a run of its own.
+    interval_s : float, optional
+        Time between frames of one place; the exposure where left out.
+    apart : bool
+        Analyse in a process of its own, so that the acquisition keeps its pace; otherwise in this
+        one.
     **options
-        `interval_s` (time between frames of one place; the exposure where left out), `axes` (the
-        values that are wanted, as ``{"channel": "GFP"}``), `ring_frames`.
+        `axes` (the values that are wanted, as ``{"channel": "GFP"}``), `ring_frames`.
 
     Raises
     ------
@@ -89,17 +109,25 @@ def ride_along(
     """
     chosen, origin = read_config(config)
     check_saving(chosen, origin)
+    places = (per,) if isinstance(per, str) else tuple(per)
+    notes = excitation_notes(chosen, door_of(core))
+    if apart:
+        facts = read_camera(door_of(core))
+        interval_s = facts.exposure_s if interval_s is None else interval_s
+        return RideApart(
+            chosen, origin, facts, interval_s=interval_s, per=places, options=options, notes=notes
+        )
     try:
-        along = RideAlong.beside(core, per=per, **options)
+        along = RideAlong.beside(core, per=places, interval_s=interval_s, **options)
     except TypeError as error:
         raise SourceError(f"ride_along: {error}") from None
-    along.notes = excitation_notes(chosen, door_of(core))
+    along.notes = notes
     return Ride(along, chosen, origin, split=bool(per))
 
 
 def follow_mda(
     core: Any, config: AnyConfig, *, per: str | Sequence[str] = (), **options: Any
-) -> Ride:
+) -> Ride | RideApart:
     """Follow the next acquisition of a pymmcore-plus core, `core.run_mda` or `core.mda.run`.
 
     Parameters

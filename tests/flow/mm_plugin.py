@@ -188,6 +188,62 @@ def mixed(n=6):
         return {**frames_of(live.result(60)), "saved": saved, "passed": live.n_passed}
 
 
+def hooked(n=200, signal_at=0, signal_name="", apart=True):
+    """Ride along by the process function; send a signal to the process of the analysis."""
+    import os
+    import signal
+
+    from pycromanager import Acquisition, multi_d_acquisition_events
+
+    def image_process_fn(image, metadata):
+        if signal_name and metadata["Axes"]["time"] == signal_at:
+            os.kill(live._process.pid, getattr(signal, signal_name))
+        return live.image_process_fn(image, metadata)
+
+    with beads(4.0, roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
+        live = ride_along(config(folder), core, interval_s=0.01, apart=apart)
+        with Acquisition(folder, "user", image_process_fn=image_process_fn) as acquisition:
+            acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
+        saved = len(acquisition.get_dataset().index)
+        acquisition.get_dataset().close()
+        if signal_name == "SIGSTOP":
+            os.kill(live._process.pid, signal.SIGCONT)
+        live.close()
+        found = {"saved": saved, "n_shed": live.n_shed}
+        try:
+            result = live.result(60)
+        except LivesptError as error:
+            return {**found, "why": str(error)}
+        run = live.runs[""]
+        return {
+            **frames_of(result),
+            **found,
+            "newest": live.estimates.frame,
+            "processed": live.counters.frames_processed,
+            "folders": [str(run.folder), result.run],
+            "running": run.running,
+        }
+
+
+def refusals():
+    """What a ride-along cannot do is raised by the call, in whichever process it was found."""
+    with beads() as core, tempfile.TemporaryDirectory() as folder:
+        core.set_property("Camera", "Binning", "2")
+        binned = config(folder, camera=_calibrated(Path(folder)))
+        found = {}
+        for apart in (True, False):
+            given = [
+                (binned, {}),
+                (config(folder), {"ring": 3}),
+                (config(folder), {"ring_frames": 0}),
+            ]
+            found[str(apart)] = [
+                refused(ride_along, one, core, apart=apart, **options) for one, options in given
+            ]
+        core.set_property("Camera", "Binning", "1")
+        return found
+
+
 def notified(n=60, on_disk=True):
     """Ride along by notifications: the images are read back from what is saved."""
     from pycromanager import Acquisition, multi_d_acquisition_events

@@ -34,7 +34,14 @@ SCENARIOS = {
     "binned": ("facts", {"binning": 2, "calibration": {}}),
     "known": ("facts", {"optics": {"sigma_um": 1.0}, "pixel_type": "8bit"}),
     "java ride": ("java_ride", {"n": 20}),
+    "inside": ("hooked", {"n": 40, "apart": False}),
+    "killed": ("hooked", {"n": 60, "signal_at": 20, "signal_name": "SIGKILL"}),
+    "refusals": ("refusals", {}),
 }
+#: Signals that Windows does not have.
+SIGNALS = {"held": ("hooked", {"n": 200, "signal_at": 20, "signal_name": "SIGSTOP"})}
+if sys.platform != "win32":
+    SCENARIOS |= SIGNALS
 LONG = {
     "region": ("facts", {"roi": [10, 20, 100, 90], "calibration": {}}),
     "mda positions": ("mda", {"n": 8, "positions": 2, "per": "position"}),
@@ -115,6 +122,42 @@ def test_each_position_is_a_run_of_its_own_and_the_other_channel_passes_by(found
 def test_saved_images_are_read_back_as_the_notifications_name_them(found):
     assert_all(found["notified"], 20)
     assert "read already" in found["notified"]["again"]
+
+
+def test_a_ride_in_this_process_gives_the_same(found):
+    run = found["inside"]
+    assert_all(run, 40)
+    assert run["newest"] == 39
+    assert run["processed"] == 40
+    assert run["folders"][0] == run["folders"][1]
+    assert not run["running"]
+
+
+def test_an_acquisition_goes_on_when_the_process_of_the_analysis_is_killed(found):
+    killed = found["killed"]
+    assert killed["saved"] == 60
+    assert "the process of the analysis has ended (" in killed["why"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal holds a process there")
+def test_an_acquisition_goes_on_while_the_process_of_the_analysis_is_held(found):
+    """More images come than the lane has slots; those that find none are shed, and named so."""
+    held = found["held"]
+    assert held["saved"] == 200
+    assert held["n_shed"] > 0
+    assert held["counts"]["missing"] == 0
+    # Images that are skipped at the very end leave no hole behind them.
+    assert 200 - held["n_shed"] <= held["counts"]["in"] <= 200
+    assert held["counts"]["processed"] == 200 - held["n_shed"]
+    assert held["newest"] == held["frames"][-1]
+
+
+def test_what_cannot_be_ridden_along_with_is_refused_in_one_line(found):
+    for binned, unknown, empty in found["refusals"].values():
+        assert "made with binning 1, the source bins 2 x 2" in binned
+        assert "unexpected keyword argument 'ring'" in unknown
+        assert "ring_frames: 0 (at least 1)" in empty
+    assert found["refusals"]["True"] == found["refusals"]["False"]
 
 
 def test_an_mda_of_pymmcore_plus_is_followed_to_its_end(found):
@@ -227,3 +270,11 @@ def test_riding_along_costs_an_acquisition_less_than_a_twentieth():
     one = run_one("mm_cost.py", 300, n=500, repeats=5)
     assert one["ratio"] > 0.95
     assert all(counts["processed"] == 500 for counts in one["counts"])
+
+
+@pytest.mark.long
+def test_an_acquisition_as_fast_as_its_engine_keeps_its_pace():
+    """About 850 frames/s of 512 x 512: the engine wants a whole core and the interpreter."""
+    one = run_one("mm_cost.py", 300, n=600, repeats=9, exposure_ms=0.1, fast=True)
+    assert one["ratio"] > 0.95
+    assert all(counts["missing"] == 0 for counts in one["counts"])
