@@ -188,7 +188,7 @@ def mixed(n=6):
         return {**frames_of(live.result(60)), "saved": saved, "passed": live.n_passed}
 
 
-def hooked(n=200, signal_at=0, signal_name="", apart=True):
+def hooked(n=200, signal_at=0, signal_name=""):
     """Ride along by the process function; send a signal to the process of the analysis."""
     import os
     import signal
@@ -201,7 +201,7 @@ def hooked(n=200, signal_at=0, signal_name="", apart=True):
         return live.image_process_fn(image, metadata)
 
     with beads(4.0, roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
-        live = ride_along(config(folder), core, interval_s=0.01, apart=apart)
+        live = ride_along(config(folder), core, interval_s=0.01)
         with Acquisition(folder, "user", image_process_fn=image_process_fn) as acquisition:
             acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
         saved = len(acquisition.get_dataset().index)
@@ -235,7 +235,6 @@ def refusals():
             given = [
                 (binned, {}),
                 (config(folder), {"ring": 3}),
-                (config(folder), {"ring_frames": 0}),
             ]
             found[str(apart)] = [
                 refused(ride_along, one, core, apart=apart, **options) for one, options in given
@@ -244,13 +243,13 @@ def refusals():
         return found
 
 
-def notified(n=60, on_disk=True):
+def notified(n=60, on_disk=True, apart=True):
     """Ride along by notifications: the images are read back from what is saved."""
     from pycromanager import Acquisition, multi_d_acquisition_events
 
     with beads(roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
         with (
-            ride_along(config(folder), core, interval_s=0.01) as live,
+            ride_along(config(folder), core, interval_s=0.01, apart=apart) as live,
             Acquisition(
                 folder if on_disk else None,
                 "user",
@@ -261,7 +260,8 @@ def notified(n=60, on_disk=True):
             again = refused(live.read_from, acquisition)
             acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
         acquisition.get_dataset().close()
-        return {**frames_of(live.result(60)), "again": again, "shed": live.n_shed}
+        found = {**frames_of(live.result(60)), "again": again, "shed": live.n_shed}
+        return {**found, "newest": live.estimates.frame}
 
 
 def mda(n=60, sequenced=True, per=(), positions=0):
