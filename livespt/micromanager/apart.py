@@ -230,7 +230,7 @@ class RideApart(Hooks):
     def end(self) -> None:
         """Say that the acquisition is over: what waits is still analysed, then the runs end."""
         self._saved.end()
-        self._sender.order("end")
+        self._sender.end()
 
     def close(self) -> None:
         """`end`, wait for the final passes, and let go of everything."""

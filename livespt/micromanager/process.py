@@ -151,6 +151,7 @@ def _listen(incoming: BinaryIO, lane: Lane, along: RideAlong, ride: Ride) -> Non
         if not word:
             _take(lane, along)
         elif word == "end":
+            along.end(int(text))
             return
         elif word == "fail":
             along.fail(SourceError(text))

@@ -68,6 +68,12 @@ class Sender:
             self._failed = True
             self.order("fail", one_line(error))
 
+    def end(self) -> None:
+        """Say that the acquisition is over, and how many images at its end found no slot."""
+        with self._lock:
+            self.order("end", str(self._n_skipped))
+            self._n_skipped = 0
+
     def order(self, word: str, text: str = "") -> None:
         """Send an order; to a process that has ended none goes."""
         with contextlib.suppress(OSError, ValueError):

@@ -98,6 +98,11 @@ class Numbers:
         self._next = 0
         self._n_lost = 0
 
+    @property
+    def following(self) -> int:
+        """The number that the next image has, if none is lost."""
+        return self._next
+
     def next(self, axes: Mapping[str, Any], n_lost: int, n_skipped: int = 0) -> int:
         """Return the number of the next image.
 

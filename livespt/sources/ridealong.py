@@ -46,7 +46,8 @@ class _Stream:
         self.gaps = GapDetector(interval_s)
         self.numbers = Numbers()
         self.origin_s: float | None = None
-        self.n_skipped = 0  # of all streams, when its newest image came
+        self.t_s = 0.0  # of its newest image
+        self.n_skipped = 0  # of all streams, when that came
 
 
 class _Record(NamedTuple):
@@ -198,8 +199,17 @@ class RideAlong:
                 return
             yield from self._translate(item)
 
-    def end(self) -> None:
-        """Say that the acquisition is over; what waits is still handed out."""
+    def end(self, n_skipped: int = 0) -> None:
+        """Say that the acquisition is over, and what was not taken at its very end.
+
+        What waits is still handed out.
+        """
+        key = self._newest
+        if n_skipped and key is not None:
+            stream, first = self._streams[key], self._serial
+            for k in range(n_skipped):
+                self._records[first + k] = _Record(key, stream.numbers.following + k, ())
+            self._ring.push(Event("shed", stream.t_s, first, n_skipped, ""))
         self._ring.end()
 
     def close(self) -> None:
@@ -234,6 +244,7 @@ class RideAlong:
             stream.origin_s = received_s
         with self._lock:
             t_s, events = stream.gaps.see(index, received_s - stream.origin_s, arrived_s)
+        stream.t_s = t_s
         events = [_if_skipped(event, n_skipped) for event in events]
         notes = [Event("note", t_s, index, 0, text) for text in self._places.notes(key)]
         adu = as_counts(image.view(), tags, "ride-along")  # a view: the user's stays writable

@@ -225,6 +225,23 @@ def hooked(n=200, signal_at=0, signal_name=""):
         }
 
 
+def orphan(folder, n=60):
+    """Ride along, and end this process amid the acquisition, with nothing in order."""
+    import os
+
+    from pycromanager import Acquisition, multi_d_acquisition_events
+
+    def image_process_fn(image, metadata):
+        if metadata["Axes"]["time"] == n:
+            os._exit(9)
+        return live.image_process_fn(image, metadata)
+
+    with beads(4.0, roi=(0, 0, 256, 256)) as core:
+        live = ride_along(config(folder), core, interval_s=0.01)
+        with Acquisition(folder, "user", image_process_fn=image_process_fn) as acquisition:
+            acquisition.acquire(multi_d_acquisition_events(num_time_points=500, time_interval_s=0))
+
+
 def refusals():
     """What a ride-along cannot do is raised by the call, in whichever process it was found."""
     with beads() as core, tempfile.TemporaryDirectory() as folder:

@@ -132,6 +132,15 @@ def test_images_that_were_skipped_before_the_ring_are_shed_and_not_missing():
     assert found == [("shed", 1, 2), ("missing", 4, 2)]
 
 
+def test_what_was_skipped_at_the_very_end_is_told_as_well():
+    along = ride()
+    along.take(image(), tags(0, time=0))
+    along.take(image(), tags(1, time=1))
+    along.end(3)
+    found = [(e.kind, e.frame, e.n_frames) for e in events(list(along.streams()))]
+    assert found == [("shed", 2, 3)]
+
+
 def test_an_image_of_another_channel_does_not_hide_what_was_skipped_before_it():
     along = ride(axes={"channel": "red"})
     along.take(image(), tags(0, time=0, channel="red"))
