@@ -4,6 +4,8 @@
 - `ride_along`: your own pycromanager `Acquisition`.
 - `follow_mda`: your own pymmcore-plus acquisition.
 
+The last two have their analysis in a process of its own, so that the acquisition keeps its pace.
+
 Each is a context. What is wrong is said when it is made, before the camera runs; camera, pixel
 size, exposure, binning, region and bit depth are read from the core and held against the config and
 its calibration. How-to: docs/how-to/micro-manager.md.
@@ -12,6 +14,7 @@ its calibration. How-to: docs/how-to/micro-manager.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from livespt.config import parse
@@ -32,6 +35,7 @@ from livespt.sources.base import SourceError
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
 from livespt.sources.ridealong import RideAlong
+from livespt.types import LivesptError
 
 __all__ = [
     "CameraFacts",
@@ -66,8 +70,13 @@ def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
     """
     chosen, origin = read_config(config)
     door = door_of(core)
-    check_idle(door)
-    tap = CoreTap(door, parse(options, "attach", CameraOptions))
+    try:
+        check_idle(door)
+        settings = parse(options, "attach", CameraOptions)
+    except LivesptError:
+        door.close()
+        raise
+    tap = CoreTap(door, settings)
     tap.notes = excitation_notes(chosen, door)
     return Live(Session(named_run(chosen, tap.label), source=tap, origin=origin))
 
@@ -110,9 +119,10 @@ def ride_along(
     chosen, origin = read_config(config)
     check_saving(chosen, origin)
     places = (per,) if isinstance(per, str) else tuple(per)
-    notes = excitation_notes(chosen, door_of(core))
+    with closing(door_of(core)) as door:
+        notes = excitation_notes(chosen, door)
+        facts = read_camera(door)
     if apart:
-        facts = read_camera(door_of(core))
         interval_s = facts.exposure_s if interval_s is None else interval_s
         return RideApart(
             chosen, origin, facts, interval_s=interval_s, per=places, options=options, notes=notes
@@ -154,4 +164,5 @@ def describe(core: Any) -> CameraFacts:
     CoreError
         It is no core, or has no camera.
     """
-    return read_camera(door_of(core))
+    with closing(door_of(core)) as door:
+        return read_camera(door)

@@ -28,6 +28,7 @@ from livespt.micromanager.sender import Sender
 from livespt.pipeline import Counters
 from livespt.results import RunResult
 from livespt.sections import Config
+from livespt.sources.base import SourceError
 from livespt.types import Estimates, LivesptError
 
 #: Bytes of a pixel in the lane; smaller ones fit as well.
@@ -319,6 +320,10 @@ def _start(keep: tuple[int, ...], errors: Any) -> subprocess.Popen[bytes]:
             creationflags=flags,
             start_new_session=sys.platform != "win32",
         )
+    except (OSError, TypeError) as error:  # no Python to be found, where one is built in
+        raise SourceError(
+            f"ride-along: no process for the analysis ({error}): apart = False does without"
+        ) from None
     finally:
         for fd in keep:
             os.close(fd)

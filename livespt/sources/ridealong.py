@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -115,7 +116,8 @@ class RideAlong:
         CoreError
             It is no core, or has no camera.
         """
-        facts = read_camera(door_of(core))
+        with closing(door_of(core)) as door:
+            facts = read_camera(door)
         interval_s = facts.exposure_s if interval_s is None else interval_s
         return cls(
             facts.shape, interval_s=interval_s, exposure_s=facts.exposure_s, facts=facts, **options

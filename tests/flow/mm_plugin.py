@@ -363,6 +363,28 @@ def _calibrated(folder, shape=(512, 512), **about):
     return {"model": "scmos", "calibration": str(path)}
 
 
+def java_gone():
+    """Attach to a core in another process, which is killed amid the run."""
+    from mm_java_acquisition import peer
+    from mmpycorex.core import ZMQRemoteMMCoreJ
+    from pyjavaz import server_terminated
+
+    port = peer(served := [])
+    with tempfile.TemporaryDirectory() as folder:
+        core = ZMQRemoteMMCoreJ(port=port, timeout=5000)
+        core.set_property("Camera", "Mode", "Fluorescent Beads")
+        core.set_roi(0, 0, 256, 256)
+        with attach(core, config(folder), exposure_ms=20.0) as live:
+            while live.counters.frames_processed < 10:
+                time.sleep(0.01)
+            served[0].kill()
+            began_s = time.perf_counter()
+            found = frames_of(live.result(60))
+        took_s = time.perf_counter() - began_s
+        server_terminated(port)  # else the user's own core says farewell for ever
+        return {**found, "took_s": took_s}
+
+
 def java(n=40):
     """Attach to a core in another process, over the bridge's protocol."""
     from mm_java_acquisition import peer

@@ -223,6 +223,18 @@ def test_the_other_ways_in(more):
 
 
 @pytest.mark.long
+def test_a_run_ends_when_the_micromanager_of_the_scripts_own_core_does():
+    """pycromanager's bridge would wait for ever; what that says of it at the end is its own."""
+    command = [sys.executable, str(SCRIPT), json.dumps([["java_gone", {}]])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("FOUND "))
+    gone = json.loads(line.removeprefix("FOUND "))
+    assert "no answer from Micro-Manager" in gone["failed"]
+    assert gone["counts"]["processed"] >= 10
+    assert gone["took_s"] < 10  # two calls of the camera's 5 s at most
+
+
+@pytest.mark.long
 def test_a_script_that_dies_leaves_a_finished_run(tmp_path):
     scenario = json.dumps([["orphan", {"folder": str(tmp_path), "n": 60}]])
     done = subprocess.run([sys.executable, str(SCRIPT), scenario], check=False, timeout=120)
