@@ -42,6 +42,7 @@ from livespt.control.messages import (
     Status,
     ToGuard,
 )
+from livespt.pipes import own_pipes
 from livespt.types import LivesptError
 
 #: The guard looks so often at what it was told, at its clock and at the device.
@@ -198,16 +199,6 @@ def _open_log(actuator: Actuator, folder: str) -> Log:
         raise ControlError(f"{folder}: the control log cannot be opened: {error}") from None
 
 
-def _own_pipes() -> tuple[int, int]:
-    """Keep the pipes for messages; what a driver prints goes to standard error instead."""
-    read_fd, write_fd = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    os.close(nothing)
-    return read_fd, write_fd
-
-
 def _go_first() -> None:
     """Be served before analysis on a busy machine, where the system allows it."""
     if sys.platform == "win32":
@@ -224,7 +215,7 @@ def main() -> None:
     """Serve one analysis, and end with it."""
     _go_first()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for analysis, which then closes us
-    service = _Service(*_own_pipes())
+    service = _Service(*own_pipes())
     for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
         if number := getattr(signal, name, None):
             signal.signal(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from livespt.core.base import CoreError, Door, ask
 from livespt.core.plus import PlusDoor
-from livespt.core.snake import SnakeDoor
+from livespt.core.snake import SnakeDoor, connect
 
 _SERIAL = ("SerialNumber", "Serial Number", "CameraID")
 _TOP_ADU = 65535
@@ -54,11 +54,19 @@ def door_of(core: Any) -> Door:
         pycromanager's `Core()`, also of a Micro-Manager that runs (`Core(port=...)`), or a
         `CMMCorePlus` or `UniMMCore`.
 
+    Returns
+    -------
+    Door
+        To a Micro-Manager that runs, one of our own to the same port: each call has an end, and
+        any thread may make it. Closing it hangs up.
+
     Raises
     ------
     CoreError
         It is none of these.
     """
+    if port := _port_of(core):
+        return connect(port)
     if hasattr(core, "popNextImageAndMD"):
         return PlusDoor(core)
     if hasattr(core, "pop_next_tagged_image"):
@@ -67,6 +75,12 @@ def door_of(core: Any) -> Door:
         f"core: {type(core).__name__}; expected pycromanager's Core() (with convert_camel_case), "
         "a CMMCorePlus or a UniMMCore"
     )
+
+
+def _port_of(core: Any) -> int:
+    """Return the port of this computer that pycromanager's core goes through; 0 where none."""
+    port, host = (getattr(core, name, None) for name in ("_creation_port", "_ip_address"))
+    return port if isinstance(port, int) and host in ("127.0.0.1", "localhost") else 0
 
 
 def read_camera(door: Door) -> CameraFacts:

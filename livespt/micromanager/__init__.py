@@ -4,6 +4,8 @@
 - `ride_along`: your own pycromanager `Acquisition`.
 - `follow_mda`: your own pymmcore-plus acquisition.
 
+The last two have their analysis in a process of its own, so that the acquisition keeps its pace.
+
 Each is a context. What is wrong is said when it is made, before the camera runs; camera, pixel
 size, exposure, binning, region and bit depth are read from the core and held against the config and
 its calibration. How-to: docs/how-to/micro-manager.md.
@@ -12,10 +14,12 @@ its calibration. How-to: docs/how-to/micro-manager.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from livespt.config import parse
 from livespt.core import CameraFacts, door_of, read_camera
+from livespt.micromanager.apart import RideApart
 from livespt.micromanager.checks import (
     AnyConfig,
     check_idle,
@@ -31,8 +35,18 @@ from livespt.sources.base import SourceError
 from livespt.sources.camera_setup import CameraOptions
 from livespt.sources.coretap import CoreTap
 from livespt.sources.ridealong import RideAlong
+from livespt.types import LivesptError
 
-__all__ = ["CameraFacts", "Live", "Ride", "attach", "describe", "follow_mda", "ride_along"]
+__all__ = [
+    "CameraFacts",
+    "Live",
+    "Ride",
+    "RideApart",
+    "attach",
+    "describe",
+    "follow_mda",
+    "ride_along",
+]
 
 
 def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
@@ -56,15 +70,26 @@ def attach(core: Any, config: AnyConfig, **options: Any) -> Live:
     """
     chosen, origin = read_config(config)
     door = door_of(core)
-    check_idle(door)
-    tap = CoreTap(door, parse(options, "attach", CameraOptions))
+    try:
+        check_idle(door)
+        settings = parse(options, "attach", CameraOptions)
+    except LivesptError:
+        door.close()
+        raise
+    tap = CoreTap(door, settings)
     tap.notes = excitation_notes(chosen, door)
     return Live(Session(named_run(chosen, tap.label), source=tap, origin=origin))
 
 
 def ride_along(
-    config: AnyConfig, core: Any, *, per: str | Sequence[str] = (), **options: Any
-) -> Ride:
+    config: AnyConfig,
+    core: Any,
+    *,
+    per: str | Sequence[str] = (),
+    interval_s: float | None = None,
+    apart: bool = True,
+    **options: Any,
+) -> Ride | RideApart:
     """Ride along in a pycromanager `Acquisition` of your own.
 
     Give the acquisition `image_process_fn` of what is returned; or, where images shall not take
@@ -78,9 +103,13 @@ def ride_along(
         The core that acquires: its camera is read, and left alone.
     per : str or sequence of str
         Axes, as "position", each value of which gets a run of its own.
+    interval_s : float, optional
+        Time between frames of one place; the exposure where left out.
+    apart : bool
+        Analyse in a process of its own, so that the acquisition keeps its pace; otherwise in this
+        one.
     **options
-        `interval_s` (time between frames of one place; the exposure where left out), `axes` (the
-        values that are wanted, as ``{"channel": "GFP"}``), `ring_frames`.
+        `axes` (the values that are wanted, as ``{"channel": "GFP"}``), `ring_frames`.
 
     Raises
     ------
@@ -89,17 +118,26 @@ def ride_along(
     """
     chosen, origin = read_config(config)
     check_saving(chosen, origin)
+    places = (per,) if isinstance(per, str) else tuple(per)
+    with closing(door_of(core)) as door:
+        notes = excitation_notes(chosen, door)
+        facts = read_camera(door)
+    if apart:
+        interval_s = facts.exposure_s if interval_s is None else interval_s
+        return RideApart(
+            chosen, origin, facts, interval_s=interval_s, per=places, options=options, notes=notes
+        )
     try:
-        along = RideAlong.beside(core, per=per, **options)
+        along = RideAlong.beside(core, per=places, interval_s=interval_s, **options)
     except TypeError as error:
         raise SourceError(f"ride_along: {error}") from None
-    along.notes = excitation_notes(chosen, door_of(core))
+    along.notes = notes
     return Ride(along, chosen, origin, split=bool(per))
 
 
 def follow_mda(
     core: Any, config: AnyConfig, *, per: str | Sequence[str] = (), **options: Any
-) -> Ride:
+) -> Ride | RideApart:
     """Follow the next acquisition of a pymmcore-plus core, `core.run_mda` or `core.mda.run`.
 
     Parameters
@@ -126,4 +164,5 @@ def describe(core: Any) -> CameraFacts:
     CoreError
         It is no core, or has no camera.
     """
-    return read_camera(door_of(core))
+    with closing(door_of(core)) as door:
+        return read_camera(door)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
-from numpy.typing import NDArray
 
 from livespt.micromanager.checks import named_run
+from livespt.micromanager.hooks import Hooks
 from livespt.micromanager.live import Live
-from livespt.micromanager.saved import SavedImages
 from livespt.pipeline import Counters
 from livespt.results import RunResult
 from livespt.sections import Config
@@ -66,7 +64,7 @@ class Place:
         self._closed.set()
 
 
-class Ride:
+class Ride(Hooks):
     """Runs that ride along in somebody's acquisition, and the hooks that feed them.
 
     Made by `ride_along` and `follow_mda`. As a context it says at the end that the acquisition is
@@ -83,12 +81,11 @@ class Ride:
     """
 
     def __init__(self, along: RideAlong, config: Config, origin: str, *, split: bool) -> None:
+        super().__init__(along)
         self._along, self._config, self._origin = along, config, origin
         self._runs: dict[Key, Live] = {}
         self._places: dict[Key, Place] = {}
         self._error: LivesptError | None = None
-        self._saved = SavedImages(along)
-        self._runners: list[Any] = []
         self._sorter: threading.Thread | None = None
         if not split:
             named = named_run(config, "acquisition")
@@ -98,37 +95,12 @@ class Ride:
         self._sorter = threading.Thread(target=self._sort, name="livespt-places", daemon=True)
         self._sorter.start()
 
-    # --- what the acquisition is given -------------------------------------------------------
-
-    def image_process_fn(
-        self, image: NDArray, metadata: dict[str, Any]
-    ) -> tuple[NDArray, dict[str, Any]]:
-        """Take a copy of each image; for pycromanager's `Acquisition(image_process_fn=...)`."""
-        return self._along.image_process_fn(image, metadata)
-
-    def notification_callback_fn(self, notification: Any) -> None:
-        """Note each image that was saved; for `Acquisition(notification_callback_fn=...)`.
-
-        The images are read back from what the acquisition saves: tell which with `read_from`.
-        """
-        self._saved.notify(notification)
-
-    def read_from(self, acquisition: Any) -> None:
-        """Read the images that `notification_callback_fn` is told of from this acquisition."""
-        self._saved.read_from(acquisition.get_dataset())
-
-    def connect(self, runner: Any) -> None:
-        """Follow the next sequence of a pymmcore-plus runner (`core.mda`)."""
-        _connect(runner.events.frameReady, self._along.frame_ready)
-        _connect(runner.events.sequenceFinished, self._finished)
-        self._runners.append(runner)
-
     # --- what comes of it --------------------------------------------------------------------
 
     @property
     def runs(self) -> dict[str, Live]:
         """The runs by the names of their places; one run without a split has the name ""."""
-        return {_name(key): run for key, run in self._runs.items()}
+        return {_name(key): run for key, run in list(self._runs.items())}
 
     @property
     def estimates(self) -> Estimates | None:
@@ -151,6 +123,17 @@ class Ride:
     def n_passed(self) -> int:
         """Images of other channels or places, which passed by."""
         return self._along.n_passed
+
+    @property
+    def error(self) -> LivesptError | None:
+        """Why images could not be given to their runs; None where they could."""
+        return self._error
+
+    @property
+    def over(self) -> bool:
+        """Whether all runs have ended, and no other will begin."""
+        sorting = self._sorter is not None and self._sorter.is_alive()
+        return not (sorting or any(run.running for run in list(self._runs.values())))
 
     def result(self, timeout_s: float | None = None) -> RunResult:
         """Wait for the end of the only run and return its answer (see `Live.result`).
@@ -196,10 +179,7 @@ class Ride:
 
     def close(self) -> None:
         """`end`, wait for the final passes, and let go of everything."""
-        for runner in self._runners:
-            runner.events.frameReady.disconnect(self._along.frame_ready)
-            runner.events.sequenceFinished.disconnect(self._finished)
-        self._runners.clear()
+        self._disconnect()
         self.end()
         if self._sorter is not None:
             self._sorter.join()
@@ -218,9 +198,6 @@ class Ride:
         self.close()
 
     # --- places ------------------------------------------------------------------------------
-
-    def _finished(self, *_: Any) -> None:
-        self.end()
 
     def _last(self) -> Live | None:
         return next(reversed(list(self._runs.values())), None)
@@ -246,18 +223,6 @@ class Ride:
         self._runs[key] = Live(Session(config, source=place, origin=self._origin), modest=True)
         self._places[key] = place
         return place
-
-
-def _connect(signal: Any, slot: Callable[..., None]) -> None:
-    """Have `slot` called in the thread that emits, also where the signal is Qt's.
-
-    Qt's would wait for the window's thread, which perhaps waits for us.
-    """
-    if type(signal).__module__.startswith(("PySide", "PyQt")):
-        qt = importlib.import_module("qtpy.QtCore").Qt  # as pymmcore-plus itself
-        signal.connect(slot, qt.ConnectionType.DirectConnection)
-    else:
-        signal.connect(slot)
 
 
 def _rehearse(along: RideAlong, config: Config, origin: str) -> None:

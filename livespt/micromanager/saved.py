@@ -9,26 +9,44 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from livespt.core import one_line
 from livespt.sources.base import SourceError
-from livespt.sources.ridealong import RideAlong
 
 #: What pycromanager calls the milestone.
 _SAVED = "image_saved"
 
 
+class Taker(Protocol):
+    """Whoever takes an acquisition's images: never raises, never waits."""
+
+    def take(self, image: NDArray, tags: Mapping[str, Any]) -> None:
+        """Take a copy of an image with pycromanager's tags."""
+        ...
+
+    def frame_ready(self, image: NDArray, event: Any, metadata: Mapping[str, Any]) -> None:
+        """Take a copy of an image from pymmcore-plus' signal."""
+        ...
+
+    def fail(self, error: SourceError) -> None:
+        """End the stream with an error, after what was taken; the acquisition goes on."""
+        ...
+
+
 class SavedImages:
-    """Reads saved images into a ride.
+    """Reads saved images for whoever takes them.
 
     Parameters
     ----------
-    along : RideAlong
+    taker : Taker
     """
 
-    def __init__(self, along: RideAlong) -> None:
-        self._along = along
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
         self._saved: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
 
@@ -64,7 +82,7 @@ class SavedImages:
                 image, tags = dataset.read_image(**axes), dict(dataset.read_metadata(**axes))
             except Exception as error:  # noqa: BLE001 (what a data set raises)
                 text = f"ride-along: saved image {axes}: {one_line(error)}"
-                return self._along.fail(SourceError(text))
+                return self._taker.fail(SourceError(text))
             tags.setdefault("Axes", axes)
-            self._along.take(image, tags)
+            self._taker.take(image, tags)
         return None

@@ -98,13 +98,24 @@ class Numbers:
         self._next = 0
         self._n_lost = 0
 
-    def next(self, axes: Mapping[str, Any], n_lost: int) -> int:
-        """Return the number of the next image; `n_lost` never came before it."""
+    @property
+    def following(self) -> int:
+        """The number that the next image has, if none is lost."""
+        return self._next
+
+    def next(self, axes: Mapping[str, Any], n_lost: int, n_skipped: int = 0) -> int:
+        """Return the number of the next image.
+
+        Before it `n_lost` never came, and `n_skipped` came and were not taken: the time axis
+        counts these and not those.
+        """
         self._n_lost += n_lost
         at = axes.get("time")
         index = self._next + n_lost
         if isinstance(at, int):  # names of times count for nothing
             index = max(index, at + self._n_lost)
+        else:
+            index += n_skipped
         self._next = index + 1
         return index
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class _Stream:
         self.gaps = GapDetector(interval_s)
         self.numbers = Numbers()
         self.origin_s: float | None = None
+        self.t_s = 0.0  # of its newest image
+        self.n_skipped = 0  # of all streams, when that came
 
 
 class _Record(NamedTuple):
@@ -102,6 +105,7 @@ class RideAlong:
         self._records: dict[int, _Record] = {}
         self._newest: Key | None = None
         self._serial = 0
+        self._n_skipped = 0
 
     @classmethod
     def beside(cls, core: Any, *, interval_s: float | None = None, **options: Any) -> RideAlong:
@@ -112,7 +116,8 @@ class RideAlong:
         CoreError
             It is no core, or has no camera.
         """
-        facts = read_camera(door_of(core))
+        with closing(door_of(core)) as door:
+            facts = read_camera(door)
         interval_s = facts.exposure_s if interval_s is None else interval_s
         return cls(
             facts.shape, interval_s=interval_s, exposure_s=facts.exposure_s, facts=facts, **options
@@ -144,10 +149,26 @@ class RideAlong:
             return
         self.take(image, tags)
 
-    def take(self, image: NDArray, tags: Mapping[str, Any]) -> None:
-        """Take a copy of an image with pycromanager's tags; never raises, never waits."""
+    def take(
+        self,
+        image: NDArray,
+        tags: Mapping[str, Any],
+        arrived_s: float | None = None,
+        n_skipped: int = 0,
+    ) -> None:
+        """Take a copy of an image with pycromanager's tags; never raises, never waits.
+
+        Parameters
+        ----------
+        image : NDArray
+        tags : mapping
+        arrived_s : float, optional
+            When it came (`time.perf_counter`); now where left out.
+        n_skipped : int
+            Images that came just before it and were not taken, for want of time.
+        """
         try:
-            self._take(image, tags)
+            self._take(image, tags, arrived_s or time.perf_counter(), n_skipped)
         except SourceError as error:
             self._ring.end(error)
         except Exception as error:  # noqa: BLE001 (the user's acquisition must not suffer)
@@ -180,8 +201,17 @@ class RideAlong:
                 return
             yield from self._translate(item)
 
-    def end(self) -> None:
-        """Say that the acquisition is over; what waits is still handed out."""
+    def end(self, n_skipped: int = 0) -> None:
+        """Say that the acquisition is over, and what was not taken at its very end.
+
+        What waits is still handed out.
+        """
+        key = self._newest
+        if n_skipped and key is not None:
+            stream, first = self._streams[key], self._serial
+            for k in range(n_skipped):
+                self._records[first + k] = _Record(key, stream.numbers.following + k, ())
+            self._ring.push(Event("shed", stream.t_s, first, n_skipped, ""))
         self._ring.end()
 
     def close(self) -> None:
@@ -199,20 +229,25 @@ class RideAlong:
     ) -> None:
         self.end()
 
-    def _take(self, image: NDArray, tags: Mapping[str, Any]) -> None:
-        n_lost = self._places.n_lost(tags)
+    def _take(
+        self, image: NDArray, tags: Mapping[str, Any], arrived_s: float, n_skipped: int
+    ) -> None:
+        n_lost = max(0, self._places.n_lost(tags) - n_skipped)
+        self._n_skipped += n_skipped
         axes = tags.get("Axes") or {}
         key = self._places.key(axes)
         if key is None:
             return
-        arrived_s = time.perf_counter()
         stream = self._streams.get(key) or self._begin(key)
-        index = stream.numbers.next(axes, n_lost)
+        n_skipped, stream.n_skipped = self._n_skipped - stream.n_skipped, self._n_skipped
+        index = stream.numbers.next(axes, n_lost, n_skipped)
         received_s = received(tags, _snapped(tags, arrived_s))
         if stream.origin_s is None:
             stream.origin_s = received_s
         with self._lock:
             t_s, events = stream.gaps.see(index, received_s - stream.origin_s, arrived_s)
+        stream.t_s = t_s
+        events = [_if_skipped(event, n_skipped) for event in events]
         notes = [Event("note", t_s, index, 0, text) for text in self._places.notes(key)]
         adu = as_counts(image.view(), tags, "ride-along")  # a view: the user's stays writable
         frame = Frame(index, t_s, adu, self._exposure(tags), arrived_s=arrived_s)
@@ -225,6 +260,7 @@ class RideAlong:
 
     def _begin(self, key: Key) -> _Stream:
         self._streams[key] = stream = _Stream(self.info.interval_s)
+        stream.n_skipped = self._n_skipped
         return stream
 
     def _push(self, record: _Record, frame: Frame) -> None:
@@ -277,7 +313,13 @@ class RideAlong:
 def _skipped(event: Event) -> Event:
     first, n = event.frame, event.n_frames
     text = f"analysis was behind and skipped frames {first} to {first + n - 1} ({n})"
-    return event._replace(message=text)
+    return event._replace(kind="shed", message=text)
+
+
+def _if_skipped(event: Event, n_skipped: int) -> Event:
+    """Call a hole by its name where it is no larger than what was skipped."""
+    ours = event.kind == "missing" and event.n_frames <= n_skipped
+    return _skipped(event) if ours else event
 
 
 def _snapped(tags: Mapping[str, Any], arrived_s: float) -> float:

@@ -38,7 +38,7 @@ def acquire(folder, n, **hooks):
     return took_s
 
 
-def pair(core, n, way, first):
+def pair(core, n, way, first, apart):
     """Acquire with us and without; return (with, without) in seconds, and what we did."""
     took = {}
     for ours in (first, not first):
@@ -46,19 +46,19 @@ def pair(core, n, way, first):
             if not ours:
                 took[False] = acquire(f"{folder}/data", n)
                 continue
-            with ride_along(config(folder), core, interval_s=0.01) as live:
+            with ride_along(config(folder), core, interval_s=0.01, apart=apart) as live:
                 hook = {way: getattr(live, way)}
                 took[True] = acquire(f"{folder}/data", n, **hook)
-            counts = live.result(60).frames
-    return took[True], took[False], counts
+            result = live.result(60)
+    return took[True], took[False], result.frames, result.latency_ms
 
 
-def cost(n=500, repeats=5, way="image_process_fn", exposure_ms=9.0, roi=(), fast=False):
+def cost(n=500, repeats=5, way="image_process_fn", exposure_ms=9.0, fast=False, apart=True):
     """Measure the cost of one way, paired."""
-    with beads(exposure_ms, roi) as core:
+    with beads(exposure_ms) as core:
         if fast:
             core.set_property("Camera", "FastImage", "1")
-        found = [pair(core, n, way, bool(i % 2)) for i in range(repeats + 1)][1:]
+        found = [pair(core, n, way, bool(i % 2), apart) for i in range(repeats + 1)][1:]
     ours, alone = np.array([one[:2] for one in found]).T
     return {
         "way": way,
@@ -67,6 +67,7 @@ def cost(n=500, repeats=5, way="image_process_fn", exposure_ms=9.0, roi=(), fast
         "ratio": float(np.median(alone / ours)),  # of throughputs
         "ratios": np.round(alone / ours, 4).tolist(),
         "counts": [one[2] for one in found],
+        "latency_ms": [one[3] for one in found],
     }
 
 

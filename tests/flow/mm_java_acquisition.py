@@ -281,11 +281,16 @@ def answer(peer, port):
         served.send_multipart([json.dumps(found).encode("iso-8859-1"), *peer.parts])
 
 
-def peer():
-    """Run the peer in a process of its own, until this one ends; return its port."""
+def peer(processes=None):
+    """Run the peer in a process of its own, until this one ends; return its port.
+
+    The process is added to the list `processes`, where one is given.
+    """
     port = free_port()
     served = subprocess.Popen([sys.executable, __file__, str(port)], stdout=subprocess.PIPE)
     atexit.register(served.kill)  # after the bridge's own farewells, which are registered later
+    if processes is not None:
+        processes.append(served)
     assert served.stdout is not None
     served.stdout.readline()
     return port

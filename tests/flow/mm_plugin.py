@@ -188,13 +188,85 @@ def mixed(n=6):
         return {**frames_of(live.result(60)), "saved": saved, "passed": live.n_passed}
 
 
-def notified(n=60, on_disk=True):
+def hooked(n=200, signal_at=0, signal_name=""):
+    """Ride along by the process function; send a signal to the process of the analysis."""
+    import os
+    import signal
+
+    from pycromanager import Acquisition, multi_d_acquisition_events
+
+    def image_process_fn(image, metadata):
+        if signal_name and metadata["Axes"]["time"] == signal_at:
+            os.kill(live._process.pid, getattr(signal, signal_name))
+        return live.image_process_fn(image, metadata)
+
+    with beads(4.0, roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
+        live = ride_along(config(folder), core, interval_s=0.01)
+        with Acquisition(folder, "user", image_process_fn=image_process_fn) as acquisition:
+            acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
+        saved = len(acquisition.get_dataset().index)
+        acquisition.get_dataset().close()
+        if signal_name == "SIGSTOP":
+            os.kill(live._process.pid, signal.SIGCONT)
+        live.close()
+        found = {"saved": saved, "n_shed": live.n_shed}
+        try:
+            result = live.result(60)
+        except LivesptError as error:
+            return {**found, "why": str(error)}
+        run = live.runs[""]
+        return {
+            **frames_of(result),
+            **found,
+            "newest": live.estimates.frame,
+            "processed": live.counters.frames_processed,
+            "folders": [str(run.folder), result.run],
+            "running": run.running,
+        }
+
+
+def orphan(folder, n=60):
+    """Ride along, and end this process amid the acquisition, with nothing in order."""
+    import os
+
+    from pycromanager import Acquisition, multi_d_acquisition_events
+
+    def image_process_fn(image, metadata):
+        if metadata["Axes"]["time"] == n:
+            os._exit(9)
+        return live.image_process_fn(image, metadata)
+
+    with beads(4.0, roi=(0, 0, 256, 256)) as core:
+        live = ride_along(config(folder), core, interval_s=0.01)
+        with Acquisition(folder, "user", image_process_fn=image_process_fn) as acquisition:
+            acquisition.acquire(multi_d_acquisition_events(num_time_points=500, time_interval_s=0))
+
+
+def refusals():
+    """What a ride-along cannot do is raised by the call, in whichever process it was found."""
+    with beads() as core, tempfile.TemporaryDirectory() as folder:
+        core.set_property("Camera", "Binning", "2")
+        binned = config(folder, camera=_calibrated(Path(folder)))
+        found = {}
+        for apart in (True, False):
+            given = [
+                (binned, {}),
+                (config(folder), {"ring": 3}),
+            ]
+            found[str(apart)] = [
+                refused(ride_along, one, core, apart=apart, **options) for one, options in given
+            ]
+        core.set_property("Camera", "Binning", "1")
+        return found
+
+
+def notified(n=60, on_disk=True, apart=True):
     """Ride along by notifications: the images are read back from what is saved."""
     from pycromanager import Acquisition, multi_d_acquisition_events
 
     with beads(roi=(0, 0, 256, 256)) as core, tempfile.TemporaryDirectory() as folder:
         with (
-            ride_along(config(folder), core, interval_s=0.01) as live,
+            ride_along(config(folder), core, interval_s=0.01, apart=apart) as live,
             Acquisition(
                 folder if on_disk else None,
                 "user",
@@ -205,7 +277,8 @@ def notified(n=60, on_disk=True):
             again = refused(live.read_from, acquisition)
             acquisition.acquire(multi_d_acquisition_events(num_time_points=n, time_interval_s=0))
         acquisition.get_dataset().close()
-        return {**frames_of(live.result(60)), "again": again, "shed": live.n_shed}
+        found = {**frames_of(live.result(60)), "again": again, "shed": live.n_shed}
+        return {**found, "newest": live.estimates.frame}
 
 
 def mda(n=60, sequenced=True, per=(), positions=0):
@@ -288,6 +361,28 @@ def _calibrated(folder, shape=(512, 512), **about):
     path = folder / "camera.npz"
     write_camera_file(path, CameraFile("scmos", values, about=about))
     return {"model": "scmos", "calibration": str(path)}
+
+
+def java_gone():
+    """Attach to a core in another process, which is killed amid the run."""
+    from mm_java_acquisition import peer
+    from mmpycorex.core import ZMQRemoteMMCoreJ
+    from pyjavaz import server_terminated
+
+    port = peer(served := [])
+    with tempfile.TemporaryDirectory() as folder:
+        core = ZMQRemoteMMCoreJ(port=port, timeout=5000)
+        core.set_property("Camera", "Mode", "Fluorescent Beads")
+        core.set_roi(0, 0, 256, 256)
+        with attach(core, config(folder), exposure_ms=20.0) as live:
+            while live.counters.frames_processed < 10:
+                time.sleep(0.01)
+            served[0].kill()
+            began_s = time.perf_counter()
+            found = frames_of(live.result(60))
+        took_s = time.perf_counter() - began_s
+        server_terminated(port)  # else the user's own core says farewell for ever
+        return {**found, "took_s": took_s}
 
 
 def java(n=40):

@@ -7,9 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from livespt.journal import read_run
 
 pytest.importorskip("pycromanager")
 pytest.importorskip("mm_test_adapters")
@@ -29,12 +32,18 @@ PIXELS = "optics.pixel_um = 0.1 is used, and"
 SCENARIOS = {
     "attach": ("attach_snake", {"n": 40}),
     "positions": ("positions", {"n": 6}),
-    "notified": ("notified", {"n": 20}),
+    "notified": ("notified", {"n": 20, "apart": False}),
     "mda": ("mda", {"n": 30}),
     "binned": ("facts", {"binning": 2, "calibration": {}}),
     "known": ("facts", {"optics": {"sigma_um": 1.0}, "pixel_type": "8bit"}),
     "java ride": ("java_ride", {"n": 20}),
+    "killed": ("hooked", {"n": 60, "signal_at": 20, "signal_name": "SIGKILL"}),
+    "refusals": ("refusals", {}),
 }
+#: Signals that Windows does not have.
+SIGNALS = {"held": ("hooked", {"n": 200, "signal_at": 20, "signal_name": "SIGSTOP"})}
+if sys.platform != "win32":
+    SCENARIOS |= SIGNALS
 LONG = {
     "region": ("facts", {"roi": [10, 20, 100, 90], "calibration": {}}),
     "mda positions": ("mda", {"n": 8, "positions": 2, "per": "position"}),
@@ -42,6 +51,7 @@ LONG = {
     "attach plus": ("attach_plus", {}),
     "attach unicore": ("attach_plus", {"unicore": True}),
     "in memory": ("notified", {"on_disk": False}),
+    "hooked": ("hooked", {"n": 40}),
     "snapped": ("mda", {"n": 20, "sequenced": False}),
     "snapped positions": (
         "mda",
@@ -113,8 +123,33 @@ def test_each_position_is_a_run_of_its_own_and_the_other_channel_passes_by(found
 
 
 def test_saved_images_are_read_back_as_the_notifications_name_them(found):
+    """Also where the analysis is in this process."""
     assert_all(found["notified"], 20)
+    assert found["notified"]["newest"] == 19
     assert "read already" in found["notified"]["again"]
+
+
+def test_an_acquisition_goes_on_when_the_process_of_the_analysis_is_killed(found):
+    killed = found["killed"]
+    assert killed["saved"] == 60
+    assert "the process of the analysis has ended (" in killed["why"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal holds a process there")
+def test_an_acquisition_goes_on_while_the_process_of_the_analysis_is_held(found):
+    """More images come than the lane has slots; those that find none are shed, and named so."""
+    held, n_shed = found["held"], found["held"]["n_shed"]
+    assert held["saved"] == 200
+    assert n_shed > 0
+    assert held["counts"] == {"in": 200, "processed": 200 - n_shed, "shed": n_shed, "missing": 0}
+    assert held["newest"] == held["frames"][-1]
+
+
+def test_what_cannot_be_ridden_along_with_is_refused_in_one_line(found):
+    for binned, unknown in found["refusals"].values():
+        assert "made with binning 1, the source bins 2 x 2" in binned
+        assert "unexpected keyword argument 'ring'" in unknown
+    assert found["refusals"]["True"] == found["refusals"]["False"]
 
 
 def test_an_mda_of_pymmcore_plus_is_followed_to_its_end(found):
@@ -178,9 +213,38 @@ def test_the_other_ways_in(more):
     for run in found["snapped positions"]["runs"].values():
         assert_all(run, 6)
     assert "made with camera 'Prime95B'" in found["other camera"]["why"]
+    hooked = found["hooked"]
+    assert_all(hooked, 40)
+    assert (hooked["newest"], hooked["processed"], hooked["running"]) == (39, 40, False)
+    assert hooked["folders"][0] == hooked["folders"][1]
     assert_all(found["java"], 40)
     assert found["java"]["facts"]["origin_px"] == [0, 0]
     assert_all(found["java notified"], 40)
+
+
+@pytest.mark.long
+def test_a_run_ends_when_the_micromanager_of_the_scripts_own_core_does():
+    """pycromanager's bridge would wait for ever; what that says of it at the end is its own."""
+    command = [sys.executable, str(SCRIPT), json.dumps([["java_gone", {}]])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("FOUND "))
+    gone = json.loads(line.removeprefix("FOUND "))
+    assert "no answer from Micro-Manager" in gone["failed"]
+    assert gone["counts"]["processed"] >= 10
+    assert gone["took_s"] < 10  # two calls of the camera's 5 s at most
+
+
+@pytest.mark.long
+def test_a_script_that_dies_leaves_a_finished_run(tmp_path):
+    scenario = json.dumps([["orphan", {"folder": str(tmp_path), "n": 60}]])
+    done = subprocess.run([sys.executable, str(SCRIPT), scenario], check=False, timeout=120)
+    assert done.returncode == 9
+    until_s = time.monotonic() + 60
+    while not (finals := list(tmp_path.glob("*/final.json"))) and time.monotonic() < until_s:
+        time.sleep(0.1)
+    (final,) = finals
+    assert json.loads(final.read_text())["final"]["n_tracks"] > 0
+    assert read_run(final.parent).frames["frame"].tolist() == list(range(60))
 
 
 @pytest.mark.long
@@ -227,3 +291,11 @@ def test_riding_along_costs_an_acquisition_less_than_a_twentieth():
     one = run_one("mm_cost.py", 300, n=500, repeats=5)
     assert one["ratio"] > 0.95
     assert all(counts["processed"] == 500 for counts in one["counts"])
+
+
+@pytest.mark.long
+def test_an_acquisition_as_fast_as_its_engine_keeps_its_pace():
+    """About 850 frames/s of 512 x 512: the engine wants a whole core and the interpreter."""
+    one = run_one("mm_cost.py", 300, n=600, repeats=9, exposure_ms=0.1, fast=True)
+    assert one["ratio"] > 0.95
+    assert all(counts["missing"] == 0 for counts in one["counts"])

@@ -123,6 +123,33 @@ def test_what_the_ring_shed_is_told_to_the_stream_that_lost_it():
     assert not along._records
 
 
+def test_images_that_were_skipped_before_the_ring_are_shed_and_not_missing():
+    along = ride()
+    along.take(image(), tags(0, time=0))
+    along.take(image(), tags(3, time=3), n_skipped=2)
+    along.take(image(), tags(6, time=5), n_skipped=1)  # and one that never came
+    found = [(e.kind, e.frame, e.n_frames) for e in events(drain(along))]
+    assert found == [("shed", 1, 2), ("missing", 4, 2)]
+
+
+def test_what_was_skipped_at_the_very_end_is_told_as_well():
+    along = ride()
+    along.take(image(), tags(0, time=0))
+    along.take(image(), tags(1, time=1))
+    along.end(3)
+    found = [(e.kind, e.frame, e.n_frames) for e in events(list(along.streams()))]
+    assert found == [("shed", 2, 3)]
+
+
+def test_an_image_of_another_channel_does_not_hide_what_was_skipped_before_it():
+    along = ride(axes={"channel": "red"})
+    along.take(image(), tags(0, time=0, channel="red"))
+    along.take(image(), tags(5, time=2, channel="blue"), n_skipped=4)
+    along.take(image(), tags(6, time=3, channel="red"))
+    found = [(e.kind, e.frame, e.n_frames) for e in events(drain(along))]
+    assert found[1:] == [("shed", 1, 2)]
+
+
 def test_the_exposure_is_the_images_own():
     along = ride()
     along.take(image(), {**tags(None, time=0), "Exposure": 5.0})
