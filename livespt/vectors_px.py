@@ -24,7 +24,7 @@ from livespt.vectors import _PLACED, Place, _lowers
 WIDTH = 16
 Lines: TypeAlias = NDArray[np.float32]
 #: To Python and to type checkers, an array of `WIDTH`.
-Pixels: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[Any]
 
 
 def load(lines: Lines, at: Place) -> Pixels:
@@ -62,7 +62,7 @@ def one_after(v: Pixels, after: Pixels) -> Pixels:
     return np.concatenate([v[1:], after[:1]])
 
 
-def spread(x: float) -> Pixels:
+def spread(x: float | np.floating[Any]) -> Pixels:
     """Return sixteen times one number."""
     return np.full(WIDTH, x, np.float32)
 
