@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.localize import crowd_kernels as kernels
-from livespt.types import FitStatus
+from livespt.localize.frame_table_kernels import NUMBERS
+from livespt.types import SPOT_DTYPE, FitStatus
 
 F8 = NDArray[np.float64]
 
@@ -57,24 +58,23 @@ def widen(table: NDArray[np.void], radius_um: float) -> None:
     radius_um : float
         Molecules nearer than this come as one spot.
     """
-    mine = np.flatnonzero((table["status"] == OK) & (table["guided"] == 0))
-    if mine.size < FEWEST:
+    most = table.size
+    if most < FEWEST:
         return
-    at = np.empty((mine.size, 2))
-    at[:, 0], at[:, 1] = table["x_um"][mine], table["y_um"][mine]
-    p = p_two(table["photons"][mine], share_of_pairs(at, radius_um))
-    widened = np.flatnonzero(p >= LEAST_P)
-    if not widened.size:
+    rows = np.ndarray((most, NUMBERS), np.float64, table, 0, (table.itemsize, 8))
+    which, spots = np.empty(most, np.int64), np.empty((3, most))
+    n, *box = kernels.gather(rows, table["status"], table["guided"], OK, which, spots)
+    if n < FEWEST:
         return
-    more_um2 = p[widened] * SHOWS * radius_um**2 / 16
-    for name in ("var_x_um2", "var_y_um2"):
-        table[name][mine[widened]] += more_um2
+    p = p_two(spots[2, :n], _share(spots[0, :n], spots[1, :n], box, radius_um))
+    kernels.add_variance(p, LEAST_P, SHOWS * radius_um**2 / 16, which, rows)
 
 
 def warm_up() -> None:
     """Compile what a frame of many spots needs, or load it from the cache."""
-    at_um = np.linspace(0.0, 1.0, 2 * FEWEST).reshape(FEWEST, 2)
-    p_two(np.linspace(100.0, 200.0, FEWEST), share_of_pairs(at_um, 0.1))
+    table = np.zeros(FEWEST, SPOT_DTYPE)
+    table["x_um"] = table["y_um"] = table["photons"] = np.linspace(1.0, 100.0, FEWEST)
+    widen(table, 0.1)
 
 
 def share_of_pairs(at_um: F8, radius_um: float) -> float:
@@ -84,10 +84,15 @@ def share_of_pairs(at_um: F8, radius_um: float) -> float:
     ----------
     at_um : (n, 2) positions
     """
-    side, x, y = SQUARE * radius_um, at_um[:, 0].copy(), at_um[:, 1].copy()
-    corner = (float(x.min()), float(y.min()))
-    shape = (int((y.max() - corner[1]) / side) + 1, int((x.max() - corner[0]) / side) + 1)
-    seen = kernels.count_others(x, y, corner, side, np.zeros(shape, np.int64))
+    x, y = at_um[:, 0].copy(), at_um[:, 1].copy()
+    return _share(x, y, [x.min(), y.min(), x.max(), y.max()], radius_um)
+
+
+def _share(x: F8, y: F8, box: list[float], radius_um: float) -> float:
+    """Return q of spots that lie within a box: least x and y, greatest x and y."""
+    side, (left, top, right, bottom) = SQUARE * radius_um, map(float, box)
+    shape = (int((bottom - top) / side) + 1, int((right - left) / side) + 1)
+    seen = kernels.count_others(x, y, (left, top), side, np.zeros(shape, np.int64))
     return -math.expm1(-math.pi / SQUARE**2 * seen)
 
 

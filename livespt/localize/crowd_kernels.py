@@ -11,6 +11,39 @@ from livespt.jit import brief_kernel, kernel
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+U1 = NDArray[np.uint8]
+
+# of a row of `SPOT_DTYPE`, as numbers
+_X, _Y, _VAR_X, _VAR_Y, _PHOTONS = 0, 1, 2, 3, 5
+
+
+@brief_kernel
+def gather(
+    rows: F8, status: U1, guided: U1, ok: int, which: I8, spots: F8
+) -> tuple[int, float, float, float, float]:
+    """Fill in x, y and photons (3, n) of the good spots that were found blind, and their rows.
+
+    Return how many there are, their least x and y, and their greatest.
+    """
+    n, left, top, right, bottom = 0, np.inf, np.inf, -np.inf, -np.inf
+    for k in range(which.size):
+        if status[k] != ok or guided[k]:
+            continue
+        x, y = rows[k, _X], rows[k, _Y]
+        which[n] = k
+        spots[0, n], spots[1, n], spots[2, n] = x, y, rows[k, _PHOTONS]
+        left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
+        n += 1
+    return n, left, top, right, bottom
+
+
+@brief_kernel
+def add_variance(p: F8, least_p: float, variance: float, which: I8, rows: F8) -> None:
+    """Add to both variances of the rows `which` what their spots' probability to be two asks."""
+    for k in range(p.size):
+        if p[k] >= least_p:
+            rows[which[k], _VAR_X] += p[k] * variance
+            rows[which[k], _VAR_Y] += p[k] * variance
 
 
 @brief_kernel

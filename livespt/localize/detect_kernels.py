@@ -15,10 +15,13 @@ from livespt.jit import inlined, kernel
 from livespt.localize import level_kernels as levels
 from livespt.localize import light_kernels as light
 from livespt.localize import line_kernels as strips
-from livespt.localize.line_kernels import GROUP, LANES, MARGIN, STEP, STRIDE, Layout
-from livespt.localize.peak_kernels import limit_of, weigh
+from livespt.localize.light_kernels import Source
+from livespt.localize.line_kernels import GROUP, LEAD, MARGIN, STEP, STRIDE, Layout
+from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
+from livespt.vectors import address
+from livespt.vectors_px import above, first_of, load, not_below, store
 
-LEAD = 8  # columns before a strip that are filtered too: a peak needs its neighbours
+_0, _1 = np.uint64(0), np.uint64(1)
 
 
 class Plan(NamedTuple):
@@ -45,32 +48,37 @@ class Work(NamedTuple):
 
     lines: np.ndarray  # flat, see `line_kernels`
     picked: np.ndarray  # (capacity, 9): x, y; samples here, left, right, up, down; level, strength
-    rows: np.ndarray  # (H + 1,) int64: how many spots lie above a line
+    rows: np.ndarray  # (H,) int64: how many spots lie above a line
     found: np.ndarray  # (capacity, 5): x, y, photons, background, limit exceeded by
 
 
 @inlined
-def limits_of_tiles(plan, lines):
+def limits_of_tiles(plan, bounds, lines):
     """Fill `bright` and `crude`.
 
     A level between the middles of tiles is not below the least of those around; at the border it
     is drawn on by up to half a tile along either axis, which takes 1.5 times their range away.
     """
-    at, tile_var, tile_var_f = plan.at, plan.tile_var, plan.tile_var_f
-    limits, log_levels, log_vars = plan.limits, plan.log_levels, plan.log_vars
+    at, n = plan.at, plan.at.n_x
+    low, high = at.raw, at.bright  # of three tiles side by side: neither is needed any more
     for y in range(at.n_y):
-        for x in range(at.n_x):
-            tile = y * at.n_x + x
-            level = lines[at.levels + tile]
-            lines[at.bright + tile] = levels.bright(level, tile_var[y, x], plan.excess)
-            most, inner = level, 0 < y < at.n_y - 1 and 0 < x < at.n_x - 1
-            for j in range(max(y - 1, 0), min(y + 2, at.n_y)):
-                for i in range(max(x - 1, 0), min(x + 2, at.n_x)):
-                    level = min(level, lines[at.levels + j * at.n_x + i])
-                    most = max(most, lines[at.levels + j * at.n_x + i])
-            level = level if inner else level - np.float32(1.5) * (most - level)
-            least = limit_of(limits, log_levels, log_vars, level, tile_var_f[y, x])
-            lines[at.crude + tile] = 0.999 * least
+        for x in range(n):
+            tile, left, right = y * n + x, y * n + max(x - 1, 0), y * n + min(x + 1, n - 1)
+            a, b, c = lines[at.levels + left], lines[at.levels + tile], lines[at.levels + right]
+            lines[low + tile], lines[high + tile] = min(a, min(b, c)), max(a, max(b, c))
+    for y in range(at.n_y):
+        above_it, below_it = max(y - 1, 0) * n, min(y + 1, at.n_y - 1) * n
+        for x in range(n):
+            tile = y * n + x
+            a, b, c = lines[low + above_it + x], lines[low + tile], lines[low + below_it + x]
+            level = min(a, min(b, c))
+            if not (0 < y < at.n_y - 1 and 0 < x < n - 1):
+                a, b, c = lines[high + above_it + x], lines[high + tile], lines[high + below_it + x]
+                level -= np.float32(1.5) * (max(a, max(b, c)) - level)
+            lines[at.crude + tile] = 0.999 * limit_of(bounds, level, plan.tile_var_f[y, x])
+    for tile in range(n * at.n_y):
+        level = lines[at.levels + tile]
+        lines[at.bright + tile] = levels.bright(level, bounds.tile_var[tile], plan.excess)
 
 
 @inlined
@@ -82,84 +90,84 @@ def tile_line(y, at):
 @inlined
 def fill_limit(lines, at, ty, x0, x1):
     """Fill where light is clipped along a strip, for a line of tiles."""
+    fill_tiles(lines, at, at.bright + ty * at.n_x, at.bright + ty * at.n_x, x0, x1, at.limit)
+
+
+@inlined
+def fill_floors(lines, at, ty, x0, x1):
+    """Fill `floors` for groups that begin in a line of tiles: they may end in the next."""
+    upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
+    fill_tiles(lines, at, upper, lower, x0, x1, at.floors)
+
+
+@inlined
+def fill_tiles(lines, at, upper, lower, x0, x1, to):
+    """Fill a line of a strip with the lesser of two lines of tiles."""
     first = max(x0 - MARGIN, 0) * at.n_x // at.width
     last = (min(x1 + MARGIN, at.width) - 1) * at.n_x // at.width
     start = 0
     for tx in range(first, last + 1):
         end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - x0 if tx < last else STRIDE
-        strips.fill(lines, at.limit + start, end - start, lines[at.bright + ty * at.n_x + tx])
+        strips.fill(lines, to + start, end - start, min(lines[upper + tx], lines[lower + tx]))
         start = end
 
 
 @inlined
-def copy_edge(lines, at, which, x0, first, sums):
-    """Fill lines of light from `first` (0 to 3) on, and their sum, with the background outside."""
+def copy_edge(lines, at, which, x0, first):
+    """Fill lines of light from `first` (0 to 3) on, and `clips`, with the background outside."""
     source = np.uint64(at.edges + which * at.edge_stride + x0)
-    for j in range(first, GROUP):
-        line = np.uint64(j * STRIDE)
-        for x in range(np.uint64(STRIDE)):
-            lines[line + x] = lines[source + x]
-    for x in range(np.uint64(STRIDE)):
-        lines[sums + x] = np.float32(GROUP) * lines[source + x]
+    for x in range(_0, np.uint64(STRIDE), np.uint64(STEP)):
+        level = load(lines, source + x)
+        for j in range(first, GROUP):
+            store(lines, np.uint64(j * STRIDE) + x, level)
+        store(lines, np.uint64(at.clips) + x, np.float32(GROUP) * level)
 
 
 @inlined
-def pad_sides(lines, at, y, x, sums, start, n):
+def pad_side(lines, at, side, g, first):
     """Set columns beside the frame to the background at its edge."""
-    level = np.float32(levels.level_at(lines, at, y + 1.5, x))
+    level, n = lines[side + g], (at.reach + STEP - 1) // STEP * STEP
+    first = first - n if side == at.sides else first
     for j in range(GROUP):
-        strips.fill(lines, np.uint64(j * STRIDE + start), n, level)
-    strips.fill(lines, sums + np.uint64(start), n, np.float32(GROUP) * level)
+        strips.fill(lines, j * STRIDE + first, n, level)
+    strips.fill(lines, at.clips + first, n, np.float32(GROUP) * level)
 
 
 @inlined
-def load_last(counts, maps, y, left, n, lines, at, to, sums, limit):
-    """Load the fewer than four lines at the bottom of a frame whose height is no multiple."""
-    for j in range(at.height - y):
-        for x in range(n):
-            p = (y + j) * at.width + left + x
-            scale, offset = maps[0], maps[1]
-            if maps.size > 2:
-                scale, offset = maps[p], maps[p + counts.size]
-            line = to + np.uint64(j * STRIDE)
-            lines[line + np.uint64(x)] = np.float32(counts[p]) * scale - offset
-    light.sum_clipped(n, lines, to, sums, limit)
-
-
-@inlined
-def push_group(counts, maps, packed, steps, strip, g, lines, at):
+def push_group(source, strip, g, lines, at):
     """Load four lines of a strip; what lies outside the frame is background without noise.
 
-    `strip` and `steps` are the numbers of `Plan.strips` and `Plan.steps`.
+    `strip` holds the numbers of `Plan.strips`.
     """
-    (x0, x1, left, n, word), y, sums = strip, GROUP * g, strips.clips_at(g, at)
+    (x0, x1, left, n, first), y = strip, GROUP * g
     if y < 0 or y >= at.height:
-        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0, sums)
+        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0)
         return
-    start, to = y * at.width + left, np.uint64(left - x0 + MARGIN)
-    limit, into = np.uint64(at.limit) + to, sums + to
-    if y + GROUP > at.height:
-        copy_edge(lines, at, 1, x0, at.height - y, sums)
-        load_last(counts, maps, y, left, n, lines, at, to, into, limit)
-    elif maps.size == 2:
-        light.load_flat(counts, start, at.width, n, steps, lines, to, into, limit)
-    elif packed.size:
-        first = word + y * n
-        light.load_packed(counts, packed, start, at.width, first, n, steps, lines, to, into, limit)
+    start, word, left_over = y * at.width + left, first + y * n, at.height - y
+    to = np.uint64(left - x0 + MARGIN)
+    clips, limit = np.uint64(at.clips) + to, np.uint64(at.limit) + to
+    if left_over < GROUP:
+        copy_edge(lines, at, 1, x0, left_over)
+        light.load_rest(source, start, n, word, left_over, _0, lines, to)
+        light.sum_clipped(_0, n, lines, to, clips, limit)
     else:
-        light.load_mapped(counts, maps, start, at.width, n, lines, to, into, limit)
+        light.load_group(source, start, n, word, lines, to, clips, limit)
     if x0 == 0:
-        pad_sides(lines, at, y, 0, sums, MARGIN - at.reach, at.reach)
+        pad_side(lines, at, at.sides, g, MARGIN)
     if x1 == at.width:
-        pad_sides(lines, at, y, at.width - 1, sums, MARGIN + x1 - x0, at.reach)
+        pad_side(lines, at, at.sides + at.n_groups, g, MARGIN + x1 - x0)
 
 
 @inlined
 def filter_group(g, x0, x1, lines, at):
-    """Fill the output of four lines of a strip; outside the frame it is 0, below any threshold."""
+    """Fill the output of four lines of a strip; outside the frame it is 0, below any threshold.
+
+    Return bits: which sixteens may hold a peak (`line_kernels.average_down`).
+    """
+    hits = -1
     if 0 <= GROUP * g < at.height:
         n = (LEAD + x1 - x0 + 1 + STEP - 1) // STEP * STEP
-        strips.average_down(lines, at, g, MARGIN - LEAD, n)
+        hits = strips.average_down(lines, at, g, MARGIN - LEAD, n)
     out = strips.out_at(g, at)
     for j in range(GROUP):
         line = out + np.uint64(j * STRIDE)
@@ -169,132 +177,96 @@ def filter_group(g, x0, x1, lines, at):
             lines[line + np.uint64(MARGIN - 1)] = np.float32(0.0)
         if x1 == at.width:
             lines[line + np.uint64(MARGIN + x1 - x0)] = np.float32(0.0)
+    return hits
 
 
 @inlined
-def any_above(lines, start, n, bound):
-    """Say whether any element of a stretch exceeds `bound`.
-
-    With a fixed length the compiler unrolls the loop before it could run in lanes.
-    """
-    found = False
-    for x in range(np.uint64(n)):
-        found |= lines[start + x] > bound
-    return found
-
-
-@inlined
-def is_peak(lines, above, here, below, bound):
-    """Say whether an element tops a bound and its neighbours (of equals, the first as one reads).
-
-    Without branches, so that a line of these runs in lanes.
-    """
-    value, one = lines[here], np.uint64(1)
-    beside = (value > bound) & (value > lines[here - one]) & (value >= lines[here + one])
-    up = (value > lines[above - one]) & (value > lines[above]) & (value > lines[above + one])
-    down = (value >= lines[below - one]) & (value >= lines[below]) & (value >= lines[below + one])
-    return beside & up & down
+def peaks_of(lines, above_it, here, below_it, bound):
+    """Return bits: which of sixteen top a bound and their neighbours (of equals, the first)."""
+    v, up, low = load(lines, here), load(lines, above_it), load(lines, below_it)
+    beside = above(v, load(lines, here - _1)) & not_below(v, load(lines, here + _1))
+    over = (
+        above(v, load(lines, above_it - _1)) & above(v, up) & above(v, load(lines, above_it + _1))
+    )
+    under = not_below(v, load(lines, below_it - _1)) & not_below(v, low)
+    return above(v, bound) & beside & over & under & not_below(v, load(lines, below_it + _1))
 
 
 @inlined
-def any_peak(lines, above, here, below, n, bound):
-    """Say whether there is a peak in a stretch of a line."""
-    found = False
-    for x in range(np.uint64(n)):
-        found |= is_peak(lines, above + x, here + x, below + x, bound)
-    return found
-
-
-@inlined
-def fill_floors(lines, at, ty, x0, x1):
-    """Fill `floors` for groups of lines that begin in a line of tiles: a group may end in the next.
-
-    A stretch of `LANES` pixels is no longer than a tile, and so lies in one or in two.
-    """
-    upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
-    for x in range(x0, x1, LANES):
-        left, right = x * at.n_x // at.width, (min(x + LANES, x1) - 1) * at.n_x // at.width
-        above = min(lines[upper + left], lines[upper + right])
-        lines[at.floors + (x - x0) // LANES] = min(
-            above, min(lines[lower + left], lines[lower + right])
-        )
-
-
-@inlined
-def pick(lines, above, here, below, size, bound, x0, y, picked, n):
-    """Append the peaks of a stretch of a line to `picked`; return how many there are."""
-    one = np.uint64(1)
-    for x in range(np.uint64(size)):
-        if lines[here + x] <= bound or not is_peak(lines, above + x, here + x, below + x, bound):
-            continue
-        if n < picked.shape[0]:
-            picked[n, 0], picked[n, 1] = x0 + int(x), y
-            picked[n, 2] = lines[here + x]
-            picked[n, 3], picked[n, 4] = lines[here + x - one], lines[here + x + one]
-            picked[n, 5], picked[n, 6] = lines[above + x], lines[below + x]
-            n += 1
+def pick(lines, above_it, here, below_it, bits, x, y, picked, n):
+    """Append the peaks among sixteen from `x` on to `picked`; return how many there are."""
+    peaks, most = picked
+    while bits and n < most:
+        k, row = np.uint64(first_of(bits)), n * ROW
+        at = here + k
+        peaks[row], peaks[row + 1] = x + int(k), y
+        peaks[row + 2] = lines[at]
+        peaks[row + 3], peaks[row + 4] = lines[at - _1], lines[at + _1]
+        peaks[row + 5], peaks[row + 6] = lines[above_it + k], lines[below_it + k]
+        bits &= bits - 1
+        n += 1
     return n
 
 
 @inlined
-def peaks_of_group(g, x0, x1, lines, picked, at, n):
+def peaks_of_group(g, hits, x0, x1, lines, picked, at, n):
     """Append the peaks above the crude threshold to `picked`; return how many there are.
 
-    Of four lines: the last of the group before and the first three of this one.
+    Of four lines: the last of the group before and the first three of this one. `hits` are bits:
+    which sixteens may hold one.
     """
-    here = strips.out_at(g, at) + np.uint64(MARGIN)
-    before = strips.out_at(g - 1, at) + np.uint64(MARGIN + 3 * STRIDE)
-    greatest = np.uint64(at.greatest + MARGIN)
-    for start in range(0, x1 - x0, LANES):
-        size = min(LANES, x1 - x0 - start)
-        crude = lines[at.floors + start // LANES]
-        if not any_above(lines, greatest + np.uint64(start), size, crude):
-            continue
+    here = strips.out_at(g, at) + np.uint64(MARGIN - LEAD)
+    before = strips.out_at(g - 1, at) + np.uint64(MARGIN - LEAD + 3 * STRIDE)
+    hits &= (1 << (LEAD + x1 - x0 + STEP - 1) // STEP) - 1
+    while hits:
+        start = first_of(hits) * STEP
+        hits &= hits - 1
+        x = x0 - LEAD + start
+        inside = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
+        floor = load(lines, np.uint64(at.floors + MARGIN - LEAD + start))
         for j in range(-1, GROUP - 1):
             y = GROUP * g + j
             if not 0 <= y < at.height:
                 continue
             this = (here + np.uint64(j * STRIDE) if j >= 0 else before) + np.uint64(start)
-            above = before + np.uint64(start) if j == 0 else this - np.uint64(STRIDE)
-            below = here + np.uint64(start) if j < 0 else this + np.uint64(STRIDE)
-            if any_peak(lines, above, this, below, size, crude):
-                n = pick(lines, above, this, below, size, crude, x0 + start, y, picked, n)
+            over = before + np.uint64(start) if j == 0 else this - np.uint64(STRIDE)
+            under = here + np.uint64(start) if j < 0 else this + np.uint64(STRIDE)
+            bits = peaks_of(lines, over, this, under, floor) & inside
+            n = pick(lines, over, this, under, bits, x, y, picked, n)
     return n
 
 
 @inlined
-def peaks_of_strip(plan, counts, strip, lines, picked, n):
+def peaks_of_strip(source, bounds, strip, lines, at, picked, n):
     """Run down a strip and append its peaks to `picked`; return how many there are.
 
     Each is weighed at once, while the pixels around it are still near at hand.
     """
-    at, maps, packed, s = plan.at, plan.maps, plan.packed, plan.steps
-    steps = (s[0], s[1], s[2], s[3])
-    x0, x1 = plan.strips[strip, 0], plan.strips[strip, 1]
-    numbers = (x0, x1, plan.strips[strip, 2], plan.strips[strip, 3], plan.strips[strip, 4])
-    half, n_groups = at.groups // 2, (at.height + GROUP - 1) // GROUP
-    n_wide = (2 * LEAD + x1 - x0 + STEP - 1) // STEP * STEP
+    x0, x1, _, _, _ = strip
+    half = at.groups // 2
+    start, n_wide = MARGIN - LEAD, (2 * LEAD + x1 - x0 + STEP - 1) // STEP * STEP
     tile, floor = -1, -1
-    for g in range(-1 - half, n_groups + half + 2):
+    for g in range(-1 - 2 * half, at.n_groups + half + 2):
         ty = tile_line(GROUP * g, at)
         if ty != tile:
             fill_limit(lines, at, ty, x0, x1)
             tile = ty
-        push_group(counts, maps, packed, steps, numbers, g, lines, at)
-        strips.average_along(lines, at, g, MARGIN - LEAD, n_wide)
-        if g - half >= -1:
-            strips.box_line(lines, at, g - half, MARGIN - LEAD, n_wide)
+        push_group(source, strip, g, lines, at)
+        strips.sum_fours(lines, at, start, n_wide)
+        strips.average_along(lines, at, g, start, n_wide)
+        strips.sum_box(lines, at, g, start, n_wide)
         done = g - half - 1
-        if done >= -1:
-            filter_group(done, x0, x1, lines, at)
+        if done < -1:
+            continue
+        ty = tile_line(GROUP * done - 1, at)
+        if ty != floor:
+            fill_floors(lines, at, ty, x0, x1)
+            floor = ty
+        hits = filter_group(done, x0, x1, lines, at)
         if done >= 0:
-            ty = tile_line(GROUP * done - 1, at)
-            if ty != floor:
-                fill_floors(lines, at, ty, x0, x1)
-                floor = ty
-            first, n = n, peaks_of_group(done, x0, x1, lines, picked, at, n)
+            first, n = n, peaks_of_group(done, hits, x0, x1, lines, picked, at, n)
             if n > first:
-                weigh(plan, counts, steps, numbers, picked, first, n, lines)
+                weigh(source, bounds, strip, picked[0], first, n, lines, at)
     return n
 
 
@@ -325,14 +297,15 @@ def keep_spots(plan, work, n):
     Within a line of one strip after another `picked` is in order already: a counting sort by line.
     """
     at, picked, rows, found = plan.at, work.picked, work.rows, work.found
-    for y in range(rows.size):
+    for y in range(at.height):
         rows[y] = 0
     for k in range(n):
         if picked[k, 8] > 1.0:
-            rows[int(picked[k, 1]) + 1] += 1
-    for y in range(1, rows.size):
-        rows[y] += rows[y - 1]
-    kept = rows[at.height]
+            rows[int(picked[k, 1])] += 1
+    kept = 0
+    for y in range(at.height):
+        first, kept = kept, kept + rows[y]
+        rows[y] = first
     for k in range(n):
         y = int(picked[k, 1])
         if picked[k, 8] > 1.0:
@@ -341,19 +314,60 @@ def keep_spots(plan, work, n):
     return kept
 
 
+@inlined
+def source_of(adu, plan):
+    """Return a frame as the loads take it."""
+    s = plan.steps
+    return Source(
+        address(adu),
+        address(plan.maps),
+        address(plan.packed),
+        plan.at.width,
+        np.uint64(adu.size),
+        plan.maps.size > 2,
+        plan.packed.size > 0,
+        s[0],
+        s[1],
+        s[2],
+        s[3],
+    )
+
+
+@inlined
+def bounds_of(plan):
+    """Return what peaks are held against."""
+    levels_, vars_ = plan.log_levels, plan.log_vars
+    return Bounds(
+        address(plan.limits),
+        levels_.size,
+        vars_.size,
+        levels_[0],
+        levels_[1] - levels_[0],
+        vars_[0],
+        vars_[1] - vars_[0] if vars_.size > 1 else 1.0,
+        address(plan.var_f),
+        plan.var_f.size > 1,
+        address(plan.tile_var),
+        plan.excess,
+    )
+
+
 @kernel
 def detect_frame(adu, plan, work):
     """Find the spots of one frame; return how many rows of `work.found` hold one."""
-    at, lines, maps, picked = plan.at, work.lines, plan.maps, work.picked
-    counts = adu.reshape(-1)
+    at, lines, picked = plan.at, address(work.lines), (address(work.picked), work.picked.shape[0])
+    source, bounds = source_of(adu, plan), bounds_of(plan)
     for k in range(plan.taps.size):
         lines[at.taps + k] = plan.taps[k]
-    levels.tile_levels(counts, maps, plan.tile_var, plan.excess, lines, at)
+    levels.tile_levels(source, bounds.tile_var, plan.excess, lines, at)
     levels.smooth_levels(lines, at)
     levels.edge_line(lines, at, 0, at.edges)
     levels.edge_line(lines, at, at.height - 1, at.edges + at.edge_stride)
-    limits_of_tiles(plan, lines)
+    levels.side_levels(lines, at)
+    limits_of_tiles(plan, bounds, lines)
     n = 0
-    for strip in range(plan.strips.shape[0]):
-        n = peaks_of_strip(plan, counts, strip, lines, picked, n)
+    for k in range(plan.strips.shape[0]):
+        s = plan.strips[k]
+        strip = (s[0], s[1], s[2], s[3], s[4])
+        n = peaks_of_strip(source, bounds, strip, lines, at, picked, n)
     return keep_spots(plan, work, n)

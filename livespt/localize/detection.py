@@ -173,7 +173,7 @@ def make_work(shape: tuple[int, int], sigma_px: float) -> Work:
     return Work(
         _aligned(_layout(shape, sigma_px).size),
         np.zeros((capacity, 9)),
-        np.zeros(shape[0] + 1, np.int64),
+        np.zeros(shape[0], np.int64),
         np.zeros((capacity, 5)),
     )
 

@@ -64,7 +64,8 @@ _CODES = {
     posterior.STRAYED: FitStatus.OUT_OF_REGION,
     posterior.VAGUE: FitStatus.DIM,
 }
-_MEANINGS = np.array([_CODES[code] for code in range(len(_CODES))], np.uint8)
+#: The status of a fit's code (`fit_kernels.judge`).
+MEANINGS = np.array([_CODES[code] for code in range(len(_CODES))], np.uint8)
 
 
 def fit_rois(
@@ -247,7 +248,7 @@ def judge(
 ) -> NDArray[np.uint8]:
     """Return the `FitStatus` of each fit; the gravest reason wins."""
     status = np.empty(code.size, np.uint8)
-    kernels.judge(theta, covariance, code, bad, bounds, side, _MEANINGS, status)
+    kernels.judge(theta, covariance, code, bad, bounds, side, MEANINGS, status)
     return status
 
 

@@ -9,10 +9,41 @@ import numpy as np
 
 from livespt.jit import brief_kernel
 from livespt.localize.column_kernels import B, N, S, X, Y
+from livespt.localize.fit_kernels import judge
 from livespt.types import FitStatus
 
 OK, OUT_OF_REGION = int(FitStatus.OK), int(FitStatus.OUT_OF_REGION)
 NUMBERS = 12  # of a row: from x to loglik
+
+
+@brief_kernel
+def fill_table(fits, bounds, side, meanings, lengths, room, rows, status):
+    """Judge the fits of a frame, mark molecules found twice, and fill the rows of its table.
+
+    `fits` are `frame_kernels.Fits`; `lengths` are the distance of `mark_repeated` and the side of a
+    pixel in the sample; `room` is scratch, (n, 5) float64 and (n,) int64.
+    """
+    (nearest, unit), (local, order), theta = lengths, room, fits.theta
+    for k in range(order.size):
+        for a in range(5):
+            local[k, a] = theta[k, a]
+        local[k, X] -= fits.origin[k, 1]
+        local[k, Y] -= fits.origin[k, 0]
+    judge(local, fits.covariance, fits.code, fits.bad, bounds, side, meanings, status)
+    order_by_y(theta, order)
+    mark_repeated(theta, order, nearest, status)
+    fill_rows(theta, fits.covariance, fits.loglik, unit, rows)
+
+
+@brief_kernel
+def order_by_y(theta, order):
+    """Fill in the order of fits by y, which is nearly theirs; what is no number comes last."""
+    for k in range(order.size):
+        place, y = k, theta[k, Y]
+        while place > 0 and y == y and not theta[order[place - 1], Y] <= y:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = k
 
 
 @brief_kernel

@@ -13,16 +13,30 @@ import math
 import numpy as np
 
 from livespt.jit import narrow_lanes
-from livespt.localize import light_kernels as loads
-from livespt.localize import line_kernels as strips
-from livespt.localize.line_kernels import GROUP, MARGIN, STRIDE
+from livespt.localize import light_kernels as light
+from livespt.localize.line_kernels import GROUP, MARGIN, STEP, TILE
+from livespt.vectors_px import (
+    above,
+    add_up,
+    count_of,
+    count_up,
+    keep_below,
+    least,
+    load,
+    most,
+    spread,
+    store,
+)
 
 AT_ONCE = 8  # tiles
 ROUNDS = 2  # of clipping
 CLIP_SDS, CLIP_E = np.float32(4.0), np.float32(4.0)  # brighter than this is no background
 
-_S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
+SAMPLE = GROUP * 2 * TILE  # room for the sample of a tile, which is less than two of 32 px wide
+
+_0, _STEP, _SIXTEENS = np.uint64(0), np.uint64(STEP), np.uint64(2 * TILE)
 _NONE, _ONE, _NO_LIMIT = np.float32(0.0), np.float32(1.0), np.float32(3e38)
+_QUARTER = np.float32(0.25)
 
 
 @narrow_lanes
@@ -38,108 +52,80 @@ def bright(level, read_var, excess):
 
 
 @narrow_lanes
-def sum_unclipped(lines, light, limit, sums, n):
-    """Sum four lines down the columns where they lie below the limit, and count those."""
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        a, b = lines[light + x], lines[light + _S1 + x]
-        c, d = lines[light + _S2 + x], lines[light + _S3 + x]
-        upper = (a if a < bound else _NONE) + (b if b < bound else _NONE)
-        lower = (c if c < bound else _NONE) + (d if d < bound else _NONE)
-        lines[sums + x] = upper + lower
-        upper = (_ONE if a < bound else _NONE) + (_ONE if b < bound else _NONE)
-        lower = (_ONE if c < bound else _NONE) + (_ONE if d < bound else _NONE)
-        lines[sums + _S1 + x] = upper + lower
+def load_sample(source, start, apart, n, lines, to):
+    """Load four lines of a tile, `apart` from one another; what fills up sixteens is no level."""
+    whole = np.uint64(n // STEP * STEP)
+    for j in range(np.uint64(GROUP)):
+        line, pixel = to + j * _SIXTEENS, np.uint64(start) + j * np.uint64(apart)
+        for x in range(_0, whole, _STEP):
+            store(lines, line + x, light.plain(source, pixel + x))
+        if whole < np.uint64(n):
+            store(lines, line + whole, spread(_NO_LIMIT))
+            for x in range(whole, np.uint64(n)):
+                lines[line + x] = light.one_plain(source, pixel + x)
 
 
 @narrow_lanes
-def sum_along(lines, start, n):
-    """Return the sum of a stretch, as eight sums that the processor adds at the same time."""
-    a, b, c, d, e, f, g, h = _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE
-    at, end, one = np.uint64(start), np.uint64(start + n), np.uint64(1)
-    while at + np.uint64(7) < end:
-        a += lines[at]
-        b += lines[at + np.uint64(1)]
-        c += lines[at + np.uint64(2)]
-        d += lines[at + np.uint64(3)]
-        e += lines[at + np.uint64(4)]
-        f += lines[at + np.uint64(5)]
-        g += lines[at + np.uint64(6)]
-        h += lines[at + np.uint64(7)]
-        at += np.uint64(8)
-    while at < end:
-        a += lines[at]
-        at += one
-    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+def mean_below(lines, first, n, limit):
+    """Return the mean of what lies below the limit in a tile's sample."""
+    bound, none = spread(limit), spread(_NONE)
+    total, n_below = spread(_NONE), 0
+    for x in range(first, first + np.uint64(n), _STEP):
+        for j in range(np.uint64(GROUP)):
+            v = load(lines, x + j * _SIXTEENS)
+            total += keep_below(v, bound, none)
+            n_below += count_of(above(bound, v))
+    return add_up(total) / max(np.float32(n_below), _ONE)
 
 
 @narrow_lanes
-def levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at):
-    """Fill `raw` of some tiles side by side from four lines."""
-    x0 = edge(first, at.n_x, at.width)
-    n = edge(last, at.n_x, at.width) - x0
-    light, limit, sums = np.uint64(0), np.uint64(at.limit), np.uint64(at.sums)
-    raw = at.raw + ty * at.n_x
-    strips.fill(lines, limit, n, _NO_LIMIT)
-    start = y * at.width + x0
-    apart = step * at.width
-    if maps.size == 2:
-        flat = (maps[0], _NONE, maps[1], _NONE)
-        loads.load_flat(counts, start, apart, n, flat, lines, light, sums, limit)
-    else:
-        loads.load_mapped(counts, maps, start, apart, n, lines, light, sums, limit)
-    for turn in range(ROUNDS + 1):
-        if turn > 0:
-            sum_unclipped(lines, light, limit, sums, n)
-        for tx in range(first, last):
-            a, b = edge(tx, at.n_x, at.width) - x0, edge(tx + 1, at.n_x, at.width) - x0
-            if turn == 0:
-                level = sum_along(lines, at.sums + a, b - a) / np.float32(GROUP * (b - a))
-            else:
-                total = sum_along(lines, at.sums + a, b - a)
-                n_below = sum_along(lines, at.sums + STRIDE + a, b - a)
-                level = total / max(n_below, _ONE)
-            lines[raw + tx] = level
-            strips.fill(lines, at.limit + a, b - a, bright(level, tile_var[ty, tx], excess))
+def tile_levels(source, tile_var, excess, lines, at):
+    """Fill the background of all tiles, `raw`.
 
-
-@narrow_lanes
-def tile_levels(counts, maps, tile_var, excess, lines, at):
-    """Fill the background of all tiles, `raw`."""
+    Some tiles side by side: the processor then works at one while it waits for another's sum.
+    """
     for ty in range(at.n_y):
         y0, y1 = edge(ty, at.n_y, at.height), edge(ty + 1, at.n_y, at.height)
         step = (y1 - y0) // GROUP
-        y = y0 + step // 2
+        start, apart, row = (y0 + step // 2) * at.width, step * at.width, ty * at.n_x
         for first in range(0, at.n_x, AT_ONCE):
             last = min(first + AT_ONCE, at.n_x)
-            levels_of_tiles(counts, maps, y, step, first, last, ty, tile_var, excess, lines, at)
-
-
-@narrow_lanes
-def around(tile, n_tiles):
-    """Return the first of the tiles to average, along one axis, and the one after the last.
-
-    At the border a tile stands alone: half an average would shift the level where it slopes.
-    """
-    if 0 < tile < n_tiles - 1:
-        return tile - 1, tile + 2
-    return tile, tile + 1
+            for turn in range(ROUNDS + 1):
+                end = edge(first, at.n_x, at.width)
+                for tx in range(first, last):
+                    x0, end = end, edge(tx + 1, at.n_x, at.width)
+                    to, limit = np.uint64((tx - first) * SAMPLE), _NO_LIMIT
+                    if turn == 0:
+                        load_sample(source, start + x0, apart, end - x0, lines, to)
+                    else:
+                        limit = bright(lines[at.raw + row + tx], tile_var[row + tx], excess)
+                    lines[at.raw + row + tx] = mean_below(lines, to, end - x0, limit)
 
 
 @narrow_lanes
 def smooth_levels(lines, at):
-    """Average each tile with its neighbours (weights 1, 2, 1)."""
+    """Average each tile with its neighbours, weights 1, 2, 1 along each axis.
+
+    At the border a tile stands alone: half an average would shift the level where it slopes.
+    """
+    n, end = at.n_x, at.n_x * at.n_y
+    along = at.bright  # not filled yet
+    for k in range(end):
+        lines[along + k] = lines[at.raw + k]
     for y in range(at.n_y):
-        top, low = around(y, at.n_y)
-        for x in range(at.n_x):
-            left, right = around(x, at.n_x)
-            total, weight = _NONE, _NONE
-            for j in range(top, low):
-                for i in range(left, right):
-                    w = np.float32((2 - abs(j - y)) * (2 - abs(i - x)))
-                    total += w * lines[at.raw + j * at.n_x + i]
-                    weight += w
-            lines[at.levels + y * at.n_x + x] = total / weight
+        average_tiles(lines, at.raw + y * n + 1, 1, n - 2, along + y * n + 1)
+    for k in range(end):
+        lines[at.levels + k] = lines[along + k]
+    average_tiles(lines, along + n, n, end - 2 * n, at.levels + n)
+
+
+@narrow_lanes
+def average_tiles(lines, first, step, n, to):
+    """Average tiles with those `step` before and after them."""
+    for k in range(n):
+        here = first + k
+        sides = lines[here - step] + lines[here + step]
+        lines[to + k] = _QUARTER * (sides + lines[here] + lines[here])
 
 
 @narrow_lanes
@@ -186,8 +172,29 @@ def edge_line(lines, at, y, to):
         end = at.edge_stride - MARGIN if last else math.ceil((i + 1.5) * step - 0.5)
         left = between(lines[upper + i], lines[lower + i], a)
         right = between(lines[upper + ii], lines[lower + ii], a)
-        floor = min(left, right) - 0.5 * abs(min(left, right))
-        base, slope = left - (right - left) * ((i + 0.5) - 0.5 / step), (right - left) / step
-        for x in range(first, end):
-            lines[to + MARGIN + x] = max(base + slope * min(max(x, 0), at.width - 1), floor)
+        slope, floor = (right - left) / step, min(left, right) - 0.5 * abs(min(left, right))
+        base = left - slope * ((i + 0.5) * step - 0.5)
+        ramp(lines, to + MARGIN, first, end, at.width - 1, (base, slope, floor))
         first = end
+
+
+@narrow_lanes
+def ramp(lines, to, first, end, last, line):
+    """Fill base + slope x, not below a floor; as at 0 before it, and as at `last` after that.
+
+    Up to fifteen numbers after `end` are filled too.
+    """
+    base, slope, floor = line
+    lowest = spread(floor)
+    for x in range(first, end, STEP):
+        at = least(most(count_up() + np.float32(x), spread(_NONE)), spread(last))
+        store(lines, np.uint64(to + x), most(at * slope + spread(base), lowest))
+
+
+@narrow_lanes
+def side_levels(lines, at):
+    """Fill the levels beside the frame, left and right, for each group of lines."""
+    for g in range(at.n_groups):
+        y = GROUP * g + 0.5 * (GROUP - 1)
+        lines[at.sides + g] = level_at(lines, at, y, 0)
+        lines[at.sides + at.n_groups + g] = level_at(lines, at, y, at.width - 1)

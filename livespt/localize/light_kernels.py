@@ -10,92 +10,116 @@ and lie in the order in which strips load them. Maps that 16 bits cannot tell ap
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from livespt.jit import narrow_lanes
-from livespt.localize.line_kernels import GROUP, STRIDE
+from livespt.localize.line_kernels import GROUP, STEP, STRIDE
+from livespt.vectors_px import least, load, load_counts, load_high, load_low, store
 
 _S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
+_0, _2, _3, _STEP = np.uint64(0), np.uint64(2), np.uint64(3), np.uint64(STEP)
 _LOW, _HIGH = np.uint32(0xFFFF), np.uint32(16)
 _F, _I = np.float32, np.int32
 
 
-@narrow_lanes
-def load_flat(counts, start, step, n, steps, lines, to, sums, limit):
-    """Load four lines, `step` apart, of a camera without maps, and their clipped sum."""
-    scale, offset = steps[0], steps[2]
-    a, b = np.uint64(start), np.uint64(start + step)
-    c, d = np.uint64(start + 2 * step), np.uint64(start + 3 * step)
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        one = _F(counts[a + x]) * scale - offset
-        two = _F(counts[b + x]) * scale - offset
-        three = _F(counts[c + x]) * scale - offset
-        four = _F(counts[d + x]) * scale - offset
-        lines[to + x] = one
-        lines[to + _S1 + x] = two
-        lines[to + _S2 + x] = three
-        lines[to + _S3 + x] = four
-        upper = (one if one < bound else bound) + (two if two < bound else bound)
-        lower = (three if three < bound else bound) + (four if four < bound else bound)
-        lines[sums + x] = upper + lower
+class Source(NamedTuple):
+    """A frame and what turns its counts into electrons (arrays as `livespt.vectors.address`)."""
+
+    counts: np.ndarray  # flat uint16
+    maps: np.ndarray  # flat float32: scales, then offsets; or one of each
+    packed: np.ndarray  # flat uint32
+    width: int  # of the frame
+    size: np.uint64  # pixels of the frame
+    mapped: bool
+    is_packed: bool
+    scale: np.float32  # least of the packed ones, and the step they are told in
+    scale_step: np.float32
+    offset: np.float32
+    offset_step: np.float32
 
 
 @narrow_lanes
-def electrons(count, word, steps):
-    """Return a pixel's electrons from its packed maps."""
-    scale = _F(_I(word & _LOW)) * steps[1] + steps[0]
-    return _F(count) * scale - (_F(_I(word >> _HIGH)) * steps[3] + steps[2])
+def plain(source, pixel):
+    """Return sixteen pixels in electrons, by one scale and offset or by maps as they are."""
+    counts, maps = load_counts(source.counts, pixel), source.maps
+    if source.mapped:
+        return counts * load(maps, pixel) - load(maps, pixel + source.size)
+    return counts * source.scale - source.offset
 
 
 @narrow_lanes
-def load_packed(counts, packed, start, step, word, n, steps, lines, to, sums, limit):
-    """Load four lines, `step` apart, of a camera with packed maps, and their clipped sum.
+def sixteen(source, pixel, word):
+    """Return sixteen pixels in electrons, by packed maps where there are; `word` begins theirs."""
+    if not source.is_packed:
+        return plain(source, pixel)
+    scale = load_low(source.packed, word) * source.scale_step + source.scale
+    offset = load_high(source.packed, word) * source.offset_step + source.offset
+    return load_counts(source.counts, pixel) * scale - offset
 
-    `word` is where the maps of the first of the four begin; they follow on one another there.
+
+@narrow_lanes
+def one_plain(source, pixel):
+    """Return one pixel in electrons, by one scale and offset or by maps as they are."""
+    count, maps = _F(source.counts[pixel]), source.maps
+    if source.mapped:
+        return count * maps[pixel] - maps[pixel + source.size]
+    return count * source.scale - source.offset
+
+
+@narrow_lanes
+def one(source, pixel, word):
+    """Return one pixel in electrons, by packed maps where there are."""
+    if not source.is_packed:
+        return one_plain(source, pixel)
+    both = source.packed[word]
+    scale = _F(_I(both & _LOW)) * source.scale_step + source.scale
+    offset = _F(_I(both >> _HIGH)) * source.offset_step + source.offset
+    return _F(source.counts[pixel]) * scale - offset
+
+
+@narrow_lanes
+def load_group(source, start, n, word, lines, to, sums, limit):
+    """Load `n` columns of four lines from pixel `start` on, and their sum, each clipped.
+
+    The packed maps of the first of the four begin at `word`; they follow on one another there.
     """
-    a, b = np.uint64(start), np.uint64(start + step)
-    c, d = np.uint64(start + 2 * step), np.uint64(start + 3 * step)
-    p, q = np.uint64(word), np.uint64(word + n)
-    r, s = np.uint64(word + 2 * n), np.uint64(word + 3 * n)
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        one = electrons(counts[a + x], packed[p + x], steps)
-        two = electrons(counts[b + x], packed[q + x], steps)
-        three = electrons(counts[c + x], packed[r + x], steps)
-        four = electrons(counts[d + x], packed[s + x], steps)
-        lines[to + x] = one
-        lines[to + _S1 + x] = two
-        lines[to + _S2 + x] = three
-        lines[to + _S3 + x] = four
-        upper = (one if one < bound else bound) + (two if two < bound else bound)
-        lower = (three if three < bound else bound) + (four if four < bound else bound)
-        lines[sums + x] = upper + lower
+    line, words = np.uint64(source.width), np.uint64(n)
+    whole = np.uint64(n // STEP * STEP)
+    for x in range(_0, whole, _STEP):
+        p, q = np.uint64(start) + x, np.uint64(word) + x
+        a = sixteen(source, p, q)
+        b = sixteen(source, p + line, q + words)
+        c = sixteen(source, p + _2 * line, q + _2 * words)
+        d = sixteen(source, p + _3 * line, q + _3 * words)
+        store(lines, to + x, a)
+        store(lines, to + _S1 + x, b)
+        store(lines, to + _S2 + x, c)
+        store(lines, to + _S3 + x, d)
+        bound = load(lines, limit + x)
+        upper, lower = least(a, bound) + least(b, bound), least(c, bound) + least(d, bound)
+        store(lines, sums + x, upper + lower)
+    if whole < words:
+        load_rest(source, start, n, word, GROUP, whole, lines, to)
+        sum_clipped(whole, n, lines, to, sums, limit)
 
 
 @narrow_lanes
-def load_line(counts, maps, start, n, lines, to):
-    """Load one line of a camera with maps: all scales, then all offsets."""
-    first, other = np.uint64(start), np.uint64(start + counts.size)
-    for x in range(np.uint64(n)):
-        lines[to + x] = _F(counts[first + x]) * maps[first + x] - maps[other + x]
+def load_rest(source, start, n, word, n_lines, first, lines, to):
+    """Load columns from `first` on, of up to four lines, one by one."""
+    for j in range(n_lines):
+        line = to + np.uint64(j * STRIDE)
+        p, q = np.uint64(start + j * source.width), np.uint64(word + j * n)
+        for x in range(first, np.uint64(n)):
+            lines[line + x] = one(source, p + x, q + x)
 
 
 @narrow_lanes
-def sum_clipped(n, lines, to, sums, limit):
-    """Sum four loaded lines, each clipped."""
-    for x in range(np.uint64(n)):
-        bound = lines[limit + x]
-        one, two = lines[to + x], lines[to + _S1 + x]
-        three, four = lines[to + _S2 + x], lines[to + _S3 + x]
-        upper = (one if one < bound else bound) + (two if two < bound else bound)
-        lower = (three if three < bound else bound) + (four if four < bound else bound)
-        lines[sums + x] = upper + lower
-
-
-@narrow_lanes
-def load_mapped(counts, maps, start, step, n, lines, to, sums, limit):
-    """Load four lines, `step` apart, of a camera with maps as they are, and their clipped sum."""
-    for j in range(GROUP):
-        load_line(counts, maps, start + j * step, n, lines, to + np.uint64(j * STRIDE))
-    sum_clipped(n, lines, to, sums, limit)
+def sum_clipped(first, n, lines, to, sums, limit):
+    """Sum four loaded lines, each clipped, one column after the other."""
+    for x in range(first, np.uint64(n)):
+        bound, total = lines[limit + x], _F(0.0)
+        for j in range(GROUP):
+            total += min(lines[to + np.uint64(j * STRIDE) + x], bound)
+        lines[sums + x] = total

@@ -242,21 +242,21 @@ class Localizer:
         return self._pairs(adu, fits, self._maps, fitting.table_for(self._camera))
 
     def _table(self, fits: Fits) -> NDArray[np.void]:
-        theta, covariance = fits.theta, fits.covariance
-        local = theta.copy()
-        local[:, 0] -= fits.origin[:, 1]
-        local[:, 1] -= fits.origin[:, 0]
-        status = fitting.judge(local, covariance, fits.code, fits.bad, self._bounds, self.roi_px)
-        n = theta.shape[0]
-        order = np.argsort(theta[:, 1], kind="stable")
-        tables.mark_repeated(theta, order, SAME_SPOT * self._sigma_px, status)
+        n = fits.code.size
         whole = np.zeros(n + 2, SPOT_DTYPE)  # a view of one row is another type to the compiler
         steps = (SPOT_DTYPE.itemsize, 8)
         rows = np.ndarray((n + 2, tables.NUMBERS), np.float64, whole, 0, steps)
-        tables.fill_rows(theta, covariance, fits.loglik, self.pixel_um, rows)
-        table = whole[:n]
-        table["status"] = status
-        return table
+        tables.fill_table(
+            fits,
+            self._bounds,
+            self.roi_px,
+            fitting.MEANINGS,
+            (SAME_SPOT * self._sigma_px, self.pixel_um),
+            (np.empty((n, 5)), np.empty(n, np.int64)),
+            rows,
+            whole["status"],
+        )
+        return whole[:n]
 
 
 def make_space(side: int, most_spots: int) -> frame_kernels.Space:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,46 +12,61 @@ from livespt.jit import inlined
 from livespt.localize import level_kernels as levels
 from livespt.localize import light_kernels as light
 
+#: A row of peaks: x, y; samples here, left, right, above, below; level, strength.
+ROW = 9
+_1 = np.uint64(1)
+
+
+class Bounds(NamedTuple):
+    """What a peak is held against (arrays as `livespt.vectors.address`)."""
+
+    limits: np.ndarray  # flat (n_levels, n_vars): threshold on the filter's output
+    n_levels: int
+    n_vars: int
+    log_level: float  # ln of the first background level, and from one to the next
+    level_step: float
+    log_var: float  # ln of the first filtered read variance, and from one to the next
+    var_step: float
+    var_f: np.ndarray  # flat float32: read variance behind the filter, of each pixel or of all
+    mapped: bool
+    tile_var: np.ndarray  # flat float32: mean read variance of each tile
+    excess: np.float32
+
 
 @inlined
-def limit_of(limits, log_levels, log_vars, level, var_f):
+def limit_of(bounds, level, var_f):
     """Interpolate the threshold for a background level and a filtered read variance."""
-    log_level = math.log(max(level, 1e-3))
-    at = (log_level - log_levels[0]) / (log_levels[1] - log_levels[0])
-    at = min(max(at, 0.0), log_levels.size - 1.001)
+    at = (math.log(max(level, 1e-3)) - bounds.log_level) / bounds.level_step
+    at = min(max(at, 0.0), bounds.n_levels - 1.001)
     i = int(at)
-    u = at - i
-    low = limits[i, 0] * (1.0 - u) + limits[i + 1, 0] * u
-    if log_vars.size == 1:
-        return low
-    log_var = math.log(max(var_f, 1e-12))
-    at = (log_var - log_vars[0]) / (log_vars[1] - log_vars[0])
-    at = min(max(at, 0.0), log_vars.size - 1.001)
+    u, limits, here, after = at - i, bounds.limits, i * bounds.n_vars, (i + 1) * bounds.n_vars
+    if bounds.n_vars == 1:
+        return limits[here] * (1.0 - u) + limits[after] * u
+    at = (math.log(max(var_f, 1e-12)) - bounds.log_var) / bounds.var_step
+    at = min(max(at, 0.0), bounds.n_vars - 1.001)
     j = int(at)
     v = at - j
-    low = limits[i, j] * (1.0 - u) + limits[i + 1, j] * u
-    high = limits[i, j + 1] * (1.0 - u) + limits[i + 1, j + 1] * u
+    low = limits[here + j] * (1.0 - u) + limits[after + j] * u
+    high = limits[here + j + 1] * (1.0 - u) + limits[after + j + 1] * u
     return low * (1.0 - v) + high * v
 
 
 @inlined
-def look_around(counts, maps, packed, steps, strip, x, y, bound, at, lines):
-    """Lay sixteen pixels on the border of the filter's box into `sums`; count those above."""
-    box, scratch, n_above = at.box, np.uint64(at.sums), 0
+def look_around(source, strip, x, y, bound, at, lines):
+    """Lay sixteen pixels on the border of the filter's box into `scratch`; count those above.
+
+    Packed maps are still in the cache there, which maps as they are never were.
+    """
+    box, scratch, n_above = at.box, np.uint64(at.scratch), 0
+    _, _, left, n, first = strip
     for k in range(16):
         along, across = k % 4 * box // 2 - box, box
         if k >= 8:
             along, across = -along, -across
         dx, dy = (along, -across) if k // 4 % 2 == 0 else (across, along)
         line, column = min(max(y + dy, 0), at.height - 1), min(max(x + dx, 0), at.width - 1)
-        pixel = line * at.width + column
-        if maps.size == 2:
-            value = np.float32(counts[pixel]) * maps[0] - maps[1]
-        elif packed.size:  # still in the cache, which maps as they are never were
-            word = packed[strip[4] + line * strip[3] + column - strip[2]]
-            value = light.electrons(counts[pixel], word, steps)
-        else:
-            value = np.float32(counts[pixel]) * maps[pixel] - maps[counts.size + pixel]
+        pixel, word = line * at.width + column, first + line * n + column - left
+        value = light.one(source, np.uint64(pixel), np.uint64(word))
         lines[scratch + np.uint64(k)] = value
         n_above += 1 if value > bound else 0
     return n_above
@@ -58,40 +74,38 @@ def look_around(counts, maps, packed, steps, strip, x, y, bound, at, lines):
 
 @inlined
 def median_around(lines, at):
-    """Return the median of the sixteen pixels in `sums`, and leave them in order."""
-    scratch, one = np.uint64(at.sums), np.uint64(1)
+    """Return the median of the sixteen pixels in `scratch`, and leave them in order."""
+    scratch = np.uint64(at.scratch)
     for k in range(1, 16):
         place = np.uint64(k)
         value = lines[scratch + place]
-        while place > 0 and lines[scratch + place - one] > value:
-            lines[scratch + place] = lines[scratch + place - one]
-            place -= one
+        while place > 0 and lines[scratch + place - _1] > value:
+            lines[scratch + place] = lines[scratch + place - _1]
+            place -= _1
         lines[scratch + place] = value
     return 0.5 * (lines[scratch + np.uint64(7)] + lines[scratch + np.uint64(8)])
 
 
 @inlined
-def weigh(plan, counts, steps, strip, picked, first, last, lines):
+def weigh(source, bounds, strip, picked, first, last, lines, at):
     """Fill the background of some peaks and how far each exceeds its threshold.
 
     Where the background is rougher than its tiles, what stands around the peak counts instead: the
     median of 16 pixels has an error of .31 s.d., so three errors above the level it is no chance.
     With less than eight pixels that high the median is not, and need not be found.
     """
-    at, maps, var_f, tile_var = plan.at, plan.maps, plan.var_f, plan.tile_var
-    limits, log_levels, log_vars = plan.limits, plan.log_levels, plan.log_vars
-    packed = plan.packed
     for k in range(first, last):
-        x, y = int(picked[k, 0]), int(picked[k, 1])
+        row = k * ROW
+        x, y, value = int(picked[row]), int(picked[row + 1]), picked[row + 2]
         level = levels.level_at(lines, at, y, x)
-        var = var_f[y, x] if var_f.size > 1 else var_f[0, 0]
-        limit = limit_of(limits, log_levels, log_vars, level, var)
-        if picked[k, 2] > limit:
-            read_var = tile_var[y * at.n_y // at.height, x * at.n_x // at.width]
-            bound = level + math.sqrt(plan.excess * max(level, 0.0) + read_var)
-            if look_around(counts, maps, packed, steps, strip, x, y, bound, at, lines) >= 8:
+        var = bounds.var_f[y * at.width + x] if bounds.mapped else bounds.var_f[0]
+        limit = limit_of(bounds, level, var)
+        if value > limit:
+            tile = y * at.n_y // at.height * at.n_x + x * at.n_x // at.width
+            bound = level + math.sqrt(bounds.excess * max(level, 0.0) + bounds.tile_var[tile])
+            if look_around(source, strip, x, y, bound, at, lines) >= 8:
                 around = median_around(lines, at)
                 if around > bound:
                     level = around
-                    limit = limit_of(limits, log_levels, log_vars, level, var)
-        picked[k, 7], picked[k, 8] = level, picked[k, 2] / limit
+                    limit = limit_of(bounds, level, var)
+        picked[row + 7], picked[row + 8] = level, value / limit

@@ -184,3 +184,28 @@ def test_the_dimmer_of_two_fits_of_one_spot_is_marked(rng):
     tables.mark_repeated(theta, np.argsort(theta[:, 1], kind="stable"), 1.0, status)
     np.testing.assert_array_equal(status, expected)
     assert 5 < np.sum(status == FitStatus.OUT_OF_REGION) < 50
+
+
+def test_a_frames_table_is_its_fits_judged_and_its_repeats_marked(rng):
+    """Against the same done in steps: of fits out of order, some of them no number."""
+    n, side, unit = 60, 9, 0.1
+    fits = Fits(
+        rng.uniform(0.0, 15.0, (n, 5)), rng.uniform(0.1, 1.0, (n, 5, 5)), rng.normal(size=n),
+        (rng.random(n) < 0.2).astype(np.int64), rng.random(n) < 0.1,
+        rng.integers(0, 7, (n, 2)), np.zeros(n, np.bool_),
+    )  # fmt: skip
+    theta, bounds = fits.theta, fitting.bounds_of(SIGMA, side, fix_sigma=False)
+    theta[:, 2], theta[:, 4], theta[5, 1] = rng.uniform(1.0, 900.0, n), 1.5, np.nan
+    room, status = (np.empty((n, 5)), np.empty(n, np.int64)), np.zeros(n, np.uint8)
+    table, expected = np.zeros((n, tables.NUMBERS)), np.zeros((n, tables.NUMBERS))
+    lengths = (1.0, unit)
+    tables.fill_table(fits, bounds, side, fitting.MEANINGS, lengths, room, table, status)
+    local = theta.copy()
+    local[:, :2] -= fits.origin[:, ::-1]
+    judged = fitting.judge(local, fits.covariance, fits.code, fits.bad, bounds, side)
+    before = judged.copy()
+    tables.mark_repeated(theta, np.argsort(theta[:, 1], kind="stable"), 1.0, judged)
+    assert (judged != before).any()
+    np.testing.assert_array_equal(status, judged)
+    tables.fill_rows(theta, fits.covariance, fits.loglik, unit, expected)
+    np.testing.assert_array_equal(table, expected)
