@@ -93,6 +93,16 @@ def mantissa(v: Vector) -> Vector:
     return np.frexp(v)[0]
 
 
+def highest(v: Vector) -> float:
+    """Return the greatest of the eight."""
+    return float(v.max())
+
+
+def lowest(v: Vector) -> float:
+    """Return the least of the eight."""
+    return float(v.min())
+
+
 # What follows tells numba the same.
 
 _DOUBLES = ir.VectorType(ir.DoubleType(), WIDTH)
@@ -280,3 +290,22 @@ def _exponent(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _mantissa(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     bits = builder.and_(builder.bitcast(args[0], _BITS), _whole((1 << _MANTISSA_BITS) - 1))
     return builder.bitcast(builder.or_(bits, _whole(_ONE_HALF)), _DOUBLES)
+
+
+def _define_extreme(function: Any, sign: str) -> None:
+    """Define what is left of the eight where of each two one is kept."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        v, n = args[0], WIDTH
+        while n > 1:
+            n //= 2
+            far = ir.Constant(ir.VectorType(_INDEX, WIDTH), [(i + n) % WIDTH for i in range(WIDTH)])
+            other = builder.shuffle_vector(v, v, far)
+            v = builder.select(builder.fcmp_ordered(sign, v, other), v, other)
+        return builder.extract_element(v, ir.Constant(_INDEX, 0))
+
+    _lowers(function, _VectorType, returned=types.float64)(lower)
+
+
+_define_extreme(highest, ">")
+_define_extreme(lowest, "<")

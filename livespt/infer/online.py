@@ -14,9 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from livespt.infer.answerkernels import take_rows
+from numpy.typing import NDArray
+
 from livespt.infer.arrays import Ints, Seen, field_of
 from livespt.infer.choice import Choice
+from livespt.infer.livekernels import take_spots, tell_tracks
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
 from livespt.infer.plain import plain
@@ -78,6 +80,7 @@ class OnlineFilter:
         self._used = self._run(first)
         self._begin_wanted()
         self._own = OwnD(interval_s, CAPACITY)
+        self._states = np.empty(InferConfig.MOST, np.int64)  # scratch
         self._watch = Watch(interval_s, watch)
         self._forgets = watch.forget
         self._last: tuple[int, float] | None = None
@@ -114,21 +117,18 @@ class OnlineFilter:
         """
         self._check_order(spots, links)
         spots, links = _plain(spots, links)
-        rows, track, seen = self._select(spots, links)
+        whole, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
         n_steps = {k: relay.n_learned for k, relay in self._running.items()}
-        taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
+        taken = {k: relay.step(whole[1], seen) for k, relay in self._running.items()}
         now = taken[self.n_states]
-        own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
-        n_spots = self._n_spots[seen.slot] + 1
-        self._n_spots[seen.slot] = n_spots
-        table = self._live.table(now, own, (track, rows, n_spots))
-        self._close(plain(links.ended, np.int64), spots.frame)
+        table = self._table(now, whole, seen)
+        if links.ended.size:
+            self._close(plain(links.ended, np.int64), spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots.items, spots.t_s)
-        model = self._live.model()
         news = self._news(spots, links, taken, n_steps)
-        return Estimates(spots.frame, spots.t_s, table, model, news)
+        return Estimates(spots.frame, spots.t_s, table, now.model, news)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -163,24 +163,34 @@ class OnlineFilter:
                 f" {self._last[0]} at {self._last[1]} s"
             )
 
-    def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
-        """Pick the rows that belong to tracks and give each its slot."""
+    def _select(self, spots: Spots, links: Links) -> tuple[Ints, Seen]:
+        """Pick the rows that belong to tracks; return their rows, tracks and slots, and spots."""
         n = spots.table.size
-        field = field_of(self._field_um, self._live.fastest_um2_s)
-        rows, track = np.empty((2, n), np.int64)
-        seen = Seen(
-            spots.frame, spots.t_s, spots.exposure_s, track, np.empty((n, 5)), np.empty(n), field
-        )
-        n = take_rows(spots.table, links.track_id, links.p_link, rows, track, seen)
-        track = track[:n]
-        slot, n_new = self._slots.find(track)
-        if n_new == TWICE:
+        whole, spot, weight = np.empty((3, n), np.int64), np.empty((n, 5)), np.empty(n)
+        linked, known = (links.track_id, links.p_link), self._slots.known
+        n, n_new = take_spots(spots.table, linked, whole, spot, weight, known)
+        if n < spots.table.size:
+            whole, spot, weight = whole[:, :n].copy(), spot[:n], weight[:n]
+        _, track, slot = whole
+        if n_new and self._slots.checked(track, slot, n_new) == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         if n_new:
             self._make_room(n_new)
             self._slots.give(track, slot)
-        seen = Seen(*seen[:3], slot, seen.spot[:n], seen.weight[:n], field)
-        return rows[:n], track, seen
+        field = field_of(self._field_um, self._live.fastest_um2_s)
+        return whole, Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, field)
+
+    def _table(self, now: Taken, whole: Ints, seen: Seen) -> NDArray[np.void]:
+        """Fill the rows of the tracks that were seen, and step their own D."""
+        n, own = seen.slot.size, self._own
+        table = self._live.table(n)
+        pooled = now.error_scale2, now.fastest_um2_s
+        state = now.position, now.p_state, now.D, self._states
+        tell_tracks(
+            (*own.banks, self._n_spots, own.grid), tuple(seen), pooled, whole, state,
+            table.view(np.int64).reshape(n, -1), own.work,
+        )  # fmt: skip
+        return table
 
     def _make_room(self, n_new: int) -> None:
         """Double the number of slots until there are enough."""

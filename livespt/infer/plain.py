@@ -8,7 +8,6 @@ from numpy.typing import DTypeLike, NDArray
 
 def plain(array: NDArray, dtype: DTypeLike) -> NDArray:
     """Return `array` itself, or a copy where it is of other type, a view, or read-only."""
-    flags = array.flags
-    if array.dtype == dtype and flags.c_contiguous and flags.writeable:
+    if array.flags.carray and array.dtype == dtype:
         return array
     return np.array(array, dtype)
