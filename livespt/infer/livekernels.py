@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from livespt.infer.answerkernels import OWN, fill_model, take_rows
 from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step
 from livespt.infer.bankkernels import step_bank
-from livespt.infer.framekernels import FIRST_FLOAT, absorb, fill_table
+from livespt.infer.framekernels import FIRST_FLOAT, absorb, fill_table, tally
 from livespt.infer.historykernels import occupancy_at
 from livespt.infer.motionkernels import fill_motion
 from livespt.infer.ownkernels import Own, seen_at, take_own
@@ -40,13 +40,25 @@ Spotted: TypeAlias = tuple[Ints, Array, Array, Array]
 
 
 @brief_kernel
-def take_spots(table: NDArray[np.void], links: tuple[Ints, Array], whole: Ints, spot: Array,
-               weight: Array, known: tuple[Ints, Ints, Ints]) -> tuple[int, int]:  # fmt: skip
-    """Take the rows that belong to tracks, and find these; return what `take_rows` and `find` do.
+def take_spots(
+    table: NDArray[np.void], links: tuple[Ints, Array], whole: Ints, spot: Array, weight: Array,
+    known: tuple[Ints, Ints, Ints], light: tuple[NDArray[np.int32], Array],
+) -> tuple[int, int]:  # fmt: skip
+    """Tally the light; take the rows that belong to tracks, and find these.
 
-    `whole` (3, n) becomes the spots' rows, tracks and slots; `known` are the names, their slots and
-    the stamp of `slotkernels`.
+    Returns what `take_rows` and `find` do.
+
+    Parameters
+    ----------
+    whole : (3, n)
+        Becomes the spots' rows, tracks and slots.
+    known
+        Names, their slots, and the stamp of `slotkernels`.
+    light
+        As `tally` takes them; nothing is counted where the counts have no row.
     """
+    if light[0].shape[0] > 0:
+        tally(table, links[0], links[1], light[0], light[1])
     n = take_rows(table, links, whole, spot, weight)
     return n, find(known[0], known[1], whole[1][:n], known[2], whole[2])
 

@@ -9,10 +9,10 @@ se^2 = grad' Cov grad.
 from __future__ import annotations
 
 import functools
+import operator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from livespt.infer.answerkernels import fill_model, fill_rates
 from livespt.infer.arrays import Array, Ints, Motion
@@ -110,35 +110,39 @@ def answer_dtype(n_states: int, n_lags: int) -> np.dtype:
     return np.dtype([(name, "f8", shape) for name, shape in shapes.items()])
 
 
+#: Picks a model's arrays.
+_ARRAYS = operator.itemgetter(
+    "D_um2_s", "D_95", "occupancy", "occupancy_95", "p_switch", "p_switch_95", "rate_per_s",
+    "error_scale", "error_scale_95", "occupancy_lag",
+)  # fmt: skip
+
+
 def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float) -> Model:
     """Turn an estimate into the published model, states ordered by D.
 
     `occupancy_lag` (L, K) is in the order of `answer`.
     """
     n_lags, n_states = occupancy_lag.shape
-    at = motion(answer.theta, n_states)
-    words = np.empty(1, answer_dtype(n_states, n_lags))
+    at, dtype = motion(answer.theta, n_states), answer_dtype(n_states, n_lags)
+    words = np.empty(dtype.itemsize // 8)
     covariance, lagged = plain(answer.covariance, np.float64), plain(occupancy_lag, np.float64)
-    spare = np.empty((3, n_states, n_states))
-    fill_model(at, covariance, lagged, interval_s, words.view(np.float64), spare)
+    fill_model(at, covariance, lagged, interval_s, words, np.empty((3, n_states, n_states)))
     counts = answer.n_steps, answer.n_tracks, answer.settled
-    return model_of(words, lags, interval_s, counts)
+    return model_of(words, dtype, (lags, interval_s), counts)
 
 
 def model_of(
-    answer: NDArray[np.void], lags: Ints, interval_s: float, counts: tuple[int, int, bool]
+    words: Array, dtype: np.dtype, of: tuple[Ints, float], counts: tuple[int, int, bool]
 ) -> Model:
-    """Return the model that `fill_model` wrote into `answer` (1,), whose memory becomes its own.
+    """Return the model that `fill_model` wrote into `words`, whose memory becomes its own.
 
-    `counts` are steps, tracks, and whether the parameters have been fitted.
+    `dtype` is the `answer_dtype`, `of` the lags and the nominal interval; `counts` are steps,
+    tracks, and whether the parameters have been fitted.
     """
-    said = answer[0]
-    return Model(
-        said["D_um2_s"], said["D_95"], said["occupancy"], said["occupancy_95"], said["p_switch"],
-        said["p_switch_95"], said["rate_per_s"], float(said["error_scale"]), said["error_scale_95"],
-        said["occupancy_lag"], lags, interval_s, counts[0], counts[1],
-        "ok" if counts[2] else "warming",
-    )  # fmt: skip
+    *first, error_scale, error_95, lagged = _ARRAYS(np.ndarray((), dtype, words))
+    n_steps, n_tracks, settled = counts
+    status = "ok" if settled else "warming"
+    return Model(*first, float(error_scale), error_95, lagged, *of, n_steps, n_tracks, status)
 
 
 def rates(T: Array, interval_s: float) -> Array:

@@ -26,7 +26,7 @@ from livespt.infer.relay import Relay
 from livespt.infer.slotkernels import TWICE
 from livespt.infer.slots import Slots
 from livespt.infer.states import StateFilter, Taken
-from livespt.infer.watch import Watch
+from livespt.infer.watch import Pace, Watch
 from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
@@ -119,7 +119,7 @@ class OnlineFilter:
         spots, links = _plain(spots, links)
         whole, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
-        n_steps = {k: relay.n_learned for k, relay in self._running.items()}
+        learned = {k: relay.n_learned for k, relay in self._running.items()}
         taken = {k: relay.step(whole[1], seen) for k, relay in self._running.items()}
         now = taken[self.n_states]
         table = self._table(now, whole, seen)
@@ -127,7 +127,7 @@ class OnlineFilter:
             self._close(plain(links.ended, np.int64), spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots.items, spots.t_s)
-        news = self._news(spots, links, taken, n_steps)
+        news = self._news(spots, now.pace, taken, learned)
         return Estimates(spots.frame, spots.t_s, table, now.model, news)
 
     def model(self) -> Model:
@@ -168,10 +168,12 @@ class OnlineFilter:
         n = spots.table.size
         whole, spot, weight = np.empty((3, n), np.int64), np.empty((n, 5)), np.empty(n)
         linked, known = (links.track_id, links.p_link), self._slots.known
-        n, n_new = take_spots(spots.table, linked, whole, spot, weight, known)
+        n, n_new = take_spots(
+            spots.table, linked, whole, spot, weight, known, self._watch.tallies
+        )
         if n < spots.table.size:
             whole, spot, weight = whole[:, :n].copy(), spot[:n], weight[:n]
-        _, track, slot = whole
+        track, slot = whole[1], whole[2]
         if n_new and self._slots.checked(track, slot, n_new) == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         if n_new:
@@ -182,14 +184,11 @@ class OnlineFilter:
 
     def _table(self, now: Taken, whole: Ints, seen: Seen) -> NDArray[np.void]:
         """Fill the rows of the tracks that were seen, and step their own D."""
-        n, own = seen.slot.size, self._own
-        table = self._live.table(n)
+        own, (table, longs) = self._own, self._live.table(seen.slot.size)
         pooled = now.error_scale2, now.fastest_um2_s
         state = now.position, now.p_state, now.D, self._states
-        tell_tracks(
-            (*own.banks, self._n_spots, own.grid), tuple(seen), pooled, whole, state,
-            table.view(np.int64).reshape(n, -1), own.work,
-        )  # fmt: skip
+        banks = (*own.banks, self._n_spots, own.grid)
+        tell_tracks(banks, tuple(seen), pooled, whole, state, longs, own.work)
         return table
 
     def _make_room(self, n_new: int) -> None:
@@ -207,16 +206,20 @@ class OnlineFilter:
         self._n_spots[slots] = 0
 
     def _news(
-        self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]
+        self, spots: Spots, pace: Pace, taken: dict[int, Taken], learned: dict[int, int]
     ) -> tuple[Event, ...]:
-        """Say what this frame has made known: the sample changed, or the number of states."""
-        alarms = self._watch.step(spots, taken[self.n_states].pace, links)
+        """Say what this frame has made known: the sample changed, or the number of states.
+
+        `learned` are the steps that the parameters of each filter rested on.
+        """
+        alarms, choice = self._watch.see(spots, pace), self._choice
         if self._forgets and "D" in alarms:
             self._forget()
             return tuple(alarms.values())
-        choice = self._choice
-        why = choice.step({k: t.loglik for k, t in taken.items()}, n_steps) if choice else ""
-        if choice is None or not why:
+        if choice is None:
+            return tuple(alarms.values())
+        why = choice.step({k: t.loglik for k, t in taken.items()}, learned)
+        if not why:
             return tuple(alarms.values())
         counts = (self.n_states, choice.n_states)
         self._use(choice.n_states)

@@ -19,7 +19,7 @@ import numpy as np
 
 from livespt.infer.arrays import Array, Ints, Seen
 from livespt.infer.batchkernels import FALSE_LINK
-from livespt.infer.elementkernels import exp_each, log_each
+from livespt.infer.elementkernels import exp_each, inverse_and_log
 from livespt.infer.stepkernels import first_dark
 from livespt.jit import kernel, kernel_of_lanes, lanes
 from livespt.vectors import (
@@ -43,9 +43,9 @@ _WIDTH, _GRID = np.uint64(WIDTH), np.uint64(N_GRID)
 #: Rows of a track's array: mean, covariance, ln weight.
 MX, MY, PXX, PXY, PYY, LNW = map(np.uint64, range(0, 6 * N_GRID, N_GRID))
 N_ROWS = 6
-#: Rows of the scratch: r S^-1 r and det S of the spot just taken; weights, and their sums up to
+#: Rows of the scratch: r S^-1 r and ln det S of the spot just taken; weights, and their sums up to
 #: each value.
-NEAR, DET, WEIGHTS, CELLS = map(np.uint64, range(0, 4 * N_GRID, N_GRID))
+NEAR, LN_DET, WEIGHTS, CELLS = map(np.uint64, range(0, 4 * N_GRID, N_GRID))
 #: ... the numbers 0 to 7; then of each of eight tracks: five values of f around its summit, where
 #: that is, mean and interval; the rows of their spots.
 EIGHT, AROUND, SUMMIT, SAID, SPOT_ROW = (
@@ -162,7 +162,7 @@ def begin(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, grid: Array,
 @lanes
 def observe(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, dark: float, grid: Array,
             c2: float, w: Array) -> None:  # fmt: skip
-    """Diffuse in the dark, then condition on one spot, as `stepkernels`; leave NEAR and DET."""
+    """Diffuse in the dark, then condition on one spot, as `stepkernels`; leave NEAR and LN_DET."""
     spots, two_dark, two_te = seen.spot, 2.0 * dark, 2.0 * seen.exposure_s
     x, y, vxx = spots[spot], spots[spot + np.uint64(1)], c2 * spots[spot + np.uint64(2)]
     vyy, vxy = c2 * spots[spot + np.uint64(3)], c2 * spots[spot + np.uint64(4)]
@@ -175,7 +175,7 @@ def observe(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, dark: float,
         cxx, cyy = pxx + 0.5 * h, pyy + 0.5 * h
         sxx, syy, sxy = pxx + (1.0 / 3.0) * h + vxx, pyy + (1.0 / 3.0) * h + vyy, pxy + vxy
         det = sxx * syy - sxy * sxy
-        inverse = 1.0 / det
+        inverse, ln_det = inverse_and_log(det)
         ixx, ixy, iyy = syy * inverse, -sxy * inverse, sxx * inverse
         rx, ry = x - mx, y - my
         ux, uy = ixx * rx + ixy * ry, ixy * rx + iyy * ry
@@ -187,14 +187,14 @@ def observe(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, dark: float,
         store(F, at + PXY, pxy - (gxx * pxy + gxy * cyy))
         store(F, at + PYY, pyy + h - (gyx * pxy + gyy * cyy))
         store(w, g + NEAR, rx * ux + ry * uy)
-        store(w, g + DET, det)
+        store(w, g + LN_DET, ln_det)
 
 
 @lanes
 def weigh(F: Array, base: np.uint64, w: Array) -> None:
     """Take the likelihood of the spot just observed into the ln weights."""
     for g in range(np.uint64(0), _GRID, _WIDTH):
-        distance = load(w, g + NEAR) + log_each(load(w, g + DET))
+        distance = load(w, g + NEAR) + load(w, g + LN_DET)
         at = base + LNW + g
         store(F, at, load(F, at) - 0.5 * distance)
 

@@ -90,30 +90,35 @@ class StateFilter:
 
     def step(self, track: Ints, seen: Seen) -> Taken:
         """Take the tracked spots of one frame."""
-        learner, numbers = self.learner, self._numbers
+        learner, numbers, spare = self.learner, self._numbers, self._spare
         learner.keep(track, seen)
         self._look_up()
-        c2 = float(numbers[live.C2])
-        fastest = self._fastest if learner.settled else math.inf
+        c2, fastest = numbers.item(live.C2), self._fastest if learner.settled else math.inf
         numbers[live.FRAME], numbers[live.T_S], numbers[live.EXPOSURE_S] = seen[:3]
         numbers[live.LEARNS], numbers[live.N_STEPS] = learner.settled, learner.n_steps
-        answer, spare = np.empty(1, self._answer), self._spare
+        words = np.empty(self._answer.itemsize // 8)
         live.take_frame(
             tuple(self.bank), seen[3:], numbers, self._motion,
             (learner.theta, learner.information, learner.covariance),
-            (self._lags, self._departed, self._occupancy, answer.view(np.float64)),
+            (self._lags, self._departed, self._occupancy, words),
             (self._work, *self._places, *spare),
         )  # fmt: skip
         said = numbers.tolist()
-        counted = int(said[live.COUNTED])
-        pace = Pace(counted, said[live.SCORE], said[live.PER_STEP], learner.refits_to_come)
-        self.n_tracks += int(said[live.SECOND])
-        learner.take(counted, said[live.ABSORBED], spare[0])
-        if said[live.ABSORBED] == live.MOVED:
-            self._version, self._fastest = learner.version, said[live.FASTEST]
-        model = self._model_of(answer) if said[live.ABSORBED] != live.STUCK else self.model()
+        self._learn(said)
+        model = self._model_of(words) if said[live.ABSORBED] != live.STUCK else self.model()
+        pace = Pace(
+            int(said[live.COUNTED]), said[live.SCORE], said[live.PER_STEP], learner.refits_to_come
+        )
         D = numbers[live.D : live.D + self.n_states]
         return Taken(*self._places, D, c2, fastest, said[live.LOGLIK], pace, model)
+
+    def _learn(self, said: list[float]) -> None:
+        """Note what a frame has changed."""
+        learner = self.learner
+        self.n_tracks += int(said[live.SECOND])
+        learner.take(int(said[live.COUNTED]), said[live.ABSORBED], self._spare[0])
+        if said[live.ABSORBED] == live.MOVED:
+            self._version, self._fastest = learner.version, said[live.FASTEST]
 
     def _look_up(self) -> None:
         """Evaluate the parameters, where they were not moved by a frame but set."""
@@ -160,9 +165,10 @@ class StateFilter:
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, n: int) -> NDArray[np.void]:
-        """Return n rows for `Estimates.table`, to be filled."""
-        return np.empty(n, self._dtype)
+    def table(self, n: int) -> tuple[NDArray[np.void], Ints]:
+        """Return n rows for `Estimates.table`, to be filled as (n, words) whole numbers."""
+        longs = np.empty((n, self._dtype.itemsize // 8), np.int64)
+        return np.ndarray(n, self._dtype, longs), longs
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -172,9 +178,9 @@ class StateFilter:
         )
         return to_model(answer, self._occupancy, self._lags, self.interval_s)
 
-    def _model_of(self, answer: NDArray[np.void]) -> Model:
+    def _model_of(self, words: Array) -> Model:
         counts = self.learner.n_steps, self.n_tracks, self.learner.settled
-        return model_of(answer, self._lags, self.interval_s, counts)
+        return model_of(words, self._answer, (self._lags, self.interval_s), counts)
 
 
 def _copied(arrays: tuple[Array, ...]) -> tuple[Any, ...]:

@@ -111,20 +111,31 @@ class Watch:
         self._counts = np.zeros((len(LIGHT), N_BINS), np.int32)  # of the block of light
         self._said = np.zeros(N_SAID)
         self._marks = marks_of(config, per_look)
+        self._wanted = not self._silent or bool(self._marks)
         self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
+
+    @property
+    def tallies(self) -> tuple[NDArray[np.int32], Array]:
+        """What `framekernels.tally` writes a frame into, before `see`; without rows if unwanted."""
+        return (self._counts if self._wanted else self._counts[:0]), self._said
 
     def step(self, spots: Spots, pace: Pace, links: Links | None = None) -> dict[str, Event]:
         """Take one frame; return what has changed or was passed, by its name."""
-        if self._silent and not self._marks:
-            return {}
         linked = NO_LINKS if links is None else (links.track_id, links.p_link)
         track_id, p_link = plain(linked[0], np.int64), plain(linked[1], np.float64)
-        tally(plain(spots.table, SPOT_DTYPE), track_id, p_link, self._counts, self._said)
+        tally(plain(spots.table, SPOT_DTYPE), track_id, p_link, *self.tallies)
+        return self.see(spots, pace)
+
+    def see(self, spots: Spots, pace: Pace) -> dict[str, Event]:
+        """Take one frame whose light is tallied; return as `step` does."""
+        if not self._wanted:
+            return {}
         told = self._said[:LANES_FROM].tolist()
         found = self._see_motion(spots, pace)
-        for see in (self._see_density, self._see_light):
-            found |= see(spots, told)
-        if self._silent:
+        for each in (self._see_density(spots, told), self._see_light(spots, told)):
+            if each:
+                found |= each
+        if self._silent and found:
             return {name: event for name, event in found.items() if event.kind == "mark"}
         return found
 
