@@ -93,6 +93,10 @@ def mantissa(v: Vector) -> Vector:
     return np.frexp(v)[0]
 
 
+def fetch(w: Array, at: Place) -> None:
+    """Ask for the eight numbers at a place to be brought nearer, if there are any."""
+
+
 def highest(v: Vector) -> float:
     """Return the greatest of the eight."""
     return float(v.max())
@@ -309,3 +313,11 @@ def _define_extreme(function: Any, sign: str) -> None:
 
 _define_extreme(highest, ">")
 _define_extreme(lowest, "<")
+
+
+@_lowers(fetch, *_PLACED, returned=types.none)
+def _fetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    place = builder.bitcast(_place(context, builder, sig, args), ir.IntType(8).as_pointer())
+    to_write, near, data = (ir.Constant(_INDEX, i) for i in (1, 3, 1))
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_write, near, data)
+    return context.get_dummy_value()

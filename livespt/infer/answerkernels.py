@@ -143,7 +143,7 @@ def fill_model(at: Motion, covariance: Array, occupancy: Array, interval_s: floa
             lagged[i, to] = occupancy[i, k]
     last = covariance.shape[0] - 1
     out[end] = math.sqrt(at.c2)
-    _log_interval(out[end], float(covariance[last, last]), on_log[n])
+    _log_interval(math.sqrt(at.c2), float(covariance[last, last]), on_log[n])
     spare[2] = p[1:]
     fill_rates(spare[2], interval_s, rate, spare)
 

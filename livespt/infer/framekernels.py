@@ -5,15 +5,13 @@ All of it is small, and in numpy's calls would cost more than the steps themselv
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer.answerkernels import fill_words, invert, rank_of
 from livespt.infer.arrays import Array, Ints
 from livespt.infer.elementkernels import log_each
-from livespt.jit import brief_kernel, kernel, lanes
+from livespt.jit import brief_kernel, lanes
 from livespt.types import FitStatus
 from livespt.vectors import WIDTH as LANES
 from livespt.vectors import load, store

@@ -8,7 +8,7 @@ type of one of these takes numba another .6 us.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,8 @@ FRAME, T_S, EXPOSURE_S, INTERVAL_S, LEARNS, N_STEPS, C2 = range(7)
 COUNTED, SECOND, LOGLIK, SCORE, PER_STEP, ABSORBED, FASTEST, D = range(7, 15)
 MOVED, STUCK = 1.0, 2.0
 N_NUMBERS = D + 4
-#: Slots, spots, weights, field: as in `Seen`.
-Spotted: TypeAlias = tuple[Ints, Array, Array, Array]
+#: The fields of a NamedTuple, or some of them.
+Fields: TypeAlias = tuple[Any, ...]
 
 
 @brief_kernel
@@ -65,9 +65,8 @@ def take_spots(
 
 @kernel
 def take_frame(
-    there: tuple[Array, Array, Array, Ints, Ints, Array, Array], spotted: Spotted, numbers: Array,
-    model: tuple[Array, Array, Array, Array], learned: tuple[Array, Array, Array],
-    told: tuple[Ints, Array, Array, Array], out: tuple[Array, ...],
+    there: Fields, spotted: Fields, numbers: Array, model: Fields,
+    learned: tuple[Array, Array, Array], told: tuple[Ints, Array, Array, Array], out: Fields,
 ) -> None:  # fmt: skip
     """Step the bank, learn from it, and write what is published of the model.
 
@@ -75,6 +74,8 @@ def take_frame(
     ----------
     there
         A `Bank`.
+    spotted
+        A `Seen` from its slots on.
     numbers : (N_NUMBERS,)
         See `FRAME`.
     model
@@ -108,7 +109,7 @@ def take_frame(
 
 
 @lanes
-def seen_of(spotted: Spotted, numbers: Array) -> Seen:
+def seen_of(spotted: Fields, numbers: Array) -> Seen:
     """Return the spots of a frame."""
     return Seen(
         int(numbers[FRAME]), numbers[T_S], numbers[EXPOSURE_S], spotted[0], spotted[1], spotted[2],
@@ -135,9 +136,8 @@ def note(
 
 @kernel
 def tell_tracks(
-    own: Own, seen: tuple[int, float, float, Ints, Array, Array, Array],
-    pooled: tuple[float, float], whole: Ints, state: tuple[Array, Array, Array, Ints],
-    longs: Ints, w: Array,
+    own: Own, seen: Fields, pooled: tuple[float, float], whole: Ints,
+    state: tuple[Array, Array, Array, Ints], longs: Ints, w: Array,
 ) -> None:  # fmt: skip
     """Step each track's own D; count its spots; fill the rows of `Estimates.table`.
 

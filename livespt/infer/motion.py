@@ -139,10 +139,14 @@ def model_of(
     `dtype` is the `answer_dtype`, `of` the lags and the nominal interval; `counts` are steps,
     tracks, and whether the parameters have been fitted.
     """
-    *first, error_scale, error_95, lagged = _ARRAYS(np.ndarray((), dtype, words))
+    D, D_95, here, here_95, p, p_95, rate, scale, scale_95, lagged = _ARRAYS(
+        np.ndarray((), dtype, words)
+    )
     n_steps, n_tracks, settled = counts
-    status = "ok" if settled else "warming"
-    return Model(*first, float(error_scale), error_95, lagged, *of, n_steps, n_tracks, status)
+    return Model(
+        D, D_95, here, here_95, p, p_95, rate, float(scale), scale_95, lagged, *of, n_steps,
+        n_tracks, "ok" if settled else "warming",
+    )  # fmt: skip
 
 
 def rates(T: Array, interval_s: float) -> Array:

@@ -13,15 +13,14 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Ints, Seen, field_of
+from livespt.infer.arrays import EVERYWHERE, Array, Ints, Seen, field_of
 from livespt.infer.choice import Choice
 from livespt.infer.livekernels import take_spots, tell_tracks
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
-from livespt.infer.plain import plain
+from livespt.infer.plain import DOUBLE, LONG, plain
 from livespt.infer.relay import Relay
 from livespt.infer.slotkernels import TWICE
 from livespt.infer.slots import Slots
@@ -71,7 +70,7 @@ class OnlineFilter:
         _check(n_states, interval_s, config)
         self.interval_s = float(interval_s)
         self._asked: int | Literal["auto"] = n_states
-        self._config, self._field_um = config, field_um
+        self._config, self._field = config, field_of(field_um)
         self._slots = Slots(CAPACITY)
         self._n_spots = np.zeros(CAPACITY, np.int64)
         first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
@@ -117,14 +116,14 @@ class OnlineFilter:
         """
         self._check_order(spots, links)
         spots, links = _plain(spots, links)
-        whole, seen = self._select(spots, links)
+        whole, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
         learned = {k: relay.n_learned for k, relay in self._running.items()}
-        taken = {k: relay.step(whole[1], seen) for k, relay in self._running.items()}
+        taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
         now = taken[self.n_states]
         table = self._table(now, whole, seen)
         if links.ended.size:
-            self._close(plain(links.ended, np.int64), spots.frame)
+            self._close(plain(links.ended, LONG), spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots.items, spots.t_s)
         news = self._news(spots, now.pace, taken, learned)
@@ -163,24 +162,31 @@ class OnlineFilter:
                 f" {self._last[0]} at {self._last[1]} s"
             )
 
-    def _select(self, spots: Spots, links: Links) -> tuple[Ints, Seen]:
-        """Pick the rows that belong to tracks; return their rows, tracks and slots, and spots."""
+    def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
+        """Pick the rows that belong to tracks, n of them; return these (in n first columns).
+
+        The lines are rows, tracks and slots; then the tracks once more, and the spots.
+        """
         n = spots.table.size
         whole, spot, weight = np.empty((3, n), np.int64), np.empty((n, 5)), np.empty(n)
         linked, known = (links.track_id, links.p_link), self._slots.known
-        n, n_new = take_spots(
-            spots.table, linked, whole, spot, weight, known, self._watch.tallies
-        )
-        if n < spots.table.size:
-            whole, spot, weight = whole[:, :n].copy(), spot[:n], weight[:n]
-        track, slot = whole[1], whole[2]
+        n, n_new = take_spots(spots.table, linked, whole, spot, weight, known, self._watch.tallies)
+        track, slot = whole[1, :n], whole[2, :n]
         if n_new and self._slots.checked(track, slot, n_new) == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         if n_new:
             self._make_room(n_new)
             self._slots.give(track, slot)
-        field = field_of(self._field_um, self._live.fastest_um2_s)
-        return whole, Seen(spots.frame, spots.t_s, spots.exposure_s, slot, spot, weight, field)
+        times = spots.frame, spots.t_s, spots.exposure_s
+        return whole, track, Seen(*times, slot, spot[:n], weight[:n], self._border())
+
+    def _border(self) -> Array:
+        """Return the field as `field_of` does."""
+        if self._field is EVERYWHERE:
+            return EVERYWHERE
+        field = self._field.copy()
+        field[4] = self._live.fastest_um2_s
+        return field
 
     def _table(self, now: Taken, whole: Ints, seen: Seen) -> NDArray[np.void]:
         """Fill the rows of the tracks that were seen, and step their own D."""
@@ -260,7 +266,7 @@ FRAMES_OF_REHEARSAL = 8
 def _plain(spots: Spots, links: Links) -> tuple[Spots, Links]:
     """Return a frame whose arrays the kernels can take."""
     table = plain(spots.table, SPOT_DTYPE)
-    track_id, p_link = plain(links.track_id, np.int64), plain(links.p_link, np.float64)
+    track_id, p_link = plain(links.track_id, LONG), plain(links.p_link, DOUBLE)
     if table is not spots.table:
         spots = spots._replace(table=table)
     if track_id is not links.track_id or p_link is not links.p_link:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Ints, Seen
+from livespt.infer.arrays import Array, Ints, Seen, roomy, wider
 from livespt.infer.ownkernels import N_GRID, N_ROWS, SCRATCH, step_own
 
 #: The grid of D: from a motion of 1 nm to one of 1 um per axis and nominal interval (rms).
@@ -25,13 +25,14 @@ class OwnD:
     def __init__(self, interval_s: float, capacity: int) -> None:
         ends = np.log(np.array([LEAST_STEP_UM, MOST_STEP_UM]) ** 2 / (2 * interval_s))
         self.grid = np.exp(np.linspace(ends[0], ends[1], N_GRID))
-        self._own = np.zeros((capacity, N_ROWS * N_GRID))
+        self._own = roomy(capacity * N_ROWS * N_GRID).reshape(capacity, -1)
         self._last = np.zeros((capacity, 3))
         self.work = np.zeros(SCRATCH)
 
     def grow(self) -> None:
         """Double the number of slots."""
-        self._own = np.concatenate([self._own, np.zeros_like(self._own)])
+        n = 2 * len(self._own)
+        self._own = wider(self._own.ravel(), n * N_ROWS * N_GRID).reshape(n, -1)
         self._last = np.concatenate([self._last, np.zeros_like(self._last)])
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.infer import livekernels as live
-from livespt.infer.arrays import Array, Bank, Ints, Seen, bank, filters_of, scratch
+from livespt.infer.arrays import Array, Bank, Ints, Seen, bank, filters_of, scratch, wider
 from livespt.infer.historykernels import retire
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
@@ -109,8 +109,9 @@ class StateFilter:
         pace = Pace(
             int(said[live.COUNTED]), said[live.SCORE], said[live.PER_STEP], learner.refits_to_come
         )
+        position, p_state = self._places
         D = numbers[live.D : live.D + self.n_states]
-        return Taken(*self._places, D, c2, fastest, said[live.LOGLIK], pace, model)
+        return Taken(position, p_state, D, c2, fastest, said[live.LOGLIK], pace, model)
 
     def _learn(self, said: list[float]) -> None:
         """Note what a frame has changed."""
@@ -150,14 +151,15 @@ class StateFilter:
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
                 setattr(twin, name, value.copy())
-        twin.bank = Bank(*_copied(self.bank))
+        twin.bank = Bank(*_copied(self.bank))._replace(F=wider(self.bank.F, self.bank.F.size))
         twin._motion = _copied(self._motion)
         twin._places, twin._spare = _copied(self._places), _copied(self._spare)
         return twin
 
     def grow(self) -> None:
         """Double the number of slots."""
-        self.bank = Bank(*_twice(self.bank))
+        F = wider(self.bank.F, 2 * self.bank.F.size)
+        self.bank = Bank(*_twice(self.bank))._replace(F=F)
         self._places = _twice(self._places)
 
     def forget(self) -> None:
@@ -183,9 +185,9 @@ class StateFilter:
         return model_of(words, self._answer, (self._lags, self.interval_s), counts)
 
 
-def _copied(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+def _copied(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(array.copy() for array in arrays)
 
 
-def _twice(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+def _twice(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(np.concatenate([array, np.zeros_like(array)]) for array in arrays)
