@@ -93,6 +93,20 @@ def mantissa(v: Vector) -> Vector:
     return np.frexp(v)[0]
 
 
+def fetch(w: Array, at: Place) -> None:
+    """Ask for the eight numbers at a place to be brought nearer, if there are any."""
+
+
+def highest(v: Vector) -> float:
+    """Return the greatest of the eight."""
+    return float(v.max())
+
+
+def lowest(v: Vector) -> float:
+    """Return the least of the eight."""
+    return float(v.min())
+
+
 # What follows tells numba the same.
 
 _DOUBLES = ir.VectorType(ir.DoubleType(), WIDTH)
@@ -280,3 +294,30 @@ def _exponent(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _mantissa(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     bits = builder.and_(builder.bitcast(args[0], _BITS), _whole((1 << _MANTISSA_BITS) - 1))
     return builder.bitcast(builder.or_(bits, _whole(_ONE_HALF)), _DOUBLES)
+
+
+def _define_extreme(function: Any, sign: str) -> None:
+    """Define what is left of the eight where of each two one is kept."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        v, n = args[0], WIDTH
+        while n > 1:
+            n //= 2
+            far = ir.Constant(ir.VectorType(_INDEX, WIDTH), [(i + n) % WIDTH for i in range(WIDTH)])
+            other = builder.shuffle_vector(v, v, far)
+            v = builder.select(builder.fcmp_ordered(sign, v, other), v, other)
+        return builder.extract_element(v, ir.Constant(_INDEX, 0))
+
+    _lowers(function, _VectorType, returned=types.float64)(lower)
+
+
+_define_extreme(highest, ">")
+_define_extreme(lowest, "<")
+
+
+@_lowers(fetch, *_PLACED, returned=types.none)
+def _fetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    place = builder.bitcast(_place(context, builder, sig, args), ir.IntType(8).as_pointer())
+    to_write, near, data = (ir.Constant(_INDEX, i) for i in (1, 3, 1))
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_write, near, data)
+    return context.get_dummy_value()

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import AMBIGUOUS, MX, MY, PXX, PXY, PYY, Array, Ints, Motion, Seen
+from livespt.infer.arrays import AMBIGUOUS, MX, MY, PXX, PXY, PYY, Array, Ints, Motion
 from livespt.infer.motionkernels import log_matrix
 from livespt.jit import brief_kernel, kernel
 from livespt.types import FitStatus
@@ -20,42 +20,52 @@ OK = int(FitStatus.OK)
 Z95 = 1.959963984540054
 #: Widest half-interval on the log and logit scales: nothing is known.
 WIDEST = 12.0
+#: Where a track's own D and its interval lie among the numbers of its row, and what follows them.
+OWN, AFTER_OWN = 7, 10
 
 
 @brief_kernel
 def take_rows(
-    table: NDArray[np.void], track_id: Ints, p_link: Array, rows: Ints, track: Ints, seen: Seen
+    table: NDArray[np.void], links: tuple[Ints, Array], whole: Ints, spot: Array, weight: Array
 ) -> int:
     """Take the rows that belong to tracks; return how many.
 
-    Fills `rows`, `track`, `seen.spot` and `seen.weight` from the front.
+    Fills the first two lines of `whole`, with rows and tracks, `spot` and `weight` from the front.
     """
     x, y, status = table["x_um"], table["y_um"], table["status"]
     xx, yy, xy = table["var_x_um2"], table["var_y_um2"], table["cov_xy_um2"]
+    track_id, p_link = links
     n = 0
     for i in range(table.shape[0]):
         if track_id[i] < 0 or status[i] != OK or not math.isfinite(x[i] + y[i]):
             continue
         if not xx[i] * yy[i] - xy[i] * xy[i] > 0.0:
             continue
-        rows[n], track[n] = i, track_id[i]
-        seen.spot[n, 0], seen.spot[n, 1] = x[i], y[i]
-        seen.spot[n, 2], seen.spot[n, 3], seen.spot[n, 4] = xx[i], yy[i], xy[i]
-        seen.weight[n] = 1.0 if p_link[i] >= AMBIGUOUS else 0.0
+        whole[0, n], whole[1, n] = i, track_id[i]
+        spot[n, 0], spot[n, 1] = x[i], y[i]
+        spot[n, 2], spot[n, 3], spot[n, 4] = xx[i], yy[i], xy[i]
+        weight[n] = 1.0 if p_link[i] >= AMBIGUOUS else 0.0
         n += 1
     return n
 
 
 @kernel
-def fill_words(
-    position: Array, p_state: Array, D: Array, states: Ints, own: Array, words: Array
-) -> None:
+def rank_of(D: Array, k: int) -> int:
+    """Return the place of state k in ascending order of D."""
+    rank = 0
+    for j in range(D.shape[0]):
+        rank += int(D[j] < D[k] or (D[j] == D[k] and j < k))
+    return rank
+
+
+@kernel
+def fill_words(position: Array, p_state: Array, D: Array, states: Ints, words: Array) -> None:
     """Fill the numbers of a track's row, from x on, in the order of `track_dtype`.
 
-    `states` sorts the states by D; `own` (n, 3) is the track's own D and its interval.
+    `states` sorts the states by D. The track's own D and its interval are left alone.
     """
     n_states = D.shape[0]
-    for i in range(position.shape[0]):
+    for i in range(words.shape[0]):
         words[i, 0], words[i, 1] = position[i, MX], position[i, MY]
         words[i, 2], words[i, 3], words[i, 4] = (
             position[i, PXX], position[i, PYY], position[i, PXY],
@@ -65,10 +75,8 @@ def fill_words(
             mean += p_state[i, k] * D[k]
         for k in range(n_states):
             spread += p_state[i, k] * (D[k] - mean) ** 2
-            words[i, 10 + k] = p_state[i, states[k]]
+            words[i, AFTER_OWN + k] = p_state[i, states[k]]
         words[i, 5], words[i, 6] = mean, math.sqrt(spread)
-        for c in range(3):
-            words[i, 7 + c] = own[i, c]
 
 
 @brief_kernel
@@ -87,46 +95,57 @@ def invert(matrix: Array, inverse: Array, root: Array) -> bool:
             else:
                 root[i, j] = total / root[j, j]
     for c in range(n):
-        for i in range(n):  # down: root z = unit vector
+        for i in range(c, n):  # down: root z = unit vector
             total = 1.0 if i == c else 0.0
-            for k in range(i):
-                total -= root[i, k] * inverse[k, c]
-            inverse[i, c] = total / root[i, i]
-        for i in range(n - 1, -1, -1):  # up: root' x = z
-            total = inverse[i, c]
+            for k in range(c, i):
+                total -= root[i, k] * inverse[c, k]
+            inverse[c, i] = total / root[i, i]
+        for i in range(n - 1, c - 1, -1):  # up: root' x = z
+            total = inverse[c, i]
             for k in range(i + 1, n):
-                total -= root[k, i] * inverse[k, c]
-            inverse[i, c] = total / root[i, i]
+                total -= root[k, i] * inverse[c, k]
+            inverse[c, i] = total / root[i, i]
+    for c in range(n):
+        for i in range(c):
+            inverse[c, i] = inverse[i, c]
     return True
 
 
 @brief_kernel
-def fill_model(
-    at: Motion, covariance: Array, interval_s: float, on_log: Array, p: Array, p_95: Array,
-    rate: Array, spare: Array,
-) -> None:  # fmt: skip
+def fill_model(at: Motion, covariance: Array, occupancy: Array, interval_s: float, out: Array,
+               spare: Array) -> None:  # fmt: skip
     """Write what is published of the model `at` theta, whose covariance is given.
 
     Parameters
     ----------
-    on_log : (K + 1, 2)
-        Intervals of D, and of the error scale.
-    p : (K + 1, K)
-        Occupancy, and the transition matrix below it; `p_95` (K + 1, K, 2) their intervals.
-    rate : (K, K)
-        Rates per second (see `motion.rates`).
-    spare : (2, K, K)
+    occupancy : (L, K)
+        At each lag.
+    out : flat
+        In the order of `motion.answer_dtype`, the states ascending in D.
+    spare : (3, K, K)
         Scratch.
     """
-    n_states = at.D.shape[0]
-    for k in range(n_states):
-        _log_interval(at.D[k], covariance[k, k], on_log[k])
-        _logit_interval(at.ln_pi[k], covariance, p[0], p_95[0], k)
-        for j in range(n_states):
-            _logit_interval(at.ln_T[j, k], covariance, p[1 + j], p_95[1 + j], k)
+    n, n_lags = at.D.shape[0], occupancy.shape[0]
+    D, on_log, end = out[:n], out[n : 3 * n + 2].reshape((n + 1, 2)), 3 * n + 2
+    p, end = out[end : end + n * (n + 1)].reshape((n + 1, n)), end + n * (n + 1)
+    p_95, end = out[end : end + 2 * n * (n + 1)].reshape((n + 1, n, 2)), end + 2 * n * (n + 1)
+    rate, end = out[end : end + n * n].reshape((n, n)), end + n * n
+    lagged, end = out[end : end + n_lags * n].reshape((n_lags, n)), end + n_lags * n
+    for k in range(n):
+        to = rank_of(at.D, k)
+        D[to] = at.D[k]
+        _log_interval(at.D[k], covariance[k, k], on_log[to])
+        p[0, to] = _logit_interval(at.ln_pi[k], covariance, n, p_95[0, to])
+        for j in range(n):
+            fr = rank_of(at.D, j)
+            p[1 + fr, to] = _logit_interval(at.ln_T[j, k], covariance, n, p_95[1 + fr, to])
+        for i in range(n_lags):
+            lagged[i, to] = occupancy[i, k]
     last = covariance.shape[0] - 1
-    _log_interval(math.sqrt(at.c2), float(covariance[last, last]), on_log[n_states])
-    fill_rates(p[1:], interval_s, rate, spare)
+    out[end] = math.sqrt(at.c2)
+    _log_interval(math.sqrt(at.c2), float(covariance[last, last]), on_log[n])
+    spare[2] = p[1:]
+    fill_rates(spare[2], interval_s, rate, spare)
 
 
 @kernel
@@ -136,23 +155,26 @@ def _log_interval(value: float, variance: float, out: Array) -> None:
 
 
 @kernel
-def _logit_interval(ln_p: Array, covariance: Array, p: Array, p_95: Array, k: int) -> None:
-    """Write a probability given as a dual of ln p, and its interval: delta method on the logit."""
-    n = covariance.shape[0]
-    p[k] = math.exp(ln_p[0])
-    if p.shape[0] == 1:  # one state: certain
-        p_95[k, 0], p_95[k, 1] = 1.0, 1.0
-        return
+def _logit_interval(ln_p: Array, covariance: Array, n_states: int, out: Array) -> float:
+    """Write the interval of a probability that is given as a dual of ln p; return it.
+
+    By the delta method on the logit; one state is certain.
+    """
+    n, p = covariance.shape[0], math.exp(ln_p[0])
+    if n_states == 1:
+        out[0], out[1] = 1.0, 1.0
+        return p
     variance = 0.0
     for a in range(n):
         inner = 0.0
         for b in range(n):
             inner += covariance[a, b] * ln_p[1 + b]
         variance += inner * ln_p[1 + a]
-    rest = 1.0 - p[k]
+    rest = 1.0 - p
     factor = math.exp(min(Z95 * math.sqrt(max(variance, 0.0)) / rest, WIDEST))
-    low, high = p[k] / rest / factor, p[k] / rest * factor
-    p_95[k, 0], p_95[k, 1] = low / (1.0 + low), high / (1.0 + high)
+    low, high = p / rest / factor, p / rest * factor
+    out[0], out[1] = low / (1.0 + low), high / (1.0 + high)
+    return p
 
 
 @kernel

@@ -41,8 +41,9 @@ def observe(F: Array, fr: np.uint64, h: Vector, w: Array, b: np.uint64) -> None:
     pxx, pxy, pyy = load(F, fr + _2), load(F, fr + _3), load(F, fr + _4)
     half, third, twelfth = 0.5 * h, _THIRD * h, _TWELFTH * h
     sxx, sxy, syy = pxx + third + vxx, pxy + vxy, pyy + third + vyy
-    root_det = 1.0 / root(sxx * syy - sxy * sxy)
-    inverse = seen * root_det * root_det
+    inverse = 1.0 / (sxx * syy - sxy * sxy)
+    root_det = root(inverse)  # the way to the next numbers is shorter without it
+    inverse *= seen
     ixx, ixy, iyy = syy * inverse, -sxy * inverse, sxx * inverse
     rx, ry = load(w, at.SPOT) - mx, load(w, at.SPOT + _1) - my
     ux, uy = ixx * rx + ixy * ry, ixy * rx + iyy * ry

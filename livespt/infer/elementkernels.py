@@ -77,6 +77,16 @@ def log_each(x: Vector) -> Vector:
 
 
 @lanes
+def inverse_and_log(v: Vector) -> tuple[Vector, Vector]:
+    """Return 1 / v and `log_each(v)`, with one division for both."""
+    m, n, half = mantissa(v), exponent(v), spread(_ROOT_HALF)
+    n = pick(m, half, n - 1.0, n)
+    m = pick(m, half, m + m, m)
+    both = 1.0 / (v * (m + 1.0))
+    return both * (m + 1.0), _log_series((m - 1.0) * (both * v), n)
+
+
+@lanes
 def _log_series(f, n):  # noqa: ANN001, ANN202 (of one number or of eight)
     """Return ln of 2^n (1 + f) / (1 - f) for |f| <= 0.172."""
     z = f * f

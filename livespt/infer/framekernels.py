@@ -5,15 +5,16 @@ All of it is small, and in numpy's calls would cost more than the steps themselv
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.answerkernels import fill_words, invert
+from livespt.infer.answerkernels import fill_words, invert, rank_of
 from livespt.infer.arrays import Array, Ints
-from livespt.jit import brief_kernel, kernel
+from livespt.infer.elementkernels import log_each
+from livespt.jit import brief_kernel, lanes
 from livespt.types import FitStatus
+from livespt.vectors import WIDTH as LANES
+from livespt.vectors import load, store
 
 OK = int(FitStatus.OK)
 #: Largest change of a parameter in one frame.
@@ -26,8 +27,14 @@ PER_UNIT, LEAST_LN, N_BINS = 64.0, -16.0, 2560
 #: Rows of the tallies, and the least value that each takes.
 PRECISION, PHOTONS, BACKGROUND, WIDTH = range(4)
 LEAST_UM, LEAST_PHOTONS, LEAST_WIDTH_UM = 1e-6, 1e-2, 1e-3
-#: What `tally` says of a frame: good spots, free widths, links, and how many links are in doubt.
+#: What `tally` says of a frame: good spots, free widths, links, and how many links are in doubt;
+#: then come as many numbers of each row of the tallies as are counted side by side, and bins.
 N_GOOD, N_WIDTHS, N_LINKS, DOUBT = range(4)
+LANES_FROM = DOUBT + 1
+BINS = np.uint64(4 * LANES)
+N_SAID = LANES_FROM + 5 * LANES
+#: A width that is not known, and a place in the tallies that no known one has.
+UNKNOWN, NOT_COUNTED = 1e-300, -1e4
 
 
 @brief_kernel
@@ -72,18 +79,21 @@ def absorb(
 
 @brief_kernel
 def fill_table(
-    whole: tuple[Ints, Ints, Ints], position: Array, p_state: Array, D: Array, states: Ints,
-    own: Array, words: Array, longs: Ints, shorts: NDArray[np.int32],
-) -> None:  # fmt: skip
-    """Fill the rows of `Estimates.table`, seen as floats, as long and as short integers.
+    whole: Ints, n_spots: Ints, position: Array, p_state: Array, D: Array, states: Ints, longs: Ints
+) -> None:
+    """Fill the rows of `Estimates.table`, seen as long integers, but for the tracks' own D.
 
-    `whole` is each row's track, spot and number of spots; the rest as in `fill_words`.
+    `whole` (3, n) is each row's spot, track and slot, `n_spots` the number of spots by slot;
+    `states` (K,) is scratch; the rest as in `fill_words`.
     """
-    track, rows, n_spots = whole
-    for i in range(track.shape[0]):
-        longs[i, 0] = track[i]
-        shorts[i, 2], shorts[i, 3] = rows[i], n_spots[i]
-    fill_words(position, p_state, D, states, own, words[:, FIRST_FLOAT:])
+    shorts = longs.view(np.int32)
+    for i in range(longs.shape[0]):
+        longs[i, 0] = whole[1, i]
+        shorts[i, 2], shorts[i, 3] = whole[0, i], n_spots[whole[2, i]]
+    for k in range(D.shape[0]):
+        states[rank_of(D, k)] = k
+    words = longs.view(np.float64)
+    fill_words(position, p_state, D, states, words[:, FIRST_FLOAT:])
 
 
 @brief_kernel
@@ -92,30 +102,42 @@ def tally(
 ) -> None:
     """Count a frame's good spots by precision, photons, background and width (`counts`).
 
-    A guided spot's width is held, and does not count. `said` (4,) is written: see `N_GOOD`.
+    A guided spot's width is held, and does not count. `said` (`N_SAID`,) is written: see `N_GOOD`;
+    what follows is scratch.
     """
     status, guided, sigma = table["status"], table["guided"], table["sigma_um"]
     xx, yy = table["var_x_um2"], table["var_y_um2"]
     photons, background = table["photons"], table["bg_photons"]
-    said[:] = 0.0
+    w, lane = said[LANES_FROM:], 0
+    said[:LANES_FROM] = 0.0
     for i in range(table.shape[0]):
         if status[i] != OK:
             continue
         said[N_GOOD] += 1.0
-        sd = math.sqrt(max(0.5 * (xx[i] + yy[i]), LEAST_UM * LEAST_UM))
-        counts[PRECISION, bin_of(sd)] += 1
-        counts[PHOTONS, bin_of(max(photons[i], LEAST_PHOTONS))] += 1
-        counts[BACKGROUND, bin_of(max(background[i], LEAST_PHOTONS))] += 1
-        if guided[i] == 0:
-            said[N_WIDTHS] += 1.0
-            counts[WIDTH, bin_of(max(sigma[i], LEAST_WIDTH_UM))] += 1
+        w[lane] = max(0.5 * (xx[i] + yy[i]), LEAST_UM * LEAST_UM)
+        w[LANES * PHOTONS + lane] = max(photons[i], LEAST_PHOTONS)
+        w[LANES * BACKGROUND + lane] = max(background[i], LEAST_PHOTONS)
+        w[LANES * WIDTH + lane] = max(sigma[i], LEAST_WIDTH_UM) if guided[i] == 0 else UNKNOWN
+        said[N_WIDTHS] += 1.0 - min(guided[i], 1)
+        lane += 1
+        if lane == LANES:
+            count(w, lane, counts)
+            lane = 0
+    count(w, lane, counts)
     for i in range(track_id.shape[0]):
         if track_id[i] >= 0:
             said[N_LINKS] += 1.0
             said[DOUBT] += 1.0 - p_link[i]
 
 
-@kernel
-def bin_of(value: float) -> int:
-    """Return the bin of a positive value."""
-    return min(max(int((math.log(value) - LEAST_LN) * PER_UNIT), 0), N_BINS - 1)
+@lanes
+def count(w: Array, n: int, counts: NDArray[np.int32]) -> None:
+    """Count the first n of `LANES` spots; of their precision the square is given."""
+    for row in range(counts.shape[0]):
+        at = np.uint64(LANES * row)
+        ln = log_each(load(w, at)) * (0.5 if row == PRECISION else 1.0)
+        store(w, BINS, (ln - LEAST_LN) * PER_UNIT)
+        for lane in range(n):
+            place = w[BINS + np.uint64(lane)]
+            if place > NOT_COUNTED:
+                counts[row, min(max(int(place), 0), N_BINS - 1)] += 1

@@ -14,7 +14,7 @@ from livespt.infer.arrays import LNW, Array, Bank, Ints, Size
 from livespt.infer.bankkernels import addresses, first_of, past_of
 from livespt.infer.elementkernels import exp_each
 from livespt.infer.tangentkernels import place
-from livespt.jit import brief_kernel, kernel_of_lanes, lanes
+from livespt.jit import brief_kernel, kernel, kernel_of_lanes, lanes
 from livespt.vectors import WIDTH, Vector, add_up, address, load, pick, spread, store, store_some
 
 _LNW = at.ROW * np.uint64(LNW)
@@ -60,25 +60,46 @@ def go_back(bank: Bank, past: np.uint64, n_states: int, was: Vector, w: Array) -
 
 
 @lanes
-def measures(bank: Bank, frames: Ints, sums: Array) -> tuple[Size, tuple[int, int]]:
-    """Return states and duals; the newest frame of the history, and how many frames it holds."""
-    capacity, n_states = bank.n_spots.shape[0], sums.shape[1] - 1
-    depth = bank.past_frame.shape[0] // capacity
-    oldest = int(frames[frames.shape[0] - 1])
-    return (n_states, bank.F.shape[0] // (6 * n_states * capacity)), (oldest + depth - 1, depth)
+def measures(bank: Bank, n_states: int) -> tuple[Size, int]:
+    """Return states and duals; how many frames the history holds."""
+    capacity = bank.n_spots.shape[0]
+    size = (n_states, bank.F.shape[0] // (6 * n_states * capacity))
+    return size, bank.past_frame.shape[0] // capacity
 
 
-@brief_kernel
-def occupancy_at(bank: Bank, frames: Ints, w: Array, sums: Array) -> None:
-    """Add the smoothed p_state of all live tracks at each of `frames` to `sums` (n, K + 1).
+@kernel
+def occupancy_at(
+    bank: Bank, frame: int, lags: Ints, departed: Array, w: Array, occupancy: Array
+) -> None:
+    """Write the share of each state in the molecules seen `lags` frames before `frame`.
 
-    `frames` descends to the oldest of the history; the last column counts the tracks.
+    A frame of which no track knows leaves what stands there: at the first lag; further on the lag
+    before is repeated.
+
+    Parameters
+    ----------
+    lags : (L,)
+        Ascending, the last being the history's depth - 1.
+    departed : (depth, 2 + K)
+        What tracks that have ended said: frame + 1; sums over the shares, their number.
+    occupancy : (L, K)
     """
-    size, span = measures(bank, frames, sums)
+    n_states = occupancy.shape[1]
+    size, depth = measures(bank, n_states)
     rows = address(w)
-    clear_history(rows, span[1] * (size[0] + 1))
-    add_live(addresses(bank), bank.n_spots.shape[0] // WIDTH, size, span, rows)
-    take_history(rows, frames, span[0], sums)
+    clear_history(rows, depth * (n_states + 1))
+    add_live(addresses(bank), bank.n_spots.shape[0] // WIDTH, size, (frame, depth), rows)
+    for i in range(lags.shape[0]):
+        there = departed[(frame - lags[i]) % depth]
+        known = there[0] == frame - lags[i] + 1
+        total = past_sum(rows, lags[i], n_states, n_states)
+        total += there[1 + n_states] if known else 0.0
+        for k in range(n_states):
+            if total > 0.0:
+                said = past_sum(rows, lags[i], n_states, k)
+                occupancy[i, k] = (said + (there[1 + k] if known else 0.0)) / total
+            elif i > 0:
+                occupancy[i, k] = occupancy[i - 1, k]
 
 
 @kernel_of_lanes
@@ -102,28 +123,33 @@ def clear_history(w: Array, n: int) -> None:
 
 
 @lanes
-def take_history(w: Array, frames: Ints, newest: int, sums: Array) -> None:
-    """Add the sums over the history at each of `frames` to `sums`."""
-    n = sums.shape[1]
-    for i in range(frames.shape[0]):
-        for k in range(n):
-            row = np.uint64((newest - frames[i]) * n + k)
-            sums[i, k] += add_up(load(w, at.HISTORY + row * at.ROW))
+def past_sum(w: Array, age: int, n_states: int, k: int) -> float:
+    """Return the sum over the history `age` frames ago: of state k, or of all tracks (k = K)."""
+    row = np.uint64(age * (n_states + 1) + k)
+    return add_up(load(w, at.HISTORY + row * at.ROW))
 
 
 @brief_kernel
-def retire(bank: Bank, slots: Ints, frames: Ints, w: Array, sums: Array) -> None:
-    """Free `slots`, their last words on the occupancy of `frames` added to `sums`."""
-    size, span = measures(bank, frames, sums)
+def retire(bank: Bank, slots: Ints, frame: int, w: Array, departed: Array) -> None:
+    """Free `slots`, their last words on the occupancy up to `frame` added to `departed`."""
+    n_states = departed.shape[1] - 2
+    size, depth = measures(bank, n_states)
     rows, there = address(w), addresses(bank)
-    clear_history(rows, span[1] * (size[0] + 1))
+    clear_history(rows, depth * (n_states + 1))
     for i in range(slots.shape[0]):
         slot = int(slots[i])
         own = np.uint64(slot % WIDTH)
         store(rows, at.WEIGHT, spread(0.0))
         rows[at.WEIGHT + own] = 1.0
-        add_past(there, slot // WIDTH, size, span, rows)
+        add_past(there, slot // WIDTH, size, (frame, depth), rows)
         bank.n_spots[slot] = 0
-        for age in range(span[1]):
-            bank.past_frame[past_of(slot // WIDTH, span[1], age) + own] = 0.0
-    take_history(rows, frames, span[0], sums)
+        for age in range(depth):
+            bank.past_frame[past_of(slot // WIDTH, depth, age) + own] = 0.0
+    for age in range(min(depth, frame + 1)):
+        if past_sum(rows, age, n_states, n_states) > 0.0:
+            said = departed[(frame - age) % depth]
+            if said[0] != frame - age + 1:
+                said[:] = 0.0
+                said[0] = frame - age + 1
+            for k in range(n_states + 1):
+                said[1 + k] += past_sum(rows, age, n_states, k)

@@ -25,8 +25,9 @@ import numpy as np
 
 from livespt.infer.arrays import Array, Ints, Seen, Tracks
 from livespt.infer.fit import Fit, fit_tracks, guess
-from livespt.infer.framekernels import STRIDE, absorb
+from livespt.infer.framekernels import STRIDE
 from livespt.infer.inverse import inverse_of
+from livespt.infer.livekernels import STUCK
 from livespt.infer.motion import pack, uniform_switching, weak_prior
 
 #: Steps per state before the first refit, and at the last.
@@ -66,7 +67,6 @@ class Learner:
         self._configured = np.sort(D_um2_s) if D_um2_s else None
         self.version = 0
         self._begin(1.0)
-        self._root = np.empty_like(self.information)
         self._start_counting()
 
     def _start_counting(self) -> None:
@@ -89,12 +89,6 @@ class Learner:
         return self._rows is not None
 
     @property
-    def information_per_step(self) -> float:
-        """What one step says of the scale of all D together: information on ln D."""
-        k = self.n_states
-        return sum(self.information[:k, :k].ravel().tolist()) / max(self.n_steps, 1)
-
-    @property
     def covariance(self) -> Array:
         """Covariance of theta from all information so far."""
         if self._covariance is None:
@@ -113,14 +107,15 @@ class Learner:
         while self._n_kept > MOST_KEPT * self.n_states:  # strays that never make a step
             self._n_kept -= self._rows.popleft().track.size
 
-    def absorb(self, score: Array, information: Array, counted: int) -> None:
-        """Take in log-likelihood and score, and information (upper triangle), of one frame."""
+    def take(self, counted: int, absorbed: float, score: Array) -> None:
+        """Note what a frame has done to the parameters (see `livekernels.ABSORBED`).
+
+        `score` has the log-likelihood in front.
+        """
         self.n_steps += counted
-        if not counted or not self.settled:  # before the first fit theta means nothing, nor J there
-            return
-        self.version += 1
-        sums = self.information, self.covariance
-        if not absorb(score, information, *sums, self.theta, self._root):
+        if absorbed:
+            self.version += 1
+        if absorbed == STUCK:
             self._covariance = inverse_of(self.information)
             self.theta += np.clip(self._covariance @ score[1:], -STRIDE, STRIDE)
 
@@ -158,7 +153,7 @@ class Learner:
         """Return one that goes on from here by itself; the spots kept are shared."""
         twin = copy.copy(self)
         twin.theta, twin.information = self.theta.copy(), self.information.copy()
-        twin._covariance, twin._root = None, self._root.copy()
+        twin._covariance = None
         twin._rows = None if self._rows is None else self._rows.copy()
         return twin
 

@@ -8,7 +8,8 @@ se^2 = grad' Cov grad.
 
 from __future__ import annotations
 
-import math
+import functools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from livespt.infer.answerkernels import fill_model, fill_rates
 from livespt.infer.arrays import Array, Ints, Motion
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.motionkernels import fill_motion
+from livespt.infer.plain import plain
 from livespt.types import LivesptError, Model
 
 
@@ -96,49 +98,55 @@ class Answer(NamedTuple):
     settled: bool
 
 
-def to_model(
-    answer: Answer,
-    occupancy_lag: Array,
-    lags: Ints,
-    interval_s: float,
-    at: Motion | None = None,
-) -> Model:
+@functools.lru_cache(maxsize=64)
+def answer_dtype(n_states: int, n_lags: int) -> np.dtype:
+    """Return the order in which `answerkernels.fill_model` writes a model, and the shapes."""
+    k = n_states
+    shapes = {
+        "D_um2_s": (k,), "D_95": (k, 2), "error_scale_95": (2,), "occupancy": (k,),
+        "p_switch": (k, k), "occupancy_95": (k, 2), "p_switch_95": (k, k, 2),
+        "rate_per_s": (k, k), "occupancy_lag": (n_lags, k), "error_scale": (),
+    }  # fmt: skip
+    return np.dtype([(name, "f8", shape) for name, shape in shapes.items()])
+
+
+#: Picks a model's arrays.
+_ARRAYS = operator.itemgetter(
+    "D_um2_s", "D_95", "occupancy", "occupancy_95", "p_switch", "p_switch_95", "rate_per_s",
+    "error_scale", "error_scale_95", "occupancy_lag",
+)  # fmt: skip
+
+
+def to_model(answer: Answer, occupancy_lag: Array, lags: Ints, interval_s: float) -> Model:
     """Turn an estimate into the published model, states ordered by D.
 
-    `occupancy_lag` (L, K) is in the order of `answer`; `at` is `motion` at its theta, if known.
+    `occupancy_lag` (L, K) is in the order of `answer`.
     """
-    n_states = occupancy_lag.shape[1]
-    theta, covariance = answer.theta, answer.covariance
-    ln_D = theta[:n_states].tolist()
-    if ln_D == sorted(ln_D):
-        occupancy_lag = occupancy_lag.copy()
-    else:
-        states = order(theta, n_states)
-        where, at = permutation_of(states, n_states), None
-        theta, covariance = theta[where], covariance[np.ix_(where, where)]
-        occupancy_lag = occupancy_lag[:, states]
-    at = motion(theta, n_states) if at is None else at
-    on_log, p = np.empty((n_states + 1, 2)), np.empty((n_states + 1, n_states))
-    p_95, rate = np.empty((n_states + 1, n_states, 2)), np.empty((n_states, n_states))
-    spare = np.empty((2, n_states, n_states))
-    fill_model(at, covariance, interval_s, on_log, p, p_95, rate, spare)
-    return Model(
-        D_um2_s=at.D.copy(),
-        D_95=on_log[:-1],
-        occupancy=p[0],
-        occupancy_95=p_95[0],
-        p_switch=p[1:],
-        p_switch_95=p_95[1:],
-        rate_per_s=rate,
-        error_scale=math.sqrt(at.c2),
-        error_scale_95=on_log[-1],
-        occupancy_lag=occupancy_lag,
-        lags=lags,
-        interval_s=interval_s,
-        n_steps=answer.n_steps,
-        n_tracks=answer.n_tracks,
-        status="ok" if answer.settled else "warming",
+    n_lags, n_states = occupancy_lag.shape
+    at, dtype = motion(answer.theta, n_states), answer_dtype(n_states, n_lags)
+    words = np.empty(dtype.itemsize // 8)
+    covariance, lagged = plain(answer.covariance, np.float64), plain(occupancy_lag, np.float64)
+    fill_model(at, covariance, lagged, interval_s, words, np.empty((3, n_states, n_states)))
+    counts = answer.n_steps, answer.n_tracks, answer.settled
+    return model_of(words, dtype, (lags, interval_s), counts)
+
+
+def model_of(
+    words: Array, dtype: np.dtype, of: tuple[Ints, float], counts: tuple[int, int, bool]
+) -> Model:
+    """Return the model that `fill_model` wrote into `words`, whose memory becomes its own.
+
+    `dtype` is the `answer_dtype`, `of` the lags and the nominal interval; `counts` are steps,
+    tracks, and whether the parameters have been fitted.
+    """
+    D, D_95, here, here_95, p, p_95, rate, scale, scale_95, lagged = _ARRAYS(
+        np.ndarray((), dtype, words)
     )
+    n_steps, n_tracks, settled = counts
+    return Model(
+        D, D_95, here, here_95, p, p_95, rate, float(scale), scale_95, lagged, *of, n_steps,
+        n_tracks, "ok" if settled else "warming",
+    )  # fmt: skip
 
 
 def rates(T: Array, interval_s: float) -> Array:

@@ -13,18 +13,19 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from livespt.infer.answerkernels import take_rows
-from livespt.infer.arrays import Ints, Seen, field_of
+from livespt.infer.arrays import EVERYWHERE, Array, Ints, Seen, field_of
 from livespt.infer.choice import Choice
+from livespt.infer.livekernels import take_spots, tell_tracks
 from livespt.infer.motion import InferError
 from livespt.infer.own import OwnD
-from livespt.infer.plain import plain
+from livespt.infer.plain import DOUBLE, LONG, plain
 from livespt.infer.relay import Relay
 from livespt.infer.slotkernels import TWICE
 from livespt.infer.slots import Slots
 from livespt.infer.states import StateFilter, Taken
-from livespt.infer.watch import Watch
+from livespt.infer.watch import Pace, Watch
 from livespt.sections import InferConfig, WatchConfig
 from livespt.types import SPOT_DTYPE, Estimates, Event, Links, Model, Spots
 
@@ -69,7 +70,7 @@ class OnlineFilter:
         _check(n_states, interval_s, config)
         self.interval_s = float(interval_s)
         self._asked: int | Literal["auto"] = n_states
-        self._config, self._field_um = config, field_um
+        self._config, self._field = config, field_of(field_um)
         self._slots = Slots(CAPACITY)
         self._n_spots = np.zeros(CAPACITY, np.int64)
         first = InferConfig.BEGIN_WITH if n_states == "auto" else n_states
@@ -78,6 +79,7 @@ class OnlineFilter:
         self._used = self._run(first)
         self._begin_wanted()
         self._own = OwnD(interval_s, CAPACITY)
+        self._states = np.empty(InferConfig.MOST, np.int64)  # scratch
         self._watch = Watch(interval_s, watch)
         self._forgets = watch.forget
         self._last: tuple[int, float] | None = None
@@ -114,21 +116,18 @@ class OnlineFilter:
         """
         self._check_order(spots, links)
         spots, links = _plain(spots, links)
-        rows, track, seen = self._select(spots, links)
+        whole, track, seen = self._select(spots, links)
         self._last = (spots.frame, spots.t_s)
-        n_steps = {k: relay.n_learned for k, relay in self._running.items()}
+        learned = {k: relay.n_learned for k, relay in self._running.items()}
         taken = {k: relay.step(track, seen) for k, relay in self._running.items()}
         now = taken[self.n_states]
-        own = self._own.step(seen, self._n_spots, now.error_scale2, now.fastest_um2_s)
-        n_spots = self._n_spots[seen.slot] + 1
-        self._n_spots[seen.slot] = n_spots
-        table = self._live.table(now, own, (track, rows, n_spots))
-        self._close(plain(links.ended, np.int64), spots.frame)
+        table = self._table(now, whole, seen)
+        if links.ended.size:
+            self._close(plain(links.ended, LONG), spots.frame)
         for relay in self._running.values():
             relay.refit(self._slots.items, spots.t_s)
-        model = self._live.model()
-        news = self._news(spots, links, taken, n_steps)
-        return Estimates(spots.frame, spots.t_s, table, model, news)
+        news = self._news(spots, now.pace, taken, learned)
+        return Estimates(spots.frame, spots.t_s, table, now.model, news)
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -164,23 +163,39 @@ class OnlineFilter:
             )
 
     def _select(self, spots: Spots, links: Links) -> tuple[Ints, Ints, Seen]:
-        """Pick the rows that belong to tracks and give each its slot."""
+        """Pick the rows that belong to tracks, n of them; return these (in n first columns).
+
+        The lines are rows, tracks and slots; then the tracks once more, and the spots.
+        """
         n = spots.table.size
-        field = field_of(self._field_um, self._live.fastest_um2_s)
-        rows, track = np.empty((2, n), np.int64)
-        seen = Seen(
-            spots.frame, spots.t_s, spots.exposure_s, track, np.empty((n, 5)), np.empty(n), field
-        )
-        n = take_rows(spots.table, links.track_id, links.p_link, rows, track, seen)
-        track = track[:n]
-        slot, n_new = self._slots.find(track)
-        if n_new == TWICE:
+        whole, spot, weight = np.empty((3, n), np.int64), np.empty((n, 5)), np.empty(n)
+        linked, known = (links.track_id, links.p_link), self._slots.known
+        n, n_new = take_spots(spots.table, linked, whole, spot, weight, known, self._watch.tallies)
+        track, slot = whole[1, :n], whole[2, :n]
+        if n_new and self._slots.checked(track, slot, n_new) == TWICE:
             raise InferError(f"frame {spots.frame}: two spots are linked to the same track")
         if n_new:
             self._make_room(n_new)
             self._slots.give(track, slot)
-        seen = Seen(*seen[:3], slot, seen.spot[:n], seen.weight[:n], field)
-        return rows[:n], track, seen
+        times = spots.frame, spots.t_s, spots.exposure_s
+        return whole, track, Seen(*times, slot, spot[:n], weight[:n], self._border())
+
+    def _border(self) -> Array:
+        """Return the field as `field_of` does."""
+        if self._field is EVERYWHERE:
+            return EVERYWHERE
+        field = self._field.copy()
+        field[4] = self._live.fastest_um2_s
+        return field
+
+    def _table(self, now: Taken, whole: Ints, seen: Seen) -> NDArray[np.void]:
+        """Fill the rows of the tracks that were seen, and step their own D."""
+        own, (table, longs) = self._own, self._live.table(seen.slot.size)
+        pooled = now.error_scale2, now.fastest_um2_s
+        state = now.position, now.p_state, now.D, self._states
+        banks = (*own.banks, self._n_spots, own.grid)
+        tell_tracks(banks, tuple(seen), pooled, whole, state, longs, own.work)
+        return table
 
     def _make_room(self, n_new: int) -> None:
         """Double the number of slots until there are enough."""
@@ -197,16 +212,20 @@ class OnlineFilter:
         self._n_spots[slots] = 0
 
     def _news(
-        self, spots: Spots, links: Links, taken: dict[int, Taken], n_steps: dict[int, int]
+        self, spots: Spots, pace: Pace, taken: dict[int, Taken], learned: dict[int, int]
     ) -> tuple[Event, ...]:
-        """Say what this frame has made known: the sample changed, or the number of states."""
-        alarms = self._watch.step(spots, taken[self.n_states].pace, links)
+        """Say what this frame has made known: the sample changed, or the number of states.
+
+        `learned` are the steps that the parameters of each filter rested on.
+        """
+        alarms, choice = self._watch.see(spots, pace), self._choice
         if self._forgets and "D" in alarms:
             self._forget()
             return tuple(alarms.values())
-        choice = self._choice
-        why = choice.step({k: t.loglik for k, t in taken.items()}, n_steps) if choice else ""
-        if choice is None or not why:
+        if choice is None:
+            return tuple(alarms.values())
+        why = choice.step({k: t.loglik for k, t in taken.items()}, learned)
+        if not why:
             return tuple(alarms.values())
         counts = (self.n_states, choice.n_states)
         self._use(choice.n_states)
@@ -247,7 +266,7 @@ FRAMES_OF_REHEARSAL = 8
 def _plain(spots: Spots, links: Links) -> tuple[Spots, Links]:
     """Return a frame whose arrays the kernels can take."""
     table = plain(spots.table, SPOT_DTYPE)
-    track_id, p_link = plain(links.track_id, np.int64), plain(links.p_link, np.float64)
+    track_id, p_link = plain(links.track_id, LONG), plain(links.p_link, DOUBLE)
     if table is not spots.table:
         spots = spots._replace(table=table)
     if track_id is not links.track_id or p_link is not links.p_link:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from livespt.infer.arrays import Array, Ints, Seen
-from livespt.infer.ownkernels import N_GRID, N_ROWS, step_own
+from livespt.infer.arrays import Array, Ints, Seen, roomy, wider
+from livespt.infer.ownkernels import N_GRID, N_ROWS, SCRATCH, step_own
 
 #: The grid of D: from a motion of 1 nm to one of 1 um per axis and nominal interval (rms).
 LEAST_STEP_UM, MOST_STEP_UM = 1e-3, 1.0
@@ -25,13 +25,20 @@ class OwnD:
     def __init__(self, interval_s: float, capacity: int) -> None:
         ends = np.log(np.array([LEAST_STEP_UM, MOST_STEP_UM]) ** 2 / (2 * interval_s))
         self.grid = np.exp(np.linspace(ends[0], ends[1], N_GRID))
-        self._own = np.zeros((capacity, N_ROWS * N_GRID))
+        self._own = roomy(capacity * N_ROWS * N_GRID).reshape(capacity, -1)
         self._last = np.zeros((capacity, 3))
+        self.work = np.zeros(SCRATCH)
 
     def grow(self) -> None:
         """Double the number of slots."""
-        self._own = np.concatenate([self._own, np.zeros_like(self._own)])
+        n = 2 * len(self._own)
+        self._own = wider(self._own.ravel(), n * N_ROWS * N_GRID).reshape(n, -1)
         self._last = np.concatenate([self._last, np.zeros_like(self._last)])
+
+    @property
+    def banks(self) -> tuple[Array, Array]:
+        """What the kernels keep of each track (see `ownkernels.Own`)."""
+        return self._own, self._last
 
     def step(self, seen: Seen, n_spots: Ints, error_scale2: float, fastest_um2_s: float) -> Array:
         """Take one frame; return D of each spot's track and its 95 % interval.
@@ -53,6 +60,6 @@ class OwnD:
             Mean (of ln D, as D), 2.5 % and 97.5 % points, in um2/s.
         """
         out = np.empty((seen.slot.size, 3))
-        pooled = np.array([error_scale2, fastest_um2_s])
-        step_own(self._own, self._last, seen, n_spots, self.grid, pooled, out)
-        return np.exp(out, out=out)
+        banks = self._own, self._last, n_spots, self.grid
+        step_own(banks, seen, (error_scale2, fastest_um2_s), out, self.work)
+        return out

@@ -4,32 +4,54 @@ For a molecule that keeps its D this is Berglund's likelihood itself, at N_GRID 
 pooled model of K states plays no part but for its error scale. Under a prior flat in ln D the
 likelihoods are the posterior. Its grid is coarse, since likelihoods are smooth in ln D: a posterior
 wider than the grid's step is summed over the grid, a narrower one is a polynomial through the five
-values around its summit.
+values around its summit; summits are described eight tracks at a time.
 
-Symbols: F the tracks' flat arrays, one of them from `base` on, N_GRID values of each row below;
-f = ln weight, u = ln D in units of the grid's step.
+Symbols: F the tracks' flat arrays, one of them from `base` on, N_GRID values of each row below; w
+the scratch, whose rows follow; f = ln weight, u = ln D in units of the grid's step.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
 from livespt.infer.arrays import Array, Ints, Seen
 from livespt.infer.batchkernels import FALSE_LINK
-from livespt.infer.elementkernels import exp_each, log_each
+from livespt.infer.elementkernels import exp_each, inverse_and_log
 from livespt.infer.stepkernels import first_dark
 from livespt.jit import kernel, kernel_of_lanes, lanes
-from livespt.vectors import WIDTH, add_up, address, load, pick, spread, store
+from livespt.vectors import (
+    WIDTH,
+    Vector,
+    add_up,
+    address,
+    highest,
+    load,
+    lowest,
+    pick,
+    root,
+    spread,
+    store,
+)
 
 #: Values of D in the grid: a whole number of vector registers.
 N_GRID = 32
 #: Values that are taken side by side.
 _WIDTH, _GRID = np.uint64(WIDTH), np.uint64(N_GRID)
-#: Rows of a track's array: mean, covariance, ln weight; then the last spot's r S^-1 r and det S.
-MX, MY, PXX, PXY, PYY, LNW, NEAR, DET = map(np.uint64, range(0, 8 * N_GRID, N_GRID))
-N_ROWS = 8
+#: Rows of a track's array: mean, covariance, ln weight.
+MX, MY, PXX, PXY, PYY, LNW = map(np.uint64, range(0, 6 * N_GRID, N_GRID))
+N_ROWS = 6
+#: Rows of the scratch: r S^-1 r and ln det S of the spot just taken; weights, and their sums up to
+#: each value.
+NEAR, LN_DET, WEIGHTS, CELLS = map(np.uint64, range(0, 4 * N_GRID, N_GRID))
+#: ... the numbers 0 to 7; then of each of eight tracks: five values of f around its summit, where
+#: that is, mean and interval; the rows of their spots.
+EIGHT, AROUND, SUMMIT, SAID, SPOT_ROW = (
+    np.uint64(4 * N_GRID + WIDTH * i) for i in (0, 1, 6, 7, 10)
+)
+SCRATCH = 4 * N_GRID + 11 * WIDTH
 #: A posterior with a smaller s.d. (in steps of the grid) is described by its summit.
 NARROW = 0.7
 #: ... as it surely is where three values from the top are below this: a normal one of s.d. 0.7.
@@ -41,55 +63,77 @@ NOTHING = -40.0
 MARGIN = 2
 OWN_WORD = 8
 Z95 = 1.959963984540054
+#: Flat: `own` and `last` as in `step_own`, number of spots by slot, the grid.
+Own: TypeAlias = tuple[Array, Array, Ints, Array]
+#: Where answers go: rows, flat; how long one is, and where its three numbers begin.
+Told: TypeAlias = tuple[Array, int, int]
 
 
 @kernel
-def step_own(own: Array, last: Array, seen: Seen, n_spots: Ints, grid: Array, pooled: Array,
-             out: Array) -> None:  # fmt: skip
+def step_own(own: Own, seen: Seen, pooled: tuple[float, float], out: Array, w: Array) -> None:
     """Take one frame's spots into their tracks' banks; write what each now says of its D.
 
     Parameters
     ----------
-    own : (capacity, N_ROWS N_GRID)
-    last : (capacity, 3)
-        Time and exposure of each track's last spot, and the highest value of the grid (its index)
-        that was likely then.
-    n_spots : (capacity,)
-        Spots of each track before this frame; 0 begins it anew.
-    grid : (N_GRID,)
-        Values of D, evenly spaced in ln D.
-    pooled : (2,)
+    own : (capacity, N_ROWS N_GRID), (capacity, 3), (capacity,), (N_GRID,)
+        The banks; time and exposure of each track's last spot, and the highest value of the grid
+        (its index) that was likely then; spots of each track before this frame, 0 begins it anew;
+        values of D, evenly spaced in ln D.
+    pooled : (float, float)
         Error scale squared; D of the fastest state (infinite while unknown).
     out : (n, 3)
-        Mean of ln D and its 95 % interval.
+        Mean (of ln D, as D) and 95 % interval.
+    w : (SCRATCH,)
     """
-    first, step = math.log(grid[0]), math.log(grid[1] / grid[0])
+    there = (address(own[0]), address(own[1]), address(own[2]), address(own[3]))
+    take_own(there, seen_at(seen), seen.slot.shape[0], pooled, (address(out), 3, 0), address(w))
+
+
+@lanes
+def seen_at(seen: Seen) -> Seen:
+    """Return a frame's spots with addresses in the place of arrays."""
+    return Seen(
+        seen.frame, seen.t_s, seen.exposure_s, address(seen.slot), address(seen.spot),
+        address(seen.weight), address(seen.field),
+    )  # fmt: skip
+
+
+@kernel_of_lanes
+def take_own(own: Own, seen: Seen, n: int, pooled: tuple[float, float], told: Told,
+             w: Array) -> None:  # fmt: skip
+    """Take n spots, all arrays being addresses."""
+    F, last, n_spots, D = own
+    first, step = math.log(D[0]), math.log(D[1] / D[0])
     fastest = N_GRID - 1
-    if pooled[1] < grid[N_GRID - 1]:
+    if pooled[1] < D[N_GRID - 1]:
         fastest = min(N_GRID - 1, max(0, int((math.log(pooled[1]) - first) / step) + 1 + MARGIN))
-    F, D, spots, said = address(own), address(grid), address(seen.spot), address(out)
-    c2 = pooled[0]
-    for i in range(seen.slot.shape[0]):
+    for i in range(_WIDTH):
+        w[EIGHT + i] = float(i)
+    lane = 0
+    for i in range(n):
         slot, spot = int(seen.slot[i]), np.uint64(5 * i)
-        base = np.uint64(slot * N_ROWS * N_GRID)
+        base, before = np.uint64(slot) * np.uint64(N_ROWS * N_GRID), np.uint64(3 * slot)
         if n_spots[slot] == 0:
             clear(F, base)
-            begin(F, base, spots, spot, seen.exposure_s, D, c2)
+            begin(F, base, seen, spot, D, pooled[0])
         else:
-            dark = first_dark(seen.t_s - last[slot, 0], last[slot, 1], 1)
-            observe(F, base, spots, spot, (2.0 * dark, 2.0 * seen.exposure_s), D, c2)
-            far = max(fastest, int(last[slot, 2])) if n_spots[slot] >= OWN_WORD else fastest
-            if F[base + NEAR + np.uint64(far)] > FALSE_LINK:
-                begin(F, base, spots, spot, seen.exposure_s, D, c2)
+            dark = first_dark(seen.t_s - last[before], last[before + np.uint64(1)], 1)
+            observe(F, base, seen, spot, dark, D, pooled[0], w)
+            far = fastest
+            if n_spots[slot] >= OWN_WORD:
+                far = max(fastest, int(last[before + np.uint64(2)]))
+            if w[NEAR + np.uint64(far)] > FALSE_LINK:
+                begin(F, base, seen, spot, D, pooled[0])
             elif seen.weight[i] > 0.0:
-                weigh(F, base)
-        to = np.uint64(3 * i)
-        describe(F, base, said, to)
-        last[slot, 0], last[slot, 1] = seen.t_s, seen.exposure_s
-        last[slot, 2] = math.ceil(said[to + np.uint64(2)])
-        for _ in range(3):
-            said[to] = first + step * said[to]
-            to += np.uint64(1)
+                weigh(F, base, w)
+        last[before], last[before + np.uint64(1)] = seen.t_s, seen.exposure_s
+        describe(F, base, lane, w)
+        w[SPOT_ROW + np.uint64(lane)] = i
+        lane += 1
+        if lane == WIDTH:
+            tell(seen.slot, last, lane, (first, step), told, w)
+            lane = 0
+    tell(seen.slot, last, lane, (first, step), told, w)
 
 
 @lanes
@@ -100,9 +144,10 @@ def clear(F: Array, base: np.uint64) -> None:
 
 
 @lanes
-def begin(F: Array, base: np.uint64, spots: Array, spot: np.uint64, te: float, grid: Array,
+def begin(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, grid: Array,
           c2: float) -> None:  # fmt: skip
     """Put a track at a spot under a flat prior, as `stepkernels.start`; its weights stay."""
+    spots, te = seen.spot, seen.exposure_s
     x, y, vxx = spots[spot], spots[spot + np.uint64(1)], c2 * spots[spot + np.uint64(2)]
     vyy, vxy = c2 * spots[spot + np.uint64(3)], c2 * spots[spot + np.uint64(4)]
     for g in range(np.uint64(0), _GRID, _WIDTH):
@@ -115,24 +160,22 @@ def begin(F: Array, base: np.uint64, spots: Array, spot: np.uint64, te: float, g
 
 
 @lanes
-def observe(F: Array, base: np.uint64, spots: Array, spot: np.uint64, two: tuple[float, float],
-            grid: Array, c2: float) -> None:  # fmt: skip
-    """Diffuse in the dark, then condition on one spot, as `stepkernels`; leave NEAR and DET.
-
-    `two` is twice the dark time, and twice the exposure.
-    """
+def observe(F: Array, base: np.uint64, seen: Seen, spot: np.uint64, dark: float, grid: Array,
+            c2: float, w: Array) -> None:  # fmt: skip
+    """Diffuse in the dark, then condition on one spot, as `stepkernels`; leave NEAR and LN_DET."""
+    spots, two_dark, two_te = seen.spot, 2.0 * dark, 2.0 * seen.exposure_s
     x, y, vxx = spots[spot], spots[spot + np.uint64(1)], c2 * spots[spot + np.uint64(2)]
     vyy, vxy = c2 * spots[spot + np.uint64(3)], c2 * spots[spot + np.uint64(4)]
     for g in range(np.uint64(0), _GRID, _WIDTH):
         at, D = base + g, load(grid, g)
-        h, grown = D * two[1], D * two[0]
+        h, grown = D * two_te, D * two_dark
         mx, my = load(F, at + MX), load(F, at + MY)
         pxx, pyy = load(F, at + PXX) + grown, load(F, at + PYY) + grown
         pxy = load(F, at + PXY)
         cxx, cyy = pxx + 0.5 * h, pyy + 0.5 * h
         sxx, syy, sxy = pxx + (1.0 / 3.0) * h + vxx, pyy + (1.0 / 3.0) * h + vyy, pxy + vxy
         det = sxx * syy - sxy * sxy
-        inverse = 1.0 / det
+        inverse, ln_det = inverse_and_log(det)
         ixx, ixy, iyy = syy * inverse, -sxy * inverse, sxx * inverse
         rx, ry = x - mx, y - my
         ux, uy = ixx * rx + ixy * ry, ixy * rx + iyy * ry
@@ -143,66 +186,48 @@ def observe(F: Array, base: np.uint64, spots: Array, spot: np.uint64, two: tuple
         store(F, at + PXX, pxx + h - (gxx * cxx + gxy * pxy))
         store(F, at + PXY, pxy - (gxx * pxy + gxy * cyy))
         store(F, at + PYY, pyy + h - (gyx * pxy + gyy * cyy))
-        store(F, at + NEAR, rx * ux + ry * uy)
-        store(F, at + DET, det)
+        store(w, g + NEAR, rx * ux + ry * uy)
+        store(w, g + LN_DET, ln_det)
 
 
 @lanes
-def weigh(F: Array, base: np.uint64) -> None:
+def weigh(F: Array, base: np.uint64, w: Array) -> None:
     """Take the likelihood of the spot just observed into the ln weights."""
-    for at in range(base, base + _GRID, _WIDTH):
-        distance = load(F, at + NEAR) + log_each(load(F, at + DET))
-        store(F, at + LNW, load(F, at + LNW) - 0.5 * distance)
+    for g in range(np.uint64(0), _GRID, _WIDTH):
+        distance = load(w, g + NEAR) + load(w, g + LN_DET)
+        at = base + LNW + g
+        store(F, at, load(F, at) - 0.5 * distance)
 
 
 @lanes
-def find_top(F: Array, base: np.uint64) -> int:
-    """Return the first summit of the ln weights: of each eighth value, then among these."""
-    tops = load(F, base + LNW)
+def find_top(F: Array, base: np.uint64, w: Array) -> tuple[int, float]:
+    """Return the first summit of the ln weights, and its height."""
+    count = load(w, EIGHT)
+    tops, where = load(F, base + LNW), count
     for g in range(_WIDTH, _GRID, _WIDTH):
         f = load(F, base + LNW + g)
+        count += float(WIDTH)
+        where = pick(tops, f, count, where)
         tops = pick(tops, f, f, tops)
-    store(F, base + DET, tops)
-    top = F[base + DET]
-    for g in range(np.uint64(1), _WIDTH):
-        top = max(top, F[base + DET + g])
-    at = 0
-    while F[base + LNW + np.uint64(at)] < top:
-        at += 1
-    return at
+    top = highest(tops)
+    return int(lowest(pick(tops, spread(top), spread(N_GRID), where))), top
 
 
 @lanes
-def moments(F: Array, base: np.uint64, at: int) -> tuple[float, float]:
-    """Return mean and variance of the weights in the row NEAR over g - at."""
-    total, first, second = spread(0.0), spread(0.0), spread(0.0)
-    for i in range(_WIDTH):
-        F[base + DET + i] = float(i) - at
-    away = load(F, base + DET)
-    for g in range(np.uint64(0), _GRID, _WIDTH):
-        weight = load(F, base + NEAR + g)
-        total += weight
-        first += weight * away
-        second += weight * away * away
-        away += float(WIDTH)
-    whole = add_up(total)
-    mean = add_up(first) / whole
-    return mean, add_up(second) / whole - mean * mean
-
-
-@lanes
-def describe(F: Array, base: np.uint64, out: Array, to: np.uint64) -> None:
-    """Write mean and 95 % interval of ln D, in steps; subtract the top from the ln weights."""
-    at = find_top(F, base)
-    top = F[base + LNW + np.uint64(at)]
+def describe(F: Array, base: np.uint64, lane: int, w: Array) -> None:
+    """Subtract the top from the ln weights; note what describes the summit, or the whole."""
+    at, top = find_top(F, base, w)
     for g in range(base + LNW, base + LNW + _GRID, _WIDTH):
         store(F, g, load(F, g) - top)
-    if is_steep(F, base, at):
-        said = describe_summit(F, base, at)
-    else:
-        said = describe_wide(F, base, at)
-    for i in range(3):
-        out[to + np.uint64(i)] = min(max(said[i], 0.0), N_GRID - 1.0)
+    own = np.uint64(lane)
+    w[SAID + own] = -1.0  # to be read off the summit
+    if not is_steep(F, base, at):
+        describe_wide(F, base, at, lane, w)
+    at = min(max(at, 2), N_GRID - 3)
+    w[SUMMIT + own] = at
+    f = base + LNW + np.uint64(at - 2)
+    for i in range(np.uint64(5)):
+        w[AROUND + i * _WIDTH + own] = F[f + i]
 
 
 @lanes
@@ -215,56 +240,100 @@ def is_steep(F: Array, base: np.uint64, at: int) -> bool:
 
 
 @kernel_of_lanes
-def describe_wide(F: Array, base: np.uint64, at: int) -> tuple[float, float, float]:
-    """Describe a posterior whose sums over the grid must say how wide it is."""
-    for g in range(base, base + _GRID, _WIDTH):  # in a row that is free until the next spot
-        f = load(F, g + LNW)
-        store(F, g + NEAR, pick(spread(NOTHING), f, exp_each(f), spread(0.0)))
-    mean, variance = moments(F, base, at)
+def describe_wide(F: Array, base: np.uint64, at: int, lane: int, w: Array) -> None:
+    """Describe a posterior whose sums over the grid must say how wide it is, if it is wide."""
+    for g in range(np.uint64(0), _GRID, _WIDTH):
+        f = load(F, base + LNW + g)
+        store(w, WEIGHTS + g, pick(spread(NOTHING), f, exp_each(f), spread(0.0)))
+    mean, variance = moments(at, w)
     if variance < NARROW * NARROW:
-        return describe_summit(F, base, at)
-    low, high = describe_tails(F, base)
-    return at + mean, low, high
+        return
+    said = SAID + np.uint64(lane)
+    w[said] = max(at + mean, 0.0)
+    w[said + _WIDTH], w[said + np.uint64(2) * _WIDTH] = describe_tails(F, base, w)
 
 
-@kernel_of_lanes
-def describe_summit(F: Array, base: np.uint64, at: int) -> tuple[float, float, float]:
-    """Mean and interval of a narrow posterior: its summit, curvature and skewness."""
-    at = min(max(at, 2), N_GRID - 3)
-    f = base + LNW + np.uint64(at)
-    a, b, c = F[f - np.uint64(2)], F[f - np.uint64(1)], F[f]
-    d, e = F[f + np.uint64(1)], F[f + np.uint64(2)]
-    d1 = (a - 8.0 * b + 8.0 * d - e) / 12.0
-    d2 = (-a + 16.0 * b - 30.0 * c + 16.0 * d - e) / 12.0
-    d3 = 0.5 * (-a + 2.0 * b - 2.0 * d + e)
+@lanes
+def moments(at: int, w: Array) -> tuple[float, float]:
+    """Return mean and variance of the weights over g - at."""
+    total, first, second = spread(0.0), spread(0.0), spread(0.0)
+    away = load(w, EIGHT) - float(at)
+    for g in range(np.uint64(0), _GRID, _WIDTH):
+        weight = load(w, WEIGHTS + g)
+        total += weight
+        first += weight * away
+        second += weight * away * away
+        away += float(WIDTH)
+    whole = add_up(total)
+    mean = add_up(first) / whole
+    return mean, add_up(second) / whole - mean * mean
+
+
+@lanes
+def within(v: Vector, low: float, high: float) -> Vector:
+    """Return each number, or the bound that it is beyond."""
+    v = pick(v, spread(low), spread(low), v)
+    return pick(spread(high), v, spread(high), v)
+
+
+@lanes
+def tell(slots: Ints, last: Array, n: int, scale: tuple[float, float], told: Told,
+         w: Array) -> None:  # fmt: skip
+    """Write what the tracks in the first n lanes say: mean and 95 % interval of ln D, as D."""
+    describe_summits(w)
+    first, step = scale
+    for c in range(np.uint64(3)):
+        at = SAID + c * _WIDTH
+        u = within(load(w, at), 0.0, N_GRID - 1.0)
+        store(w, at, exp_each(first + step * u))
+        if c == np.uint64(2):
+            store(w, SUMMIT, u)
+    for lane in range(np.uint64(n)):
+        i = int(w[SPOT_ROW + lane])
+        last[np.uint64(3 * int(slots[i]) + 2)] = math.ceil(w[SUMMIT + lane])
+        to = np.uint64(i * told[1] + told[2])
+        for c in range(np.uint64(3)):
+            told[0][to + c] = w[SAID + c * _WIDTH + lane]
+
+
+@lanes
+def describe_summits(w: Array) -> None:
+    """Mean and interval of narrow posteriors: the summit, curvature and skewness of each."""
+    two = np.uint64(2) * _WIDTH
+    a, b, c = load(w, AROUND), load(w, AROUND + _WIDTH), load(w, AROUND + two)
+    d, e = load(w, AROUND + _WIDTH + two), load(w, AROUND + two + two)
+    d1 = (a - 8.0 * b + 8.0 * d - e) * (1.0 / 12.0)
+    d2 = (16.0 * (b + d) - a - 30.0 * c - e) * (1.0 / 12.0)
+    d3 = 0.5 * (2.0 * b - a - 2.0 * d + e)
     d4 = a - 4.0 * b + 6.0 * c - 4.0 * d + e
-    u = 0.0
+    u, flat = spread(0.0), spread(-1e-3)
     for _ in range(6):
-        slope = d1 + u * (d2 + u * (0.5 * d3 + u * d4 / 6.0))
-        bend = min(d2 + u * (d3 + 0.5 * u * d4), -1e-3)
-        before, u = u, min(max(u - slope / bend, -2.0), 2.0)
-        if abs(u - before) < 1e-9:
-            break
-    variance = -1.0 / min(d2 + u * (d3 + 0.5 * u * d4), -1e-3)
-    sd = math.sqrt(variance)
-    third = d3 + u * d4
-    mean = at + u + 0.5 * third * variance * variance
-    lean = third * sd * sd * sd * (Z95 * Z95 - 1.0) / 6.0
-    return mean, mean + sd * (lean - Z95), mean + sd * (lean + Z95)
+        slope = d1 + u * (d2 + u * (0.5 * d3 + u * d4 * (1.0 / 6.0)))
+        bend = d2 + u * (d3 + 0.5 * u * d4)
+        u = within(u - slope / pick(bend, flat, bend, flat), -2.0, 2.0)
+    bend = d2 + u * (d3 + 0.5 * u * d4)
+    variance = -1.0 / pick(bend, flat, bend, flat)
+    sd, third = root(variance), d3 + u * d4
+    mean = load(w, SUMMIT) + u + 0.5 * third * variance * variance
+    lean = third * variance * sd * ((Z95 * Z95 - 1.0) / 6.0)
+    wide, none = load(w, SAID), spread(0.0)
+    store(w, SAID, pick(wide, none, mean, wide))
+    store(w, SAID + _WIDTH, pick(wide, none, mean + sd * (lean - Z95), load(w, SAID + _WIDTH)))
+    store(w, SAID + two, pick(wide, none, mean + sd * (lean + Z95), load(w, SAID + two)))
 
 
 @kernel_of_lanes
-def describe_tails(F: Array, base: np.uint64) -> tuple[float, float]:
-    """2.5 and 97.5 % points of a wide posterior, whose weights stand in the row NEAR."""
-    total, one = fill_cells(F, base), np.uint64(1)
+def describe_tails(F: Array, base: np.uint64, w: Array) -> tuple[float, float]:
+    """2.5 and 97.5 % points of a wide posterior."""
+    total, one = fill_cells(w), np.uint64(1)
     low, high = 0.0, 0.0
     for side in range(2):
         wanted = (0.025 if side == 0 else 0.975) * total
         g = np.uint64(0)
-        while g < _GRID - np.uint64(2) and F[base + DET + g + one] < wanted:
+        while g < _GRID - np.uint64(2) and w[CELLS + g + one] < wanted:
             g += one
-        mass = F[base + DET + g + one] - F[base + DET + g]
-        part = min(max((wanted - F[base + DET + g]) / mass, 0.0), 1.0) if mass > 0.0 else 0.5
+        mass = w[CELLS + g + one] - w[CELLS + g]
+        part = min(max((wanted - w[CELLS + g]) / mass, 0.0), 1.0) if mass > 0.0 else 0.5
         lean = F[base + LNW + g + one] - F[base + LNW + g]
         if abs(lean) > 1e-6:  # within the cell the density is exponential
             part = math.log1p(part * math.expm1(lean)) / lean
@@ -273,21 +342,21 @@ def describe_tails(F: Array, base: np.uint64) -> tuple[float, float]:
 
 
 @lanes
-def fill_cells(F: Array, base: np.uint64) -> float:
-    """Integrate the weights up to each value of the grid, into the row DET; return the whole.
+def fill_cells(w: Array) -> float:
+    """Integrate the weights up to each value of the grid, into CELLS; return the whole.
 
     From one value to the next exact for cubics, but at the grid's ends.
     """
     total, last = 0.0, N_GRID - 2
     for g in range(N_GRID - 1):
-        fr = base + NEAR + np.uint64(g)
-        inner = F[fr] + F[fr + np.uint64(1)]
+        fr = WEIGHTS + np.uint64(g)
+        inner = w[fr] + w[fr + np.uint64(1)]
         if 0 < g < last:
-            outer = F[fr - np.uint64(1)] + F[fr + np.uint64(2)]
+            outer = w[fr - np.uint64(1)] + w[fr + np.uint64(2)]
             part = max((13.0 * inner - outer) / 24.0, 0.0)
         else:
             part = 0.5 * inner
-        F[base + DET + np.uint64(g)] = total
+        w[CELLS + np.uint64(g)] = total
         total += part
-    F[base + DET + np.uint64(N_GRID - 1)] = total
+    w[CELLS + np.uint64(N_GRID - 1)] = total
     return total

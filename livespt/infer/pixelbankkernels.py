@@ -63,7 +63,7 @@ def set_widths(film, t, sigma):
     for a in range(2):
         mean = 0.0
         for k in range(film.D_px2_s.size):
-            mean += film.weights[a, k] * math.log(film.D_px2_s[k])
+            mean += film.weights[a, k] * film.ln_D[k]
         film.sigmas[a] = math.sqrt(sigma * sigma + math.exp(mean) * film.te_s[t] / 3.0)
 
 
@@ -258,16 +258,18 @@ def begin(film):
 
 @kernel
 def tell(film, out):
-    """Fill out (2, 6): now mean and variance, lagged mean and variance, mean and s.d. of ln D."""
+    """Fill out (6, 2): now mean and variance, lagged mean and variance, D, s.d. of ln D.
+
+    The weights of D are those that `smooth` has left.
+    """
     t = film.counter[0] - 1
     first = max(0, t - LAG)
     for a in range(2):
-        normalise(film.log_weights[a], film.weights[a])
         mean = square = 0.0
         for k in range(film.D_px2_s.size):
-            ln = math.log(film.D_px2_s[k])
+            ln = film.ln_D[k]
             mean += film.weights[a, k] * ln
             square += film.weights[a, k] * ln * ln
-        out[a, 0], out[a, 1] = film.smoothed[a, t, 0], film.smoothed[a, t, 1]
-        out[a, 2], out[a, 3] = film.smoothed[a, first, 0], film.smoothed[a, first, 1]
-        out[a, 4], out[a, 5] = mean, math.sqrt(max(square - mean * mean, 0.0))
+        out[0, a], out[1, a] = film.smoothed[a, t, 0], film.smoothed[a, t, 1]
+        out[2, a], out[3, a] = film.smoothed[a, first, 0], film.smoothed[a, first, 1]
+        out[4, a], out[5, a] = math.exp(mean), math.sqrt(max(square - mean * mean, 0.0))

@@ -87,8 +87,10 @@ def log_ratio(d, side, half_x, half_y, templates):
     top, left = side - 1 - (half_y >> 1), side - 1 - (half_x >> 1)
     total = 0.0
     for i in range(side):
+        line = 0.0  # lines do not wait for each other
         for j in range(side):
-            total += d[i * side + j] * shape[i + top, j + left]
+            line += d[i * side + j] * shape[i + top, j + left]
+        total += line
     return total
 
 

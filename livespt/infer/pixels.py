@@ -66,6 +66,7 @@ class Film(NamedTuple):
     smoothed: Array  # (2, LENGTH, 2)
     counter: Ints  # frames held, frames ever
     D_px2_s: Array  # (K,)
+    ln_D: Array  # (K,) its logarithm
     light: Array  # photons, background
     templates: Array  # (2, 2, 2 P, 2 P) ln(1 + N share / b) at half pixels
     inside: Array  # (2 P - 1,) share of light inside along one axis
@@ -168,6 +169,7 @@ class PixelFilter:
         self._film = new_film(side, sigma_px, (photons, bg_photons), var_e2, D_px2_s)
         sd_px = typical_sd_px(sigma_px, photons, bg_photons + var_e2, side)
         self._model = SiteModel(sigma_px, sd_px > DIM_PX, method == "unscented")
+        self._units = np.array([[pixel_um], [pixel_um**2]] * 2 + [[pixel_um**2], [1.0]])
         self._last_s = -math.inf
 
     def step(
@@ -201,17 +203,14 @@ class PixelFilter:
             )
         self._last_s = t_s
         frame = (float(corner_px[0]), float(corner_px[1]), float(t_s), float(exposure_s))
-        out = np.empty((2, 6))
+        out = np.empty((6, 2))
         kernels.take(self._film, adu, self._crop(corner_px), frame, self._model, out)
-        unit, square = self._pixel_um, self._pixel_um**2
-        return PixelEstimate(
-            unit * out[:, 0], square * out[:, 1], unit * out[:, 2], square * out[:, 3],
-            square * np.exp(out[:, 4]), out[:, 5],
-        )  # fmt: skip
+        out *= self._units
+        return PixelEstimate(*out)
 
     def one_D(self) -> Array:
         """Return D as if both axes had the same, (3,): exp of the mean of ln D, and 95 % limits."""
-        log_weights, ln_D = self._film.log_weights.sum(axis=0), np.log(self._film.D_px2_s)
+        log_weights, ln_D = self._film.log_weights.sum(axis=0), self._film.ln_D
         weights = np.exp(log_weights - log_weights.max())
         weights /= weights.sum()
         limits = np.interp([0.025, 0.975], np.cumsum(weights) - 0.5 * weights, ln_D)
@@ -316,7 +315,7 @@ def new_film(
         d=z((n, side * side)), v=z((n, side * side)), origin=z((n, 2)), t_s=z(n), te_s=z(n),
         bank=z((n, 2, 3, k)), sites=z((n, 2, 2)), at=z((n, 2)), log_weights=z((2, k)),
         weights=z((2, k)), smoothed=z((2, n, 2)), counter=np.zeros(2, np.int64),
-        D_px2_s=D_px2_s, light=np.array(light), templates=templates,
+        D_px2_s=D_px2_s, ln_D=np.log(D_px2_s), light=np.array(light), templates=templates,
         inside=inside, cavity=z(4), sigmas=z(2), profiles=z((2, 3, side)), slopes=z(5),
         site=z((2, 2)), grid=z((2 * side, 2 * side)), moments=z((2, 2)),
         points=z((6, side * side)), work=z((5, 5)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+#: To compare with these is quicker than with the classes.
+LONG, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
+
 
 def plain(array: NDArray, dtype: DTypeLike) -> NDArray:
     """Return `array` itself, or a copy where it is of other type, a view, or read-only."""
-    flags = array.flags
-    if array.dtype == dtype and flags.c_contiguous and flags.writeable:
+    if array.flags.carray and array.dtype == dtype:
         return array
     return np.array(array, dtype)

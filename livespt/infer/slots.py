@@ -23,6 +23,11 @@ class Slots:
         self._stamp = np.zeros(1 + capacity, np.int64)
         self._names, self._slots = np.full((2, 2 * capacity), FREE)
 
+    @property
+    def known(self) -> tuple[Ints, Ints, Ints]:
+        """Names, their slots, and the stamp, as `slotkernels.find` takes them."""
+        return self._names, self._slots, self._stamp
+
     def find(self, names: Ints) -> tuple[Ints, int]:
         """Return the slot of each name, `NONE` where it has none yet, and how many have none.
 
@@ -30,9 +35,14 @@ class Slots:
         """
         slots = np.empty(names.size, np.int64)
         missing = find(self._names, self._slots, names, self._stamp, slots)
+        return slots, self.checked(names, slots, missing)
+
+    @staticmethod
+    def checked(names: Ints, slots: Ints, missing: int) -> int:
+        """Return how many names have no slot, as `find` counted them, or `TWICE`."""
         if missing > 1 and np.unique(names[slots == NONE]).size < missing:
-            missing = TWICE
-        return slots, missing
+            return TWICE
+        return missing
 
     @property
     def n_free(self) -> int:

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.arrays import Array, Bank, Ints, Motion, Seen, Step, bank, filters_of, scratch
-from livespt.infer.bankkernels import step_bank
-from livespt.infer.framekernels import fill_table
-from livespt.infer.historykernels import occupancy_at, retire
+from livespt.infer import livekernels as live
+from livespt.infer.arrays import Array, Bank, Ints, Seen, bank, filters_of, scratch, wider
+from livespt.infer.historykernels import retire
 from livespt.infer.layout import n_duals, n_parameters
 from livespt.infer.learn import Learner
-from livespt.infer.motion import Answer, motion, to_model
+from livespt.infer.motion import Answer, answer_dtype, model_of, motion, to_model
 from livespt.infer.watch import Pace
 from livespt.sections import InferConfig
 from livespt.types import Model, track_dtype
@@ -27,20 +26,21 @@ from livespt.vectors import WIDTH
 
 
 class Taken(NamedTuple):
-    """What one frame gave under one number of states.
+    """What one frame gave under one number of states; its arrays hold until the next frame.
 
     `D` and `error_scale2` are those that the frame was filtered with; `fastest_um2_s` is the
     greatest D, infinite while unknown; `loglik` is the predictive log-likelihood of its steps,
     whose parameters knew nothing of them.
     """
 
-    step: Step
-    D: Array
+    position: Array  # (n or more, 5) mean over the exposure and covariance
+    p_state: Array  # (n or more, K)
+    D: Array  # (K,)
     error_scale2: float
     fastest_um2_s: float
-    n_counted: int
     loglik: float
     pace: Pace
+    model: Model
 
 
 class StateFilter:
@@ -63,63 +63,76 @@ class StateFilter:
         self.n_states, self.interval_s = n_states, interval_s
         self.learner = Learner(n_states, interval_s, list(config.D_um2_s), config.p_switch)
         self.n_tracks = 0
+        k, q = n_states, n_parameters(n_states)
         self._lags = np.unique(np.asarray(config.lags or [0], dtype=np.int64))
-        self.bank = bank(capacity, n_states, n_duals(n_states), int(self._lags[-1]) + 1)
+        depth = int(self._lags[-1]) + 1
+        self.bank = bank(capacity, k, n_duals(k), depth)
+        self._dtype = track_dtype(k)
+        self._answer = answer_dtype(k, self._lags.size)
+        self._occupancy = np.full((self._lags.size, k), 1 / k)
+        self._departed = np.zeros((depth, 2 + k))
+        self._numbers = np.zeros(live.N_NUMBERS)
+        self._numbers[live.INTERVAL_S] = interval_s
+        self._motion = tuple(motion(self.learner.theta, k)[:4])
+        self._version, self._fastest = -1, 0.0  # of the learner's parameters that _motion holds
+        self._places = np.empty((capacity, 5)), np.empty((capacity, k))
+        self._spare = (
+            np.empty(1 + q), np.empty((q, q)), np.empty((q, q)), np.empty((k, k + 1)),
+            np.empty((3, k, k)),
+        )  # fmt: skip
         self._work = scratch()
-        self._motion: tuple[int, Motion] | None = None
-        self._dtype = track_dtype(n_states)
-        self._departed: dict[int, Array] = {}  # frame -> what ended tracks said of it
-        self._occupancy = np.full((self._lags.size, n_states), 1 / n_states)
 
     @property
     def fastest_um2_s(self) -> float:
         """D of the fastest state."""
-        return float(self._now().D.max())
+        self._look_up()
+        return self._fastest
 
     def step(self, track: Ints, seen: Seen) -> Taken:
         """Take the tracked spots of one frame."""
-        learner = self.learner
+        learner, numbers, spare = self.learner, self._numbers, self._spare
         learner.keep(track, seen)
-        at = self._now()
-        step = self._outputs(seen.slot.size)
-        counted = step_bank(self.bank, seen, at, self.interval_s, self._work, step)
-        self.n_tracks += int(np.count_nonzero(self.bank.n_spots[seen.slot] == 2))
-        loglik, *score = step.score[: 1 + self.n_states].tolist()
-        pace = Pace(counted, sum(score), learner.information_per_step, learner.refits_to_come)
-        fastest = float(at.D.max()) if learner.settled else math.inf
-        learner.absorb(step.score, step.information, counted)
-        return Taken(step, at.D, at.c2, fastest, counted, loglik, pace)
+        self._look_up()
+        c2, fastest = numbers.item(live.C2), self._fastest if learner.settled else math.inf
+        numbers[live.FRAME], numbers[live.T_S], numbers[live.EXPOSURE_S] = seen[:3]
+        numbers[live.LEARNS], numbers[live.N_STEPS] = learner.settled, learner.n_steps
+        words = np.empty(self._answer.itemsize // 8)
+        live.take_frame(
+            tuple(self.bank), seen[3:], numbers, self._motion,
+            (learner.theta, learner.information, learner.covariance),
+            (self._lags, self._departed, self._occupancy, words),
+            (self._work, *self._places, *spare),
+        )  # fmt: skip
+        said = numbers.tolist()
+        self._learn(said)
+        model = self._model_of(words) if said[live.ABSORBED] != live.STUCK else self.model()
+        pace = Pace(
+            int(said[live.COUNTED]), said[live.SCORE], said[live.PER_STEP], learner.refits_to_come
+        )
+        position, p_state = self._places
+        D = numbers[live.D : live.D + self.n_states]
+        return Taken(position, p_state, D, c2, fastest, said[live.LOGLIK], pace, model)
 
-    def _now(self) -> Motion:
-        """Return the model of now, which a frame leaves as the next one finds it."""
+    def _learn(self, said: list[float]) -> None:
+        """Note what a frame has changed."""
         learner = self.learner
-        if self._motion is None or self._motion[0] != learner.version:
-            self._motion = learner.version, motion(learner.theta, self.n_states)
-        return self._motion[1]
+        self.n_tracks += int(said[live.SECOND])
+        learner.take(int(said[live.COUNTED]), said[live.ABSORBED], self._spare[0])
+        if said[live.ABSORBED] == live.MOVED:
+            self._version, self._fastest = learner.version, said[live.FASTEST]
+
+    def _look_up(self) -> None:
+        """Evaluate the parameters, where they were not moved by a frame but set."""
+        learner = self.learner
+        if self._version != learner.version:
+            *arrays, self._numbers[live.C2] = motion(learner.theta, self.n_states)
+            self._motion = tuple(arrays)
+            self._version, self._fastest = learner.version, float(arrays[0].max())
 
     def close(self, slots: Ints, frame: int) -> None:
-        """Note the occupancy of the last frames; free the slots of ended tracks."""
-        frames = frame - self._lags
-        sums = np.zeros((frames.size, self.n_states + 1))
-        occupancy_at(self.bank, frames, self._work, sums)
-        if self._departed:
-            for i, past in enumerate(frames.tolist()):
-                if past in self._departed:
-                    sums[i] += self._departed[past]
-        n = sums[:, -1:]
-        if n.all():
-            np.divide(sums[:, :-1], n, out=self._occupancy)
-        else:
-            self._fill_occupancy(sums)
-        self._retire(slots, frame)
-
-    def _fill_occupancy(self, sums: Array) -> None:
-        """Work out the occupancy at each lag; one not yet reached repeats the one before."""
-        for i, n in enumerate(sums[:, -1].tolist()):
-            if n > 0:
-                np.divide(sums[i, :-1], n, out=self._occupancy[i])
-            elif i > 0:
-                self._occupancy[i] = self._occupancy[i - 1]
+        """Free the slots of tracks that ended with a frame."""
+        if slots.size:
+            retire(self.bank, slots, frame, self._work, self._departed)
 
     def refit(self, slots: dict[int, int]) -> None:
         """Refit the early data; the fit's filters take the place of those of now."""
@@ -135,34 +148,29 @@ class StateFilter:
         """Return one that goes on from here by itself."""
         twin = copy.copy(self)
         twin.learner = self.learner.copy()
-        arrays: list[Any] = [array.copy() for array in self.bank]
-        twin.bank = Bank(*arrays)
-        twin._work = self._work.copy()
-        twin._departed, twin._occupancy = self._departed.copy(), self._occupancy.copy()
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(twin, name, value.copy())
+        twin.bank = Bank(*_copied(self.bank))._replace(F=wider(self.bank.F, self.bank.F.size))
+        twin._motion = _copied(self._motion)
+        twin._places, twin._spare = _copied(self._places), _copied(self._spare)
         return twin
 
     def grow(self) -> None:
         """Double the number of slots."""
-        wider: list[Any] = [np.concatenate([a, np.zeros_like(a)]) for a in self.bank]
-        self.bank = Bank(*wider)
+        F = wider(self.bank.F, 2 * self.bank.F.size)
+        self.bank = Bank(*_twice(self.bank))._replace(F=F)
+        self._places = _twice(self._places)
 
     def forget(self) -> None:
         """Begin to learn anew: what was learned is of a sample that is no more."""
         self.learner.forget()
         self.n_tracks = int((self.bank.n_spots >= 2).sum())
 
-    def table(self, taken: Taken, own: Array, whole: tuple[Ints, Ints, Ints]) -> NDArray[np.void]:
-        """Return the rows of `Estimates.table`.
-
-        `own` (n, 3) is each track's own D and its interval; `whole` the track, its spot in this
-        frame and the number of its spots.
-        """
-        step, D = taken.step, taken.D
-        n, dtype = len(step.position), self._dtype
-        words = np.empty((n, dtype.itemsize // 8))  # a row is whole words of eight bytes
-        views = words, words.view(np.int64), words.view(np.int32)
-        fill_table(whole, step.position, step.p_state, D, np.argsort(D), own, *views)
-        return words.view(dtype).reshape(n)
+    def table(self, n: int) -> tuple[NDArray[np.void], Ints]:
+        """Return n rows for `Estimates.table`, to be filled as (n, words) whole numbers."""
+        longs = np.empty((n, self._dtype.itemsize // 8), np.int64)
+        return np.ndarray(n, self._dtype, longs), longs
 
     def model(self) -> Model:
         """Return the pooled answer as of the last frame."""
@@ -170,27 +178,16 @@ class StateFilter:
         answer = Answer(
             learner.theta, learner.covariance, learner.n_steps, self.n_tracks, learner.settled
         )
-        at = self._now()
-        return to_model(answer, self._occupancy, self._lags, self.interval_s, at)
+        return to_model(answer, self._occupancy, self._lags, self.interval_s)
 
-    def _outputs(self, n: int) -> Step:
-        q = n_parameters(self.n_states)
-        return Step(
-            position=np.empty((n, 5)),
-            p_state=np.empty((n, self.n_states)),
-            score=np.zeros(1 + q),
-            information=np.zeros((q, q)),
-        )
+    def _model_of(self, words: Array) -> Model:
+        counts = self.learner.n_steps, self.n_tracks, self.learner.settled
+        return model_of(words, self._answer, (self._lags, self.interval_s), counts)
 
-    def _retire(self, slots: Ints, frame: int) -> None:
-        oldest = frame - int(self._lags[-1])
-        for past in [f for f in self._departed if f < oldest]:
-            del self._departed[past]
-        if not slots.size:
-            return
-        frames = np.arange(frame, oldest - 1, -1)
-        sums = np.zeros((frames.size, self.n_states + 1))
-        retire(self.bank, slots, frames, self._work, sums)
-        for past, said in zip(frames.tolist(), sums, strict=True):
-            if said[-1] > 0:
-                self._departed[past] = self._departed.get(past, 0.0) + said
+
+def _copied(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(array.copy() for array in arrays)
+
+
+def _twice(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(np.concatenate([array, np.zeros_like(array)]) for array in arrays)

@@ -28,7 +28,7 @@ from livespt.infer import layout as at
 from livespt.infer.arrays import PXX, PXY, PYY, Array, Size
 from livespt.infer.columnkernels import branch, store_three
 from livespt.jit import inlined, lanes
-from livespt.vectors import Vector, load, spread, store, store_some
+from livespt.vectors import Vector, fetch, load, spread, store, store_some
 
 _1, _2, _3, _4, _5 = (at.ROW * np.uint64(i) for i in range(1, 6))
 _THIRD = 1.0 / 3.0
@@ -199,6 +199,9 @@ def carry(F: Array, base: np.uint64, n_states: int, q: int, w: Array) -> None:
     The weights are normalised, so the score is taken off their derivatives.
     """
     first, score = place(base, n_states, q, 0), spread(0.0)
+    ahead = first + np.uint64(n_states * (n_states * n_states + n_states + 2)) * at.STATE
+    for i in range(np.uint64(6 * n_states)):
+        fetch(F, ahead + i * at.ROW)
     for k in range(n_states):
         to = at.CARRIED + np.uint64(k) * at.STATE
         sx, sy, sxx = load(w, to), load(w, to + _1), load(w, to + _2)

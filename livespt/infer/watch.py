@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from livespt.infer.arrays import Array
 from livespt.infer.framekernels import (
     DOUBT,
+    LANES_FROM,
     LEAST_LN,
     N_BINS,
     N_GOOD,
     N_LINKS,
+    N_SAID,
     N_WIDTHS,
     PER_UNIT,
     WIDTH,
@@ -107,21 +109,33 @@ class Watch:
         self._starts = {name: deque[_Block](maxlen=int(WINDOWS[-1])) for name in NAMES}
         self._density, self._light, self._motion = _Block(), _Block(), _Block()
         self._counts = np.zeros((len(LIGHT), N_BINS), np.int32)  # of the block of light
-        self._said = np.empty(4)
+        self._said = np.zeros(N_SAID)
         self._marks = marks_of(config, per_look)
+        self._wanted = not self._silent or bool(self._marks)
         self._told: set[tuple[str, int]] = set()  # changes by alarms: number, 1 up or -1 down
+
+    @property
+    def tallies(self) -> tuple[NDArray[np.int32], Array]:
+        """What `framekernels.tally` writes a frame into, before `see`; without rows if unwanted."""
+        return (self._counts if self._wanted else self._counts[:0]), self._said
 
     def step(self, spots: Spots, pace: Pace, links: Links | None = None) -> dict[str, Event]:
         """Take one frame; return what has changed or was passed, by its name."""
-        if self._silent and not self._marks:
-            return {}
         linked = NO_LINKS if links is None else (links.track_id, links.p_link)
         track_id, p_link = plain(linked[0], np.int64), plain(linked[1], np.float64)
-        tally(plain(spots.table, SPOT_DTYPE), track_id, p_link, self._counts, self._said)
+        tally(plain(spots.table, SPOT_DTYPE), track_id, p_link, *self.tallies)
+        return self.see(spots, pace)
+
+    def see(self, spots: Spots, pace: Pace) -> dict[str, Event]:
+        """Take one frame whose light is tallied; return as `step` does."""
+        if not self._wanted:
+            return {}
+        told = self._said[:LANES_FROM].tolist()
         found = self._see_motion(spots, pace)
-        for see in (self._see_density, self._see_light):
-            found |= see(spots)
-        if self._silent:
+        for each in (self._see_density(spots, told), self._see_light(spots, told)):
+            if each:
+                found |= each
+        if self._silent and found:
             return {name: event for name, event in found.items() if event.kind == "mark"}
         return found
 
@@ -131,14 +145,14 @@ class Watch:
         self._series["D"].clear()
         self._starts["D"].clear()
 
-    def _see_density(self, spots: Spots) -> dict[str, Event]:
+    def _see_density(self, spots: Spots, told: list[float]) -> dict[str, Event]:
         """Root of the count: its variance is one for independent molecules."""
-        block, said = self._density, self._said.tolist()
+        block = self._density
         block.see(spots)
-        block.n_rows += int(said[N_GOOD])
-        block.total += 2 * math.sqrt(said[N_GOOD] + 0.375)
-        block.n_links += said[N_LINKS]
-        block.doubt += said[DOUBT]
+        block.n_rows += int(told[N_GOOD])
+        block.total += 2 * math.sqrt(told[N_GOOD] + 0.375)
+        block.n_links += told[N_LINKS]
+        block.doubt += told[DOUBT]
         if block.n_frames < self._frames:
             return {}
         self._density = _Block()
@@ -147,12 +161,12 @@ class Watch:
         found |= self._reach("bleached", spots, Block(block.n_rows, block.n_frames, root, 1.0))
         return found | self._reach("dense", spots, Block(block.doubt, block.n_links))
 
-    def _see_light(self, spots: Spots) -> dict[str, Event]:
+    def _see_light(self, spots: Spots, told: list[float]) -> dict[str, Event]:
         """Medians over all spots of a block, as logarithms."""
         block = self._light
         block.see(spots)
-        block.n_rows += int(self._said[N_GOOD])
-        block.n_widths += float(self._said[N_WIDTHS])
+        block.n_rows += int(told[N_GOOD])
+        block.n_widths += told[N_WIDTHS]
         if block.n_frames < self._frames or block.n_rows < BLOCK_SPOTS:
             return {}
         self._light = _Block()

@@ -120,6 +120,7 @@ def _begun(scene: Scene, light: Light, film: Film, *, back: bool) -> tuple[Array
     quick = film._replace(
         d=d[turn].copy(), v=v[turn].copy(), origin=looks.origin[turn].copy(), t_s=t_s[turn].copy(),
         te_s=looks.te_s[turn].copy(), bank=np.zeros((n, 2, 3, k)), D_px2_s=D_px2_s,
+        ln_D=np.log(D_px2_s),
         log_weights=np.zeros((2, k)), weights=np.zeros((2, k)), sites=np.zeros((n, 2, 2)),
         at=np.zeros((n, 2)),
     )  # fmt: skip

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.infer.answerkernels import fill_words, invert, take_rows
-from livespt.infer.arrays import Seen
+from livespt.infer.answerkernels import AFTER_OWN, OWN, fill_words, invert, rank_of, take_rows
 from livespt.infer.layout import n_parameters
 from livespt.infer.motion import Answer, motion, pack, to_model
 from livespt.types import SPOT_DTYPE, track_dtype
@@ -68,6 +67,11 @@ def test_states_in_any_order_give_the_same_model():
     assert there.occupancy_lag.tolist() == [[0.8, 0.2]]
 
 
+def test_states_of_one_D_keep_their_order():
+    D = np.array([2.0, 0.1, 2.0, 0.7])
+    assert [rank_of(D, k) for k in range(4)] == np.argsort(np.argsort(D, kind="stable")).tolist()
+
+
 def test_only_sound_rows_of_tracks_are_taken():
     rng = np.random.default_rng(3)
     table = np.zeros(40, SPOT_DTYPE)
@@ -78,15 +82,14 @@ def test_only_sound_rows_of_tracks_are_taken():
     table["x_um"][11], table["y_um"][12] = np.inf, np.nan
     track_id = np.where(np.arange(40) % 3 == 0, -1, np.arange(40) + 100)
     p_link = rng.uniform(size=40)
-    rows, track = np.empty((2, 40), np.int64)
-    seen = Seen(0, 0.0, 0.01, np.empty(40, np.int64), np.empty((40, 5)), np.empty(40))
-    n = take_rows(table, track_id, p_link, rows, track, seen)
+    whole, spot, weight = np.empty((3, 40), np.int64), np.empty((40, 5)), np.empty(40)
+    n = take_rows(table, (track_id, p_link), whole, spot, weight)
     wanted = naive.taken(table, track_id)
-    assert rows[:n].tolist() == wanted.tolist()
-    assert track[:n].tolist() == track_id[wanted].tolist()
-    assert seen.weight[:n].tolist() == (p_link[wanted] >= 0.5).astype(float).tolist()
+    assert whole[0, :n].tolist() == wanted.tolist()
+    assert whole[1, :n].tolist() == track_id[wanted].tolist()
+    assert weight[:n].tolist() == (p_link[wanted] >= 0.5).astype(float).tolist()
     for i, name in enumerate(SPOT_DTYPE.names[:5]):
-        assert seen.spot[:n, i].tolist() == table[name][wanted].tolist()
+        assert spot[:n, i].tolist() == table[name][wanted].tolist()
 
 
 def test_a_table_holds_each_number_under_its_name():
@@ -95,7 +98,8 @@ def test_a_table_holds_each_number_under_its_name():
     p_state = rng.dirichlet(np.ones(3), 6)
     table = np.zeros(6, track_dtype(3))
     words = table.view(np.float64).reshape(6, -1)[:, 2:]
-    fill_words(position, p_state, D, np.argsort(D), own, words)
+    words[:, OWN:AFTER_OWN] = own
+    fill_words(position, p_state, D, np.argsort(D), words)
     np.testing.assert_allclose(words, naive.words(position, p_state, D, own), rtol=1e-12)
     assert table["cov_xy_um2"].tolist() == position[:, 3].tolist()
     assert table["D_track_95"].tolist() == own[:, 1:].tolist()

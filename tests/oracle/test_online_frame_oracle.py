@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livespt.infer.framekernels import LEAST_LN, N_BINS, PER_UNIT, STRIDE, absorb, fill_table, tally
+from livespt.infer.framekernels import (
+    LEAST_LN,
+    N_BINS,
+    N_SAID,
+    PER_UNIT,
+    STRIDE,
+    absorb,
+    fill_table,
+    tally,
+)
 from livespt.infer.watch import quartiles
 from livespt.types import SPOT_DTYPE, track_dtype
 
@@ -50,11 +59,11 @@ def test_quartiles_of_a_tally_are_those_of_its_values():
     """To half a bin, 0.8 %."""
     rng = np.random.default_rng(1)
     tables = [a_table(n, rng) for n in (300, 0, 500)]
-    counts, said, total = np.zeros((4, N_BINS), np.int32), np.empty(4), np.zeros(4)
+    counts, said, total = np.zeros((4, N_BINS), np.int32), np.zeros(N_SAID), np.zeros(4)
     for table in tables:
         track_id, p_link = rng.integers(-1, 3, table.size), rng.uniform(size=table.size)
         tally(table, track_id, p_link, counts, said)
-        total += said
+        total += said[:4]
         assert said[2] == (track_id >= 0).sum()
         assert said[3] == pytest.approx((1 - p_link)[track_id >= 0].sum())
     for i, values in enumerate(naive.figures(np.concatenate(tables))):
@@ -66,22 +75,25 @@ def test_what_lies_beyond_the_bins_is_counted_in_the_last():
     table = np.zeros(3, SPOT_DTYPE)
     table["photons"] = [0.0, 1e30, -5.0]
     counts = np.zeros((4, N_BINS), np.int32)
-    tally(table, np.empty(0, np.int64), np.empty(0), counts, np.empty(4))
+    tally(table, np.empty(0, np.int64), np.empty(0), counts, np.zeros(N_SAID))
     assert counts[1, -1] == 1
     assert counts[1, int((np.log(1e-2) - LEAST_LN) * PER_UNIT)] == 2
 
 
 def test_a_table_holds_its_whole_numbers():
     rng = np.random.default_rng(2)
-    whole = rng.integers(0, 1000, (3, 5))
-    words = np.empty((5, track_dtype(2).itemsize // 8))
-    p_state, own, D = rng.dirichlet(np.ones(2), 5), rng.normal(size=(5, 3)), np.array([2.0, 1.0])
-    fill_table(
-        tuple(whole), rng.normal(size=(5, 5)), p_state, D, np.argsort(D), own, words,
-        words.view(np.int64), words.view(np.int32),
-    )  # fmt: skip
-    table = words.view(track_dtype(2))[:, 0]
-    for i, name in enumerate(("track_id", "spot", "n_spots")):
-        assert table[name].tolist() == whole[i].tolist()
+    whole, n_spots = rng.permuted(np.tile(np.arange(9), (3, 1)), axis=1), rng.integers(1, 99, 9)
+    longs = np.zeros((9, track_dtype(2).itemsize // 8), np.int64)
+    position, p_state, D = (
+        rng.normal(size=(9, 5)),
+        rng.dirichlet(np.ones(2), 9),
+        np.array([2.0, 1.0]),
+    )
+    fill_table(whole, n_spots, position, p_state, D, np.empty(4, np.int64), longs)
+    table = longs.view(track_dtype(2))[:, 0]
+    assert table["spot"].tolist() == whole[0].tolist()
+    assert table["track_id"].tolist() == whole[1].tolist()
+    assert table["n_spots"].tolist() == n_spots[whole[2]].tolist()
     assert table["p_state"].tolist() == p_state[:, ::-1].tolist()
-    assert table["D_track_um2_s"].tolist() == own[:, 0].tolist()
+    assert table["x_um"].tolist() == position[:, 0].tolist()
+    assert not table["D_track_um2_s"].any()  # is written by those who know it

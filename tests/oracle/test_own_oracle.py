@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from livespt.infer.arrays import Seen
-from livespt.infer.elementkernels import exp_of, log_of
+from livespt.infer.elementkernels import exp_of, inverse_and_log, log_of
 from livespt.infer.own import OwnD
 from livespt.infer.ownkernels import LNW, N_GRID
+from livespt.jit import kernel
+from livespt.vectors import fetch, highest, load, lowest, store
 
 _spec = importlib.util.spec_from_file_location(
     "naive_own", Path(__file__).with_name("naive_own.py")
@@ -107,6 +109,50 @@ def test_any_track_of_any_length_gives_numbers():
         assert (np.diff(said[:, [1, 0, 2]], axis=1) >= 0).all()
         assert (said >= own.grid[0] * (1 - 1e-9)).all()
         assert (said <= own.grid[-1] * (1 + 1e-9)).all()
+
+
+@kernel
+def on_eight(w):
+    """Fill inverse and logarithm of the first eight; return their greatest and least."""
+    eight = load(w, 0)
+    inverse, ln = inverse_and_log(eight)
+    store(w, 8, inverse)
+    store(w, 16, ln)
+    fetch(w, 8)
+    return highest(eight), lowest(eight)
+
+
+def test_inverses_and_logarithms_side_by_side_and_the_extremes():
+    """Inverses to 2 units in the last place, logarithms as below."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        w = np.append(np.exp(rng.uniform(-300, 300, 8)), np.zeros(16))
+        high, low = on_eight(w)
+        assert (high, low) == (w[:8].max(), w[:8].min())
+        np.testing.assert_allclose(w[8:16], 1 / w[:8], rtol=5e-16)
+        np.testing.assert_allclose(w[16:], np.log(w[:8]), rtol=1e-15, atol=4e-16)
+
+
+def test_tracks_side_by_side_say_what_each_says_by_itself():
+    """Nineteen tracks, wide and narrow ones mixed, in slots that are not in order."""
+    tracks = [a_track(n, n, 0.2) for n in range(2, 40, 2)]
+    rng, n_frames = np.random.default_rng(2), 60
+    slots, own = rng.permutation(24)[: len(tracks)], OwnD(INTERVAL_S, 24)
+    n_spots, said = np.zeros(24, np.int64), {}
+    for i in range(n_frames):
+        now = [k for k, track in enumerate(tracks) if i < len(track.t_s)]
+        if not now:
+            break
+        spot = np.array([[*(t := tracks[k]).x[i], *t.V[i][[0, 1, 0], [0, 1, 1]]] for k in now])
+        for t_s in {tracks[k].t_s[i] for k in now}:
+            here = [k for k in now if tracks[k].t_s[i] == t_s]
+            rows = spot[[now.index(k) for k in here]]
+            seen = Seen(i, t_s, tracks[0].te_s[0], slots[here], rows, np.ones(len(here)))
+            out = own.step(seen, n_spots, 1.0, np.inf)
+            said |= dict(zip(here, out, strict=True))
+        n_spots[slots[now]] += 1
+    for k, track in enumerate(tracks):
+        np.testing.assert_allclose(said[k], follow(track)[1][-1], rtol=1e-12)
 
 
 def test_exponential_and_logarithm_are_those_of_the_library():
