@@ -27,7 +27,6 @@ from livespt.localize.lane_kernels import (
     PIXELS,
     PLACE,
     SINGLE,
-    SUMS,
     WIDTH,
     ZERO,
     B,
@@ -36,6 +35,7 @@ from livespt.localize.lane_kernels import (
     X,
     Y,
 )
+from livespt.vectors import SINGLES, address, least, load, most, pick, root, spread, store
 
 PASSES = 3
 LAST_PASSES = 3  # with the likelihood: the second and third only where many have not arrived
@@ -54,12 +54,12 @@ LEAST_DATUM, _TOP = _F(1e-6), _F(1e30)
 @kernel_of_lanes
 def pass_poisson(w, side, common, last):
     """Fill the sums of every spot at its place; on the last pass the likelihood too."""
-    rows.begin_slopes(w, side, common)
+    p = address(w)
+    rows.begin_slopes(p, side, common)
     for i in range(side):
-        rows.stage(w, i, side)
-        lines.sum_line(w, side)
+        lines.sum_poisson(p, i, side)
         if last:
-            rows.add_shifted_poisson(w, side)
+            lines.add_likelihood(p, i, side)
     if last:
         rows.end_shifted_poisson(w)
 
@@ -67,14 +67,13 @@ def pass_poisson(w, side, common, last):
 @kernel_of_lanes
 def pass_exact(w, side, table, read):
     """As `pass_poisson` with score and information of the table: read here, or followed."""
-    rows.begin_slopes(w, side, ZERO)
+    p = address(w)
+    rows.begin_slopes(p, side, ZERO)
     for i in range(side):
-        rows.stage(w, i, side)
         if read:
-            tables.read_line(w, i, side, table)
+            tables.sum_read(p, i, side, table)
         else:
-            tables.follow_line(w, i, side)
-        lines.sum_line(w, side)
+            tables.sum_followed(p, i, side)
 
 
 @lanes
@@ -204,31 +203,28 @@ def collect(w, lane, theta, covariance):
 
 
 @lanes
-def gather_border(w, side, common, limit):
-    """Fill mean and s.d. of the border pixels below `limit` (a row; none the first time)."""
-    total, square, count = SUMS, SUMS + rows.ROW, SUMS + rows.ROW + rows.ROW
-    for k in range(WIDTH):
-        w[total + k] = ZERO
-        w[square + k] = ZERO
-        w[count + k] = ZERO
+def seen(p, k, i, j, side, common):
+    """Return a pixel's light without what is known."""
+    at = PIXELS + np.uint64((2 * i * side + j) * LANES) + k
+    return load(p, at) - load(p, at + np.uint64(side * LANES)) - common
+
+
+@lanes
+def border_mean(p, k, side, common, limit):
+    """Return mean and s.d. of the border pixels that are not above `limit`."""
+    nothing, one = spread(ZERO), spread(ONE)
+    total, square, count = nothing, nothing, nothing
     for i in range(side):
         step = 1 if i in (0, side - 1) else side - 1
         for j in range(0, side, step):
-            at = PIXELS + np.uint64((2 * i * side + j) * LANES)
-            known = at + np.uint64(side * LANES)
-            for k in range(WIDTH):
-                value = w[at + k] - w[known + k] - common
-                inside = value <= w[limit + k]
-                value = value if inside else ZERO
-                w[total + k] += value
-                w[square + k] += value * value
-                w[count + k] += ONE if inside else ZERO
-    for k in range(WIDTH):
-        n = ONE / max(w[count + k], ONE)
-        mean = w[total + k] * n
-        spread = max(w[square + k] * n - mean * mean, _QUARTER)
-        w[total + k] = mean
-        w[limit + k] = mean + rows.TWO * np.sqrt(spread)
+            value = seen(p, k, i, j, side, common)
+            count += pick(limit, value, nothing, one)
+            value = pick(limit, value, nothing, value)
+            total += value
+            square += value * value
+    n = ONE / most(count, one)
+    mean = total * n
+    return mean, root(most(square * n - mean * mean, spread(_QUARTER)))
 
 
 @kernel_of_lanes
@@ -240,42 +236,36 @@ def guess_load(w, side, width, common, window):
     `window` (P * P,) is a Gaussian of twice the spot's variance about the region's middle; under
     it a Gaussian spot's centroid is two thirds of its distance.
     """
-    limit, bg = SUMS + rows.ROW * np.uint64(3), SUMS
-    for k in range(WIDTH):
-        w[limit + k] = _TOP
-    gather_border(w, side, common, limit)
-    gather_border(w, side, common, limit)
-    light, to_x, to_y = (
-        limit + rows.ROW,
-        limit + rows.ROW * np.uint64(2),
-        limit + rows.ROW * np.uint64(3),
-    )
-    for k in range(WIDTH):
-        w[light + k] = ZERO
-        w[to_x + k] = ZERO
-        w[to_y + k] = ZERO
-    middle = HALF * _F(side - 1)
-    for i in range(side):
-        dy = _F(i) - middle
-        for j in range(side):
-            at = PIXELS + np.uint64((2 * i * side + j) * LANES)
-            known = at + np.uint64(side * LANES)
-            weight, dx = window[i * side + j], _F(j) - middle
-            for k in range(WIDTH):
-                value = weight * (w[at + k] - w[known + k] - common - w[bg + k])
-                w[light + k] += value
-                w[to_x + k] += value * dx
-                w[to_y + k] += value * dy
+    p, middle = address(w), HALF * _F(side - 1)
     under, stray = window_sums(window, side, width)
     per_light = ONE / max(_TWO_THIRDS - stray * under, _QUARTER)
-    for k in range(WIDTH):
-        photons = max(w[light + k] * per_light, _TEN)
+    for first in range(0, LANES, SINGLES):
+        k = np.uint64(first)
+        bg, sd = border_mean(p, k, side, common, spread(_TOP))
+        bg, sd = border_mean(p, k, side, common, bg + rows.TWO * sd)
+        light, to_x, to_y = spread(ZERO), spread(ZERO), spread(ZERO)
+        for i in range(side):
+            line, along = spread(ZERO), spread(ZERO)
+            for j in range(side):
+                value = window[i * side + j] * (seen(p, k, i, j, side, common) - bg)
+                line += value
+                along += value * (_F(j) - middle)
+            light += line
+            to_x += along
+            to_y += line * (_F(i) - middle)
+        photons = most(light * per_light, spread(_TEN))
         per = _ONE_AND_HALF * _ONE_AND_HALF / photons
-        w[X + k] = middle + min(max(per * w[to_x + k], -rows.TWO), rows.TWO)
-        w[Y + k] = middle + min(max(per * w[to_y + k], -rows.TWO), rows.TWO)
-        w[N + k] = photons
-        w[B + k] = max(w[bg + k] - photons * stray, _LEAST_BG)
-        w[S + k] = width
+        store(p, X + k, middle + within_two(per * to_x))
+        store(p, Y + k, middle + within_two(per * to_y))
+        store(p, N + k, photons)
+        store(p, B + k, most(bg - photons * stray, spread(_LEAST_BG)))
+        store(p, S + k, spread(width))
+
+
+@lanes
+def within_two(v):
+    """Return numbers cut to +-2."""
+    return least(most(v, spread(-rows.TWO)), spread(rows.TWO))
 
 
 @lanes

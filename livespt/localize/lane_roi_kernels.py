@@ -18,7 +18,6 @@ import numpy as np
 from livespt.jit import kernel, kernel_of_lanes, lanes
 from livespt.localize import lane_fit_kernels as fits
 from livespt.localize import lane_kernels as rows
-from livespt.localize import lane_solve_kernels as solving
 from livespt.localize.fit_kernels import BAD_WIDTH, DIM, DIM_SDS, OK, OUT_OF_REGION, SATURATED
 from livespt.localize.lane_kernels import (
     COUNTS,
@@ -40,13 +39,16 @@ from livespt.localize.lane_kernels import (
     X,
     Y,
 )
+from livespt.localize.lane_solve_kernels import COV
+from livespt.vector_rows import fetch_line, write_rows
+from livespt.vectors import SINGLES, address, load, spread
 
 # where a result's fields stand among its numbers, and the byte of its status
 X_AT, Y_AT, N_AT, B_AT, S_AT = (np.uint64(k) for k in range(5))
 COVARIANCE, LOGLIK, STATUS = np.uint64(5), np.uint64(30), np.uint64(31)
 MAJOR, MINOR, ANGLE, ASYMMETRIC, LOG_PRIOR = (np.uint64(k) for k in range(32, 37))
 STATUS_BYTE = np.uint64(8 * 31)
-_1, _5 = np.uint64(1), np.uint64(5)
+_1 = np.uint64(1)
 _F = np.float32
 _WORD, _HALF_WORD = np.uint64(LANES // 4), np.uint64(2)  # of four counts; float32 of two
 _BY_1, _BY_2 = np.uint64(16), np.uint64(32)  # bits to the next lane, and to that after it
@@ -95,7 +97,7 @@ def load_counts(w, side, offset, var):
 @lanes
 def find_extremes(w, counts, side):
     """Find the lowest and highest count of every region, two pixels at a time."""
-    at, low, high = COUNTS * _HALF_WORD, rows.TERM * _HALF_WORD, (rows.TERM + ROW) * _HALF_WORD
+    at, low, high = COUNTS * _HALF_WORD, rows.SPAN * _HALF_WORD, (rows.SPAN + ROW) * _HALF_WORD
     for k in range(WIDTH):
         counts[low + k] = counts[at + k]
         counts[high + k] = counts[at + k]
@@ -156,14 +158,14 @@ def judge_load(w, side, limits):
     far = _F(side) - HALF
     for k in range(WIDTH):
         x, y, n, s = w[X + k], w[Y + k], w[N + k], w[S + k]
-        found = _OK if n >= _SDS * np.sqrt(max(w[solving.COV[5] + k], ZERO)) else _DIM
+        found = _OK if n >= _SDS * np.sqrt(max(w[COV[5] + k], ZERO)) else _DIM
         found = found if ((low < s) & (s < high)) | (free_s == ZERO) else _BAD_WIDTH
         inside = (x >= -HALF) & (x <= far) & (y >= -HALF) & (y <= far)
         found = found if inside else _OUT_OF_REGION
         spoilt = (w[HIGHEST + k] >= _TOP_COUNT) | (w[LOWEST + k] == w[HIGHEST + k])
         w[STATE + k] = _SATURATED if spoilt else found
     for k in range(WIDTH):
-        total = w[rows.LOGLIK + k] + w[solving.COV[0] + k] + w[solving.COV[2] + k]
+        total = w[rows.LOGLIK + k] + w[COV[0] + k] + w[COV[2] + k]
         total = total + (w[X + k] + w[Y + k] + w[N + k] + w[B + k] + w[S + k])
         done = (w[rows.DECREMENT + k] < _ARRIVED) & (w[rows.FOLLOWED + k] < _FARTHEST)
         done = done & (w[rows.PIVOT + k] > _LEAST_PIVOT) & (total - total == ZERO)
@@ -172,22 +174,26 @@ def judge_load(w, side, limits):
 
 @kernel_of_lanes
 def write_load(w, side, taken, numbers):
-    """Write the answers of all lanes: positions from the region's middle, and both widths."""
-    middle = 0.5 * (side - 1)
-    for lane in range(taken.size):
-        k, at = np.uint64(taken[lane]), np.uint64(lane)
-        numbers[k, X_AT] = np.float64(w[X + at]) - middle
-        numbers[k, Y_AT] = np.float64(w[Y + at]) - middle
-        numbers[k, N_AT], numbers[k, B_AT], numbers[k, S_AT] = w[N + at], w[B + at], w[S + at]
-        place = rows.COVARIANCE + at
-        for a in range(_5):
-            for b in range(a + _1):
-                numbers[k, COVARIANCE + _5 * a + b] = w[place]
-                numbers[k, COVARIANCE + _5 * b + a] = w[place]
-                place += ROW
-        numbers[k, LOGLIK], numbers[k, STATUS] = w[rows.LOGLIK + at], 0.0
-        numbers[k, MAJOR], numbers[k, MINOR], numbers[k, ANGLE] = w[S + at], w[S + at], 0.0
-        numbers[k, ASYMMETRIC], numbers[k, LOG_PRIOR] = 0.0, 0.0
+    """Write the answers of all lanes: positions from the region's middle, and both widths.
+
+    As the fields follow one another, eight numbers of sixteen spots at a time.
+    """
+    p, middle = address(w), HALF * _F(side - 1)
+    for first in range(0, LANES, SINGLES):
+        k, none = np.uint64(first), spread(ZERO)
+        x, y = load(p, X + k) - middle, load(p, Y + k) - middle
+        n, b, s = load(p, N + k), load(p, B + k), load(p, S + k)
+        xx, xy, yy = load(p, COV[0] + k), load(p, COV[1] + k), load(p, COV[2] + k)
+        xn, yn, nn = load(p, COV[3] + k), load(p, COV[4] + k), load(p, COV[5] + k)
+        xb, yb, nb = load(p, COV[6] + k), load(p, COV[7] + k), load(p, COV[8] + k)
+        bb, xs, ys = load(p, COV[9] + k), load(p, COV[10] + k), load(p, COV[11] + k)
+        ns, bs, ss = load(p, COV[12] + k), load(p, COV[13] + k), load(p, COV[14] + k)
+        write_rows(numbers, taken, first, 0, (x, y, n, b, s, xx, xy, xn))
+        write_rows(numbers, taken, first, 8, (xb, xs, xy, yy, yn, yb, ys, xn))
+        write_rows(numbers, taken, first, 16, (yn, nn, nb, ns, xb, yb, nb, bb))
+        write_rows(numbers, taken, first, 24, (bs, xs, ys, ns, bs, ss, none, none))
+        loglik = load(p, rows.LOGLIK + k)
+        write_rows(numbers, taken, first, 29, (ss, loglik, none, s, s, none, none, none))
 
 
 @kernel
@@ -247,6 +253,8 @@ def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
         left = 0
         for first in range(0, n, LANES):
             taken = pending[first : min(first + LANES, n)]
+            for k in taken:
+                fetch_line(out[0], k)
             if shared:
                 deal_counts(w, adu, taken)
                 load_counts(w, side, maps[1, 0], maps[2, 0])

@@ -1,0 +1,153 @@
+"""Sixteen places of eight numbers, read into eight values of sixteen or written from them.
+
+A table holds what belongs together side by side, and so does a result; sixteen spots side by side
+(`livespt.vectors`) want the first number of each, then the second. Between the two lies a matrix
+turned on its side, which is done in registers: number by number it took longer than a fit's
+arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import lower_builtin
+from numpy.typing import NDArray
+
+from livespt.vectors import INDEX, PLACED, SINGLES, SIXTEEN, Array, Vector, call, data_of, typed
+
+#: Numbers that lie together at a place.
+TOGETHER = 8
+
+
+def gather_rows(w: Array, at: Vector) -> tuple[Vector, ...]:
+    """Return the eight numbers that lie at each of sixteen whole places, as eight values."""
+    return tuple(w[at.astype(np.int64) + j] for j in range(TOGETHER))
+
+
+def write_rows(
+    w: NDArray[np.float64], which: NDArray[np.int64], first: int, column: int, v: tuple[Vector, ...]
+) -> None:
+    """Put eight values into sixteen lines of `w`, beside each other from `column` on.
+
+    The lines are those that `which` names from `first` on; where it ends, its last again.
+    """
+    for lane in range(SINGLES):
+        row = which[min(first + lane, len(which) - 1)]
+        w[row, column : column + TOGETHER] = [values[lane] for values in v]
+
+
+def fetch_line(w: NDArray[np.float64], row: int) -> None:
+    """Have a line of `w` brought near, for it will be written: the processor need not wait then."""
+
+
+# What follows tells numba the same.
+
+_LONG = ir.IntType(64)
+_ROW = ir.VectorType(ir.FloatType(), TOGETHER)
+_ROW_64 = ir.VectorType(ir.DoubleType(), TOGETHER)
+_VALUES = types.UniTuple(SIXTEEN, TOGETHER)
+
+
+def _shuffle(builder: Any, a: Any, b: Any, which: Any) -> Any:
+    places = list(which)
+    mask = ir.Constant(ir.VectorType(INDEX, len(places)), places)
+    return builder.shuffle_vector(a, b, mask)
+
+
+def _turn(builder: Any, rows: list[Any]) -> list[Any]:
+    """Turn two matrices of 8 x 8, side by side in eight vectors of 16, in blocks of 1, 2, 4."""
+    rows = list(rows)
+    for apart in (1, 2, 4):
+        for i in range(TOGETHER):
+            if not i & apart:
+                a, b = rows[i], rows[i + apart]
+                first = [c if not c & apart else SINGLES + c - apart for c in range(SINGLES)]
+                second = [c + apart if not c & apart else SINGLES + c for c in range(SINGLES)]
+                rows[i] = _shuffle(builder, a, b, first)
+                rows[i + apart] = _shuffle(builder, a, b, second)
+    return rows
+
+
+class _GatherRows(AbstractTemplate):
+    key = gather_rows
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        fits = len(args) == 2 and isinstance(args[0], PLACED[0]) and args[1] == SIXTEEN
+        return signature(_VALUES, *args) if fits else None
+
+
+typed(gather_rows)(_GatherRows)
+
+
+@lower_builtin(gather_rows, types.Array, SIXTEEN)
+@lower_builtin(gather_rows, types.CPointer, SIXTEEN)
+def _gather_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    data, rows = data_of(context, builder, sig, args), []
+    places = builder.fptosi(args[1], SIXTEEN.bits)
+    for lane in range(SINGLES):
+        place = builder.extract_element(places, ir.Constant(INDEX, lane))
+        at = builder.gep(data, [builder.zext(place, _LONG)])
+        rows.append(builder.load(builder.bitcast(at, _ROW.as_pointer()), align=4))
+    both = [_shuffle(builder, rows[i], rows[i + TOGETHER], range(SINGLES)) for i in range(TOGETHER)]
+    return context.make_tuple(builder, sig.return_type, _turn(builder, both))
+
+
+class _WriteRows(AbstractTemplate):
+    key = write_rows
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        kinds = (types.Array, types.Array, types.Integer, types.Integer)
+        fits = len(args) == 5 and all(map(isinstance, args, kinds)) and args[4] == _VALUES
+        return signature(types.none, *args) if fits else None
+
+
+typed(write_rows)(_WriteRows)
+
+
+@lower_builtin(write_rows, types.Array, types.Array, types.Integer, types.Integer, _VALUES)
+def _write_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    lines = context.make_array(sig.args[0])(context, builder, args[0])
+    which = context.make_array(sig.args[1])(context, builder, args[1])
+    first, column = (context.cast(builder, args[k], sig.args[k], types.int64) for k in (2, 3))
+    per_line = builder.extract_value(lines.shape, 1)
+    last = builder.sub(builder.extract_value(which.shape, 0), ir.Constant(_LONG, 1))
+    turned = _turn(builder, [builder.extract_value(args[4], j) for j in range(TOGETHER)])
+    for lane in range(SINGLES):
+        at = builder.add(first, ir.Constant(_LONG, lane))
+        at = builder.select(builder.icmp_signed("<", at, last), at, last)
+        line = builder.load(builder.gep(which.data, [at]))
+        place = builder.gep(lines.data, [builder.add(builder.mul(line, per_line), column)])
+        from_ = lane - lane % TOGETHER
+        half = turned[lane % TOGETHER]
+        row = _shuffle(builder, half, half, range(from_, from_ + TOGETHER))
+        row = builder.fpext(row, _ROW_64)
+        builder.store(row, builder.bitcast(place, _ROW_64.as_pointer()), align=8)
+    return context.get_dummy_value()
+
+
+class _FetchLine(AbstractTemplate):
+    key = fetch_line
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        fits = len(args) == 2 and all(map(isinstance, args, (types.Array, types.Integer)))
+        return signature(types.none, *args) if fits else None
+
+
+typed(fetch_line)(_FetchLine)
+
+
+@lower_builtin(fetch_line, types.Array, types.Integer)
+def _fetch_line(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    lines = context.make_array(sig.args[0])(context, builder, args[0])
+    start = builder.mul(args[1], builder.extract_value(lines.shape, 1))
+    end = builder.add(start, builder.extract_value(lines.shape, 1))
+    byte = ir.IntType(8).as_pointer()
+    to_write, keep, data = (ir.Constant(INDEX, k) for k in (1, 3, 1))
+    with cgutils.for_range_slice(builder, start, end, ir.Constant(_LONG, TOGETHER)) as (at, _):
+        place = builder.bitcast(builder.gep(lines.data, [at]), byte)
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_write, keep, data)
+    return context.get_dummy_value()
