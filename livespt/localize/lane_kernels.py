@@ -146,18 +146,24 @@ def log_each(v):
 
 
 @lanes
+def power_of_half(z):
+    """Return 2^-z of each, for z from 0 to 125."""
+    n = (_TO_INTEGER - z) - _TO_INTEGER
+    f = -z - n
+    f2 = f * f
+    return doubled((ONE + f * _T1) + f2 * ((_T2 + f * _T3) + f2 * (_T4 + f * _T5)), n)
+
+
+@lanes
 def edge(t):
     """Return the error function, halved, at an edge `t`, the Gaussian there, and t times that.
 
     `t` counts in widths over `PER_T`, so that the Gaussian is 2^-t^2; it lacks its factor
-    1/(sqrt(2 pi) sigma), which `lane_solve_kernels.information` has. The error function is Abramowitz
-    and Stegun 7.1.26, from the power that the Gaussian needs anyway.
+    1/(sqrt(2 pi) sigma), which `lane_solve_kernels.information` has. The error function is
+    Abramowitz and Stegun 7.1.26, from the power that the Gaussian needs anyway.
     """
     a = least(size(t), spread(_FAR_T))
-    n = (_TO_INTEGER - a * a) - _TO_INTEGER
-    f = -a * a - n
-    f2 = f * f
-    e = doubled((ONE + f * _T1) + f2 * ((_T2 + f * _T3) + f2 * (_T4 + f * _T5)), n)
+    e = power_of_half(a * a)
     u = ONE / (ONE + _P_T * a)
     u2 = u * u
     half = HALF - (u * e) * ((_A1 + u * _A2) + u2 * ((_A3 + u * _A4) + u2 * _A5))
