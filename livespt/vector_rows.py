@@ -17,7 +17,19 @@ from numba.core.typing.templates import AbstractTemplate, signature
 from numba.extending import lower_builtin
 from numpy.typing import NDArray
 
-from livespt.vectors import INDEX, PLACED, SINGLES, SIXTEEN, Array, Vector, call, data_of, typed
+from livespt.vectors import (
+    INDEX,
+    PLACED,
+    SINGLES,
+    SIXTEEN,
+    Array,
+    Place,
+    Vector,
+    call,
+    data_of,
+    lowers,
+    typed,
+)
 
 #: Numbers that lie together at a place.
 TOGETHER = 8
@@ -38,6 +50,30 @@ def write_rows(
     for lane in range(SINGLES):
         row = which[min(first + lane, len(which) - 1)]
         w[row, column : column + TOGETHER] = [values[lane] for values in v]
+
+
+def load_counts(counts: NDArray[np.uint16], at: Place) -> Vector:
+    """Return the sixteen counts that lie in `counts` from `at` on."""
+    return counts[int(at) : int(at) + SINGLES].astype(np.float32)
+
+
+def deal_counts(
+    lines: NDArray[np.uint16],
+    which: NDArray[np.int64],
+    first: int,
+    column: int,
+    to: NDArray[np.uint16],
+    places: tuple[Place, Place],
+) -> None:
+    """Put sixteen counts of sixteen lines into sixteen rows: the first of each line, and so on.
+
+    `column` is that of the first count; the lines are as in `write_rows`; `places` are where the
+    first row lies in `to`, and how far it is to the next.
+    """
+    for j in range(SINGLES):
+        row = int(places[0]) + j * int(places[1])
+        for lane in range(SINGLES):
+            to[row + lane] = lines[which[min(first + lane, len(which) - 1)], column + j]
 
 
 def fetch_line(w: NDArray[np.float64], row: int) -> None:
@@ -96,6 +132,56 @@ def _gather_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.make_tuple(builder, sig.return_type, _turn(builder, both))
 
 
+_COUNTS = ir.VectorType(ir.IntType(16), SINGLES)
+
+
+def _line_of(builder: Any, which: Any, first: Any, lane: int) -> Any:
+    """Return the line that a lane has."""
+    last = builder.sub(builder.extract_value(which.shape, 0), ir.Constant(_LONG, 1))
+    at = builder.add(first, ir.Constant(_LONG, lane))
+    at = builder.select(builder.icmp_signed("<", at, last), at, last)
+    return builder.load(builder.gep(which.data, [at]))
+
+
+@lowers(load_counts, types.Array, types.Integer, returned=SIXTEEN)
+def _load_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    place = builder.gep(data_of(context, builder, sig, args), [args[1]])
+    counts = builder.load(builder.bitcast(place, _COUNTS.as_pointer()), align=2)
+    return builder.uitofp(counts, SIXTEEN.values)
+
+
+_DEAL = (types.Array, types.Array, types.Integer, types.Integer, types.Array, types.BaseTuple)
+
+
+@lowers(deal_counts, *_DEAL, returned=types.none)
+def _deal_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    lines, which, to = (
+        context.make_array(sig.args[k])(context, builder, args[k]) for k in (0, 1, 4)
+    )
+    first, column = (context.cast(builder, args[k], sig.args[k], types.int64) for k in (2, 3))
+    per_line, rows = builder.extract_value(lines.shape, 1), []
+    for lane in range(SINGLES):
+        start = builder.mul(_line_of(builder, which, first, lane), per_line)
+        place = builder.gep(lines.data, [builder.add(start, column)])
+        rows.append(builder.load(builder.bitcast(place, _COUNTS.as_pointer()), align=2))
+    for apart in (8, 4, 2, 1):  # turned, in blocks
+        for i in range(SINGLES):
+            if not i & apart:
+                a, b = rows[i], rows[i + apart]
+                low = [c if not c & apart else SINGLES + c - apart for c in range(SINGLES)]
+                high = [c + apart if not c & apart else SINGLES + c for c in range(SINGLES)]
+                rows[i], rows[i + apart] = (
+                    _shuffle(builder, a, b, low),
+                    _shuffle(builder, a, b, high),
+                )
+    at, step = (builder.extract_value(args[5], k) for k in (0, 1))
+    for row in rows:
+        place = builder.gep(to.data, [at])
+        builder.store(row, builder.bitcast(place, _COUNTS.as_pointer()), align=2)
+        at = builder.add(at, step)
+    return context.get_dummy_value()
+
+
 class _WriteRows(AbstractTemplate):
     key = write_rows
 
@@ -114,12 +200,9 @@ def _write_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     which = context.make_array(sig.args[1])(context, builder, args[1])
     first, column = (context.cast(builder, args[k], sig.args[k], types.int64) for k in (2, 3))
     per_line = builder.extract_value(lines.shape, 1)
-    last = builder.sub(builder.extract_value(which.shape, 0), ir.Constant(_LONG, 1))
     turned = _turn(builder, [builder.extract_value(args[4], j) for j in range(TOGETHER)])
     for lane in range(SINGLES):
-        at = builder.add(first, ir.Constant(_LONG, lane))
-        at = builder.select(builder.icmp_signed("<", at, last), at, last)
-        line = builder.load(builder.gep(which.data, [at]))
+        line = _line_of(builder, which, first, lane)
         place = builder.gep(lines.data, [builder.add(builder.mul(line, per_line), column)])
         from_ = lane - lane % TOGETHER
         half = turned[lane % TOGETHER]

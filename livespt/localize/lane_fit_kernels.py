@@ -39,7 +39,7 @@ from livespt.vectors import SINGLES, address, least, load, most, pick, root, spr
 
 PASSES = 3
 LAST_PASSES = 3  # with the likelihood: the second and third only where many have not arrived
-MOST_LEFT = LANES // 4
+MOST_LEFT = 4  # one in so many
 APPROACHES = 2  # with a table: Poisson passes of the first round, which the exact ones follow
 ROUNDS = 4  # loads a spot may go through before it is left to the damped reference
 ARRIVED = 1e-2  # squared length in s.d. of the last step, which is taken
@@ -52,75 +52,76 @@ LEAST_DATUM, _TOP = _F(1e-6), _F(1e30)
 
 
 @kernel_of_lanes
-def pass_poisson(w, side, common, last):
-    """Fill the sums of every spot at its place; on the last pass the likelihood too."""
+def pass_poisson(w, n, side, common, last):
+    """Fill the sums of `n` spots at their places; on the last pass the likelihood too."""
     p = address(w)
-    rows.begin_slopes(p, side, common)
+    rows.begin_slopes(p, n, side, common)
     for i in range(side):
-        lines.sum_poisson(p, i, side)
+        lines.sum_poisson(p, n, i, side)
         if last:
-            lines.add_likelihood(p, i, side)
+            lines.add_likelihood(p, n, i, side)
     if last:
         rows.end_shifted_poisson(w)
 
 
 @kernel_of_lanes
-def pass_exact(w, side, table, read):
+def pass_exact(w, n, side, table, read):
     """As `pass_poisson` with score and information of the table: read here, or followed."""
     p = address(w)
-    rows.begin_slopes(p, side, ZERO)
+    rows.begin_slopes(p, n, side, ZERO)
     for i in range(side):
         if read:
-            tables.sum_read(p, i, side, table)
+            tables.sum_read(p, n, i, side, table)
         else:
-            tables.sum_followed(p, i, side)
+            tables.sum_followed(p, n, i, side)
 
 
 @lanes
-def take_last_step(w, bounds):
-    """Fill covariances, take the step, and return how many spots had not arrived before it."""
+def take_last_step(w, n, bounds):
+    """Fill covariances, take the step, and return how many of `n` had not arrived before it."""
     solving.fill_covariance(w, bounds[6])
     solving.widen_position(w, bounds[6])
     solving.take_step(w, bounds)
-    n = 0
+    far = 0
     for k in range(WIDTH):
         w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]  # what the step gains, to second order
-        n += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
-    return n
+    for k in range(np.uint64(n)):
+        far += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
+    return far
 
 
 @kernel_of_lanes
-def fit_load(w, side, bounds, table, turn):
-    """Run the passes of a load in its round `turn`, a few more where many have not arrived."""
+def fit_load(w, n, side, bounds, table, turn):
+    """Run the passes of `n` spots in round `turn`, a few more where many have not arrived."""
     for k in range(WIDTH):
         w[rows.FOLLOWED + k] = ZERO
     if table.size:
-        climb_exact(w, side, bounds, table, turn)
+        climb_exact(w, n, side, bounds, table, turn)
         return
     for _ in range(PASSES - 1):
-        pass_poisson(w, side, ZERO, False)
+        pass_poisson(w, n, side, ZERO, False)
         solving.take_step(w, bounds)
     for _ in range(LAST_PASSES):
         rows.begin_shifted_poisson(w)
-        pass_poisson(w, side, ZERO, True)
-        if take_last_step(w, bounds) <= MOST_LEFT:
+        pass_poisson(w, n, side, ZERO, True)
+        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
             break
 
 
 @lanes
-def climb_exact(w, side, bounds, table, turn):
+def climb_exact(w, n, side, bounds, table, turn):
     """Approach in Poisson form, read the table, and follow its score."""
     for _ in range(APPROACHES if turn == 0 else 0):
-        pass_poisson(w, side, _F(table.common), False)
+        pass_poisson(w, n, side, _F(table.common), False)
         solving.take_step(w, bounds)
     rows.begin_shifted_poisson(w)
-    pass_exact(w, side, table, True)
-    take_last_step(w, bounds)
+    pass_exact(w, n, side, table, True)
+    take_last_step(w, n, bounds)
     for k in range(WIDTH):
         w[rows.FOLLOWED + k] = w[rows.DECREMENT + k]
     for _ in range(LAST_PASSES):
-        pass_exact(w, side, table, False)
-        if take_last_step(w, bounds) <= MOST_LEFT:
+        pass_exact(w, n, side, table, False)
+        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
             break
 
 
@@ -210,25 +211,33 @@ def seen(p, k, i, j, side, common):
 
 
 @lanes
+def add_border(value, limit, t):
+    """Add a pixel of the border that is not above `limit` to count, sum and sum of squares."""
+    count, total, square = t
+    nothing = spread(ZERO)
+    count += pick(limit, value, nothing, spread(ONE))
+    value = pick(limit, value, nothing, value)
+    return count, total + value, square + value * value
+
+
+@lanes
 def border_mean(p, k, side, common, limit):
     """Return mean and s.d. of the border pixels that are not above `limit`."""
-    nothing, one = spread(ZERO), spread(ONE)
-    total, square, count = nothing, nothing, nothing
-    for i in range(side):
-        step = 1 if i in (0, side - 1) else side - 1
-        for j in range(0, side, step):
-            value = seen(p, k, i, j, side, common)
-            count += pick(limit, value, nothing, one)
-            value = pick(limit, value, nothing, value)
-            total += value
-            square += value * value
-    n = ONE / most(count, one)
-    mean = total * n
-    return mean, root(most(square * n - mean * mean, spread(_QUARTER)))
+    nothing = spread(ZERO)
+    s, t, last = (nothing, nothing, nothing), (nothing, nothing, nothing), side - 1
+    for j in range(side):
+        s = add_border(seen(p, k, 0, j, side, common), limit, s)
+        t = add_border(seen(p, k, last, j, side, common), limit, t)
+    for i in range(1, last):
+        s = add_border(seen(p, k, i, 0, side, common), limit, s)
+        t = add_border(seen(p, k, i, last, side, common), limit, t)
+    n = ONE / most(s[0] + t[0], spread(ONE))
+    mean = (s[1] + t[1]) * n
+    return mean, root(most((s[2] + t[2]) * n - mean * mean, spread(_QUARTER)))
 
 
 @kernel_of_lanes
-def guess_load(w, side, width, common, window):
+def guess_load(w, n, side, width, common, window):
     """Fill the starts of a load: border light without its bright pixels, then a centroid.
 
     What the border has of the spot's own light is taken off, as for a spot in the middle.
@@ -239,7 +248,7 @@ def guess_load(w, side, width, common, window):
     p, middle = address(w), HALF * _F(side - 1)
     under, stray = window_sums(window, side, width)
     per_light = ONE / max(_TWO_THIRDS - stray * under, _QUARTER)
-    for first in range(0, LANES, SINGLES):
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         bg, sd = border_mean(p, k, side, common, spread(_TOP))
         bg, sd = border_mean(p, k, side, common, bg + rows.TWO * sd)

@@ -62,7 +62,6 @@ ALONG_X, _at = rows(_at, 9 * SIDE)  # x0, x1, x2 of the first column and their p
 ALONG_Y, _at = rows(_at, 3 * SIDE)  # y0, y1, y2 of the first line, then of the next
 SCORE, _at = rows(_at, SIDE)  # of a line's pixels
 INFO, _at = rows(_at, SIDE)
-SPAN, _at = rows(_at, 2)  # lowest and highest count, two a number
 PRODUCT, _at = rows(_at, 1)
 POWER, _at = rows(_at, 1)
 # a line's data d, then its known rates (read variance, neighbours' light); then the next line's
@@ -209,9 +208,9 @@ def fill_profiles(p, k, side):
 
 
 @lanes
-def begin_slopes(p, side, common):
+def begin_slopes(p, n, side, common):
     """Fill both profiles, clear the sums, and add `common` to the background."""
-    for first in range(0, LANES, SINGLES):
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         store(p, INVERSE + k, ONE / load(p, S + k))
         store(p, ADDED + k, load(p, B + k) + common)

@@ -160,9 +160,9 @@ def put_pixel(p, k, j, score, info):
 
 
 @kernel_of_lanes
-def sum_poisson(p, i, side):
-    """Add line `i` of every spot's region, shifted Poisson."""
-    for first in range(0, LANES, SINGLES):
+def sum_poisson(p, n, i, side):
+    """Add line `i` of the regions of `n` spots, shifted Poisson."""
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         added, light = light_of(p, k, i)
         for j in range(0, side - 1, 2):
@@ -186,9 +186,9 @@ def term_and_spread(p, k, i, j, side, added, light):
 
 
 @kernel_of_lanes
-def add_likelihood(p, i, side):
+def add_likelihood(p, n, i, side):
     """Add the log-likelihood of line `i`, which has just been summed."""
-    for first in range(0, LANES, SINGLES):
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         added, light = light_of(p, k, i)
         term, product = term_and_spread(p, k, i, side - 1, side, added, light)

@@ -122,9 +122,9 @@ def read_pixel(p, pixel, data, rate, table):
 
 
 @kernel_of_lanes
-def sum_read(p, i, side, table):
-    """Add line `i` of every region, its scores read from the table, and its log-likelihood."""
-    for first in range(0, LANES, SINGLES):
+def sum_read(p, n, i, side, table):
+    """Add line `i` of `n` regions, its scores read from the table, and its log-likelihood."""
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         added, light = light_of(p, k, i)
         total, pixel = spread(ZERO), np.uint64(i * side * LANES) + k
@@ -139,9 +139,9 @@ def sum_read(p, i, side, table):
 
 
 @kernel_of_lanes
-def sum_followed(p, i, side):
-    """Add line `i` of every region, its scores followed from where they were read."""
-    for first in range(0, LANES, SINGLES):
+def sum_followed(p, n, i, side):
+    """Add line `i` of `n` regions, its scores followed from where they were read."""
+    for first in range(0, n, SINGLES):
         k = np.uint64(first)
         added, light = light_of(p, k, i)
         pixel = np.uint64(i * side * LANES) + k

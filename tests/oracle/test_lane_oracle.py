@@ -96,7 +96,7 @@ def test_gradient_information_and_likelihood_are_the_textbook_ones(side, rng):
     camera = Scmos(2.0, 100.0, 1.5)
     w, theta, adu, rate = load_of(rng, side, camera)
     rows.begin_shifted_poisson(w)
-    lane_fits.pass_poisson(w, side, F(0.0), True)
+    lane_fits.pass_poisson(w, LANES, side, F(0.0), True)
     data = np.maximum((adu - 100.0) / 2.0 + 1.5, 1e-6)
     mu = rate + 1.5
     loglik = data * np.log(mu) - mu - np.vectorize(math.lgamma)(data + 1.0)
@@ -112,7 +112,7 @@ def test_a_tabled_camera_gives_its_exact_score_and_likelihood(rng):
     w, theta, adu, rate = load_of(rng, side, camera, most=2e3)  # none saturates
     rows.begin_shifted_poisson(w)
     table = fitting.lane_table_for(camera)
-    lane_fits.pass_exact(w, side, table, True)
+    lane_fits.pass_exact(w, LANES, side, table, True)
     score, loglik = camera.score(adu, rate), camera.loglik(adu, rate)
     for k in range(0, LANES, 16):
         gradient, information = expected_sums(theta[:, k], side, score[k], camera.fisher(rate[k]))
@@ -120,7 +120,7 @@ def test_a_tabled_camera_gives_its_exact_score_and_likelihood(rng):
     np.testing.assert_allclose(row(w, rows.LOGLIK), loglik.sum((1, 2)), atol=0.05)
     # followed from the same place, it is the same
     before = np.array([sums_of(w, k)[0] for k in range(LANES)])
-    lane_fits.pass_exact(w, side, table, False)
+    lane_fits.pass_exact(w, LANES, side, table, False)
     after = np.array([sums_of(w, k)[0] for k in range(LANES)])
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-2)
 
@@ -128,7 +128,7 @@ def test_a_tabled_camera_gives_its_exact_score_and_likelihood(rng):
 def test_the_covariance_is_the_inverse_and_the_step_the_solution(rng):
     w, theta, *_ = load_of(rng, 9, Ideal())
     rows.begin_shifted_poisson(w)
-    lane_fits.pass_poisson(w, 9, F(0.0), False)
+    lane_fits.pass_poisson(w, LANES, 9, F(0.0), False)
     held = [sums_of(w, k) for k in range(LANES)]
     bounds = tuple(F(v) for v in (0.1, 1e9, 0.005, 1e7, 0.2, 9.0, 1.0))
     solving.fill_covariance(w, F(1.0))
