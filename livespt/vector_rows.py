@@ -18,21 +18,27 @@ from numba.extending import lower_builtin
 from numpy.typing import NDArray
 
 from livespt.vectors import (
-    INDEX,
-    PLACED,
+    _INDEX,
+    _PLACED,
     SINGLES,
     SIXTEEN,
     Array,
     Place,
     Vector,
-    call,
-    data_of,
-    lowers,
-    typed,
+    _call,
+    _data,
+    _lowers,
+    _typed,
+    _VectorType,
 )
 
 #: Numbers that lie together at a place.
 TOGETHER = 8
+
+
+def look_up(w: Array, at: Vector) -> Vector:
+    """Return the numbers that lie in `w` at these whole places."""
+    return w[at.astype(np.int64)]
 
 
 def gather_rows(w: Array, at: Vector) -> tuple[Vector, ...]:
@@ -90,7 +96,7 @@ _VALUES = types.UniTuple(SIXTEEN, TOGETHER)
 
 def _shuffle(builder: Any, a: Any, b: Any, which: Any) -> Any:
     places = list(which)
-    mask = ir.Constant(ir.VectorType(INDEX, len(places)), places)
+    mask = ir.Constant(ir.VectorType(_INDEX, len(places)), places)
     return builder.shuffle_vector(a, b, mask)
 
 
@@ -108,24 +114,37 @@ def _turn(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
+@_lowers(look_up, _PLACED[0], _VectorType)
+def _look_up(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kind = sig.args[1]
+    data = _data(context, builder, sig, args)
+    bits = builder.fptosi(args[1], ir.VectorType(_INDEX, kind.count))
+    found = ir.Constant(kind.values, ir.Undefined)
+    for i in range(kind.count):
+        lane = ir.Constant(_INDEX, i)
+        number = builder.load(builder.gep(data, [builder.extract_element(bits, lane)]))
+        found = builder.insert_element(found, number, lane)
+    return found
+
+
 class _GatherRows(AbstractTemplate):
     key = gather_rows
 
     def generic(self, args: Any, kws: Any) -> Any:
-        fits = len(args) == 2 and isinstance(args[0], PLACED[0]) and args[1] == SIXTEEN
+        fits = len(args) == 2 and isinstance(args[0], _PLACED[0]) and args[1] == SIXTEEN
         return signature(_VALUES, *args) if fits else None
 
 
-typed(gather_rows)(_GatherRows)
+_typed(gather_rows)(_GatherRows)
 
 
 @lower_builtin(gather_rows, types.Array, SIXTEEN)
 @lower_builtin(gather_rows, types.CPointer, SIXTEEN)
 def _gather_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    data, rows = data_of(context, builder, sig, args), []
+    data, rows = _data(context, builder, sig, args), []
     places = builder.fptosi(args[1], SIXTEEN.bits)
     for lane in range(SINGLES):
-        place = builder.extract_element(places, ir.Constant(INDEX, lane))
+        place = builder.extract_element(places, ir.Constant(_INDEX, lane))
         at = builder.gep(data, [builder.zext(place, _LONG)])
         rows.append(builder.load(builder.bitcast(at, _ROW.as_pointer()), align=4))
     both = [_shuffle(builder, rows[i], rows[i + TOGETHER], range(SINGLES)) for i in range(TOGETHER)]
@@ -143,9 +162,9 @@ def _line_of(builder: Any, which: Any, first: Any, lane: int) -> Any:
     return builder.load(builder.gep(which.data, [at]))
 
 
-@lowers(load_counts, types.Array, types.Integer, returned=SIXTEEN)
+@_lowers(load_counts, types.Array, types.Integer, returned=SIXTEEN)
 def _load_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    place = builder.gep(data_of(context, builder, sig, args), [args[1]])
+    place = builder.gep(_data(context, builder, sig, args), [args[1]])
     counts = builder.load(builder.bitcast(place, _COUNTS.as_pointer()), align=2)
     return builder.uitofp(counts, SIXTEEN.values)
 
@@ -153,7 +172,7 @@ def _load_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _DEAL = (types.Array, types.Array, types.Integer, types.Integer, types.Array, types.BaseTuple)
 
 
-@lowers(deal_counts, *_DEAL, returned=types.none)
+@_lowers(deal_counts, *_DEAL, returned=types.none)
 def _deal_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     lines, which, to = (
         context.make_array(sig.args[k])(context, builder, args[k]) for k in (0, 1, 4)
@@ -191,7 +210,7 @@ class _WriteRows(AbstractTemplate):
         return signature(types.none, *args) if fits else None
 
 
-typed(write_rows)(_WriteRows)
+_typed(write_rows)(_WriteRows)
 
 
 @lower_builtin(write_rows, types.Array, types.Array, types.Integer, types.Integer, _VALUES)
@@ -220,7 +239,7 @@ class _FetchLine(AbstractTemplate):
         return signature(types.none, *args) if fits else None
 
 
-typed(fetch_line)(_FetchLine)
+_typed(fetch_line)(_FetchLine)
 
 
 @lower_builtin(fetch_line, types.Array, types.Integer)
@@ -229,8 +248,8 @@ def _fetch_line(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     start = builder.mul(args[1], builder.extract_value(lines.shape, 1))
     end = builder.add(start, builder.extract_value(lines.shape, 1))
     byte = ir.IntType(8).as_pointer()
-    to_write, keep, data = (ir.Constant(INDEX, k) for k in (1, 3, 1))
+    to_write, keep, data = (ir.Constant(_INDEX, k) for k in (1, 3, 1))
     with cgutils.for_range_slice(builder, start, end, ir.Constant(_LONG, TOGETHER)) as (at, _):
         place = builder.bitcast(builder.gep(lines.data, [at]), byte)
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_write, keep, data)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_write, keep, data)
     return context.get_dummy_value()

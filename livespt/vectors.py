@@ -62,19 +62,14 @@ def store_some(w: Array, at: Place, v: Vector, some: Vector) -> None:
     w[int(at) : int(at) + len(v)][some > 0.0] = v[some > 0.0]
 
 
-def gather(w: Array, at: Vector) -> Vector:
-    """Return the numbers that lie in `w` at these whole places."""
-    return w[at.astype(np.int64)]
-
-
-def any_below(v: Vector, limit: float) -> bool:
+def any_below(v: Vector, limit: float | np.floating[Any]) -> bool:
     """Say whether any of the numbers is below a limit."""
     return bool(np.any(v < limit))
 
 
-def spread(x: float) -> Vector:
+def spread(x: float | np.floating[Any]) -> Vector:
     """Return eight times one number, or sixteen times one float32."""
-    return np.full(SINGLES if isinstance(x, np.float32) else WIDTH, x)
+    return np.full(SINGLES if getattr(x, "dtype", None) == np.float32 else WIDTH, x)
 
 
 def root(v: Vector) -> Vector:
@@ -119,16 +114,6 @@ def power_of_two(n: Vector) -> Vector:
     return np.ldexp(n.dtype.type(1.0), n.astype(np.int64))
 
 
-def doubled(v: Vector, n: Vector) -> Vector:
-    """Return v 2^n for whole n, where neither that nor v is below the least normal number."""
-    return np.ldexp(v, n.astype(np.int64))
-
-
-def signed(v: Vector, like: Vector) -> Vector:
-    """Return numbers of the size of `v` and the sign of others."""
-    return np.copysign(v, like)
-
-
 def exponent(v: Vector) -> Vector:
     """Return the whole n of v = m 2^n with m in [1/2, 1), for positive normal numbers."""
     return np.frexp(v)[1].astype(v.dtype)
@@ -139,21 +124,9 @@ def mantissa(v: Vector) -> Vector:
     return np.frexp(v)[0]
 
 
-def octave(v: Vector) -> Vector:
-    """Return the whole n of v = m 2^n with m from sqrt(1/2) to sqrt(2), positive and normal."""
-    return exponent(v) - (mantissa(v) < _LOWEST[v.dtype.itemsize])
-
-
-def in_octave(v: Vector) -> Vector:
-    """Return that m."""
-    return v * power_of_two(-octave(v))
-
-
 # What follows tells numba the same.
 
-INDEX = ir.IntType(32)
-#: sqrt(1/2) as each size of number (in bytes) has it.
-_LOWEST = {4: np.float32(0.5**0.5), 8: np.float64(0.5**0.5)}
+_INDEX = ir.IntType(32)
 
 
 class _VectorType(types.Type):
@@ -168,9 +141,11 @@ class _VectorType(types.Type):
         super().__init__(name=f"Vector({number})")
 
     def constant(self, number: float) -> Any:
+        """Return a number, as often as there are lanes."""
         return ir.Constant(self.values, [number] * self.count)
 
     def whole(self, number: int) -> Any:
+        """Return bits, as often as there are lanes."""
         return ir.Constant(self.bits, [number] * self.count)
 
 
@@ -182,8 +157,8 @@ class _VectorModel(models.PrimitiveModel):
 
 EIGHT = _VectorType(types.float64, ir.DoubleType(), WIDTH, 64, 52)
 SIXTEEN = _VectorType(types.float32, ir.FloatType(), SINGLES, 32, 23)
-typed: Any = builtin_registry.register_global
-PLACED = ((types.Array, types.CPointer), types.Integer)
+_typed: Any = builtin_registry.register_global
+_PLACED = ((types.Array, types.CPointer), types.Integer)
 
 
 def _kind_of(args: Any) -> Any:
@@ -191,11 +166,11 @@ def _kind_of(args: Any) -> Any:
     for given in args:
         if isinstance(given, _VectorType):
             return given
-    number = args[0].dtype if isinstance(args[0], PLACED[0]) else args[0]
+    number = args[0].dtype if isinstance(args[0], _PLACED[0]) else args[0]
     return SIXTEEN if number == types.float32 else EIGHT
 
 
-def lowers(
+def _lowers(
     function: Any, *kinds: Any, returned: Any = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let numba call `function` on arguments of these kinds, by the code that this decorates.
@@ -214,7 +189,7 @@ def lowers(
             fits = all(given == kind for given in vectors)
             return signature(kind if returned is None else returned, *args) if fits else None
 
-    typed(function)(Template)
+    _typed(function)(Template)
 
     def lower(code: Callable[..., Any]) -> Callable[..., Any]:
         for each in itertools.product(*(k if isinstance(k, tuple) else (k,) for k in kinds)):
@@ -233,7 +208,7 @@ class _Address(AbstractTemplate):
         return None
 
 
-typed(address)(_Address)
+_typed(address)(_Address)
 
 
 @lower_builtin(address, types.Array)
@@ -243,8 +218,8 @@ def _address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 def _spread(builder: Any, value: Any, kind: Any) -> Any:
     undefined = ir.Constant(kind.values, ir.Undefined)
-    one = builder.insert_element(undefined, value, ir.Constant(INDEX, 0))
-    zeros = ir.Constant(ir.VectorType(INDEX, kind.count), [0] * kind.count)
+    one = builder.insert_element(undefined, value, ir.Constant(_INDEX, 0))
+    zeros = ir.Constant(ir.VectorType(_INDEX, kind.count), [0] * kind.count)
     return builder.shuffle_vector(one, one, zeros)
 
 
@@ -265,7 +240,7 @@ def _define(function: Any, instruction: str) -> None:
     for kinds in (
         (_VectorType, _VectorType), (_VectorType, types.Number), (types.Number, _VectorType),
     ):  # fmt: skip
-        lowers(function, *kinds)(lower)
+        _lowers(function, *kinds)(lower)
 
 
 for _function, _instruction in (
@@ -276,12 +251,12 @@ for _function, _instruction in (
     _define(_function, _instruction)
 
 
-@lowers(operator.neg, _VectorType)
+@_lowers(operator.neg, _VectorType)
 def _neg(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
 
 
-def data_of(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+def _data(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     """Return the address of an array's first number."""
     if isinstance(sig.args[0], types.Array):
         return context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -289,57 +264,45 @@ def data_of(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 def _place(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    """Return the address of the numbers, and how it is aligned."""
-    kind = _kind_of(sig.args)
-    at = builder.gep(data_of(context, builder, sig, args), [args[1]])
-    return builder.bitcast(at, kind.values.as_pointer()), kind.number.bitwidth // 8
+    """Return the address of the numbers."""
+    at = builder.gep(_data(context, builder, sig, args), [args[1]])
+    return builder.bitcast(at, _kind_of(sig.args).values.as_pointer())
 
 
-@lowers(load, *PLACED)
+def _align(sig: Any) -> int:
+    """Return how the numbers are aligned, in bytes."""
+    return _kind_of(sig.args).number.bitwidth // 8
+
+
+@_lowers(load, *_PLACED)
 def _load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    place, align = _place(context, builder, sig, args)
-    return builder.load(place, align=align)
+    return builder.load(_place(context, builder, sig, args), align=_align(sig))
 
 
-@lowers(store, *PLACED, _VectorType, returned=types.none)
+@_lowers(store, *_PLACED, _VectorType, returned=types.none)
 def _store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    place, align = _place(context, builder, sig, args)
-    builder.store(args[2], place, align=align)
+    builder.store(args[2], _place(context, builder, sig, args), align=_align(sig))
     return context.get_dummy_value()
 
 
-def call(builder: Any, name: str, returned: Any, *args: Any) -> Any:
+def _call(builder: Any, name: str, returned: Any, *args: Any) -> Any:
     """Call a function of LLVM's own."""
     kind = ir.FunctionType(returned, [a.type for a in args])
     found = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
     return builder.call(found, args)
 
 
-@lowers(store_some, *PLACED, _VectorType, _VectorType, returned=types.none)
+@_lowers(store_some, *_PLACED, _VectorType, _VectorType, returned=types.none)
 def _store_some(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.args[2]
     some = builder.fcmp_ordered(">", args[3], kind.constant(0.0))
-    place, align = _place(context, builder, sig, args)
+    place, aligned = _place(context, builder, sig, args), ir.Constant(_INDEX, _align(sig))
     name = f"llvm.masked.store.{kind.suffix}.p0"
-    aligned = ir.Constant(INDEX, align)
-    call(builder, name, ir.VoidType(), args[2], place, aligned, some)
+    _call(builder, name, ir.VoidType(), args[2], place, aligned, some)
     return context.get_dummy_value()
 
 
-@lowers(gather, PLACED[0], _VectorType)
-def _gather(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.args[1]
-    data = data_of(context, builder, sig, args)
-    bits = builder.fptosi(args[1], ir.VectorType(INDEX, kind.count))
-    found = ir.Constant(kind.values, ir.Undefined)
-    for i in range(kind.count):
-        lane = ir.Constant(INDEX, i)
-        number = builder.load(builder.gep(data, [builder.extract_element(bits, lane)]))
-        found = builder.insert_element(found, number, lane)
-    return found
-
-
-@lowers(any_below, _VectorType, types.Number, returned=types.boolean)
+@_lowers(any_below, _VectorType, types.Number, returned=types.boolean)
 def _any_below(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.args[0]
     limit = _spread(builder, context.cast(builder, args[1], sig.args[1], kind.number), kind)
@@ -348,108 +311,72 @@ def _any_below(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
 
-@lowers(spread, types.Number)
+@_lowers(spread, types.Number)
 def _spread_number(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
     return _spread(builder, context.cast(builder, args[0], sig.args[0], kind.number), kind)
 
 
-@lowers(root, _VectorType)
+@_lowers(root, _VectorType)
 def _root(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
-    return call(builder, f"llvm.sqrt.{kind.suffix}", kind.values, args[0])
+    return _call(builder, f"llvm.sqrt.{kind.suffix}", kind.values, args[0])
 
 
-@lowers(size, _VectorType)
+@_lowers(size, _VectorType)
 def _size(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
-    return call(builder, f"llvm.fabs.{kind.suffix}", kind.values, args[0])
+    return _call(builder, f"llvm.fabs.{kind.suffix}", kind.values, args[0])
 
 
-@lowers(whole, _VectorType)
+@_lowers(whole, _VectorType)
 def _whole(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
-    return builder.sitofp(builder.fptosi(args[0], ir.VectorType(INDEX, kind.count)), kind.values)
+    return builder.sitofp(builder.fptosi(args[0], ir.VectorType(_INDEX, kind.count)), kind.values)
 
 
-@lowers(pick, _VectorType, _VectorType, _VectorType, _VectorType)
+@_lowers(pick, _VectorType, _VectorType, _VectorType, _VectorType)
 def _pick(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
 
 
-@lowers(least, _VectorType, _VectorType)
+@_lowers(least, _VectorType, _VectorType)
 def _least(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", *args), *args)
 
 
-@lowers(most, _VectorType, _VectorType)
+@_lowers(most, _VectorType, _VectorType)
 def _most(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", *args), *args)
 
 
-@lowers(add_up, _VectorType, returned=types.float64)
+@_lowers(add_up, _VectorType, returned=types.float64)
 def _add_up(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.args[0]
-    parts = [builder.extract_element(args[0], ir.Constant(INDEX, i)) for i in range(kind.count)]
+    parts = [builder.extract_element(args[0], ir.Constant(_INDEX, i)) for i in range(kind.count)]
     while len(parts) > 1:
         parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
     return context.cast(builder, parts[0], kind.number, types.float64)
 
 
-@lowers(power_of_two, _VectorType)
+@_lowers(power_of_two, _VectorType)
 def _power_of_two(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
     bits = builder.add(builder.fptosi(args[0], kind.bits), kind.whole(kind.bias))
     return builder.bitcast(builder.shl(bits, kind.whole(kind.mantissa_bits)), kind.values)
 
 
-@lowers(doubled, _VectorType, _VectorType)
-def _doubled(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.return_type
-    more = builder.shl(builder.fptosi(args[1], kind.bits), kind.whole(kind.mantissa_bits))
-    return builder.bitcast(builder.add(builder.bitcast(args[0], kind.bits), more), kind.values)
-
-
-@lowers(signed, _VectorType, _VectorType)
-def _signed(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.return_type
-    return call(builder, f"llvm.copysign.{kind.suffix}", kind.values, *args)
-
-
-@lowers(exponent, _VectorType)
+@_lowers(exponent, _VectorType)
 def _exponent(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
     bits = builder.lshr(builder.bitcast(args[0], kind.bits), kind.whole(kind.mantissa_bits))
     return builder.sitofp(builder.sub(bits, kind.whole(kind.bias - 1)), kind.values)
 
 
-@lowers(mantissa, _VectorType)
+@_lowers(mantissa, _VectorType)
 def _mantissa(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kind = sig.return_type
     rest = kind.whole((1 << kind.mantissa_bits) - 1)
     bits = builder.and_(builder.bitcast(args[0], kind.bits), rest)
     one_half = kind.whole((kind.bias - 1) << kind.mantissa_bits)
     return builder.bitcast(builder.or_(bits, one_half), kind.values)
-
-
-def _octaves(builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Return bits and octave: how often sqrt(1/2) must be doubled, by its bits."""
-    number = _LOWEST[kind.number.bitwidth // 8]
-    lowest = int(number.view(np.int32 if kind.count == SINGLES else np.int64))
-    bits = builder.bitcast(value, kind.bits)
-    above = builder.sub(bits, kind.whole(lowest))
-    return bits, builder.ashr(above, kind.whole(kind.mantissa_bits))
-
-
-@lowers(octave, _VectorType)
-def _octave(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.return_type
-    return builder.sitofp(_octaves(builder, kind, args[0])[1], kind.values)
-
-
-@lowers(in_octave, _VectorType)
-def _in_octave(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.return_type
-    bits, n = _octaves(builder, kind, args[0])
-    less = builder.shl(n, kind.whole(kind.mantissa_bits))
-    return builder.bitcast(builder.sub(bits, less), kind.values)

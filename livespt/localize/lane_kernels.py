@@ -20,17 +20,14 @@ import math
 import numpy as np
 
 from livespt.jit import lanes
+from livespt.vector_bits import doubled, in_octave, octave, signed
 from livespt.vectors import (
     SINGLES,
-    doubled,
     exponent,
-    in_octave,
     least,
     load,
     mantissa,
     most,
-    octave,
-    signed,
     size,
     spread,
     store,

@@ -34,11 +34,10 @@ from livespt.localize.lane_row_kernels import (
     put_pixel,
     rate_at,
 )
-from livespt.vector_rows import gather_rows
+from livespt.vector_rows import gather_rows, look_up
 from livespt.vectors import (
     SINGLES,
     any_below,
-    gather,
     least,
     load,
     most,
@@ -110,8 +109,8 @@ def read_pixel(p, pixel, data, rate, table):
     c0, c1, c2, c3, c4, c5, c6, c7 = gather_rows(table.cells, cell)
     m, step = interpolate(c0, c1, c2, c3, u, v)
     rest, _ = interpolate(c4, c5, c6, c7, u, v)
-    h = gather(table.info, cell_w)
-    h += u * (gather(table.info, cell_w + ONE) - h)
+    h = look_up(table.info, cell_w)
+    h += u * (look_up(table.info, cell_w + ONE) - h)
     step *= slope
     inverse = ONE / rate
     store(p, HEIGHT + pixel, m - step * rate)
