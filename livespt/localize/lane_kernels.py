@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Sixty-four spots side by side in float32: profiles, slopes, normal equations, likelihood.
+"""Thirty-two spots side by side in float32: profiles, slopes, normal equations, likelihood.
 
 Theory: `livespt.localize.fit`. What `column_kernels` and `fit_kernels` do for one spot in float64,
 these steps do for `LANES` spots at once: a *row* is one number of each spot, and every inner loop
