@@ -165,6 +165,8 @@ class _WideLower(Lower):
         super().setup_function(fndesc)
         # past llvmlite's list of names, which knows no attribute that has a value
         set.add(self.function.attributes, '"prefer-vector-width"="512"')
+        # what does not fit the registers is put aside on the borders of cache lines, not across
+        set.add(self.function.attributes, '"stackrealign"')
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -5,7 +5,7 @@ With score s_i = d ln q(c_i|E_i)/dE and information I_i of the camera,
 
     g = sum_i s_i dE_i/dtheta,   J = sum_i I_i dE_i/dtheta dE_i/dtheta^T,   theta += J^-1 g
 
-until the squared length of the step in standard deviations, g^T J^-1 g, is negligible. Sixty-four
+until the squared length of the step in standard deviations, g^T J^-1 g, is negligible. Thirty-two
 spots go side by side in float32 (`lane_fit_kernels`); those that do not arrive there start again in
 float64, under Levenberg damping where they must (`fit_kernels`, the reference). A parameter at its
 bound is held while the gradient pushes outward. The covariance handed on is J^-1 at the optimum,

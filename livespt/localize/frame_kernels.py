@@ -278,7 +278,7 @@ def fit_frame(adu, found, maps, lane_maps, tables, per_z, bounds, side, work, ou
         for first in range(0, n, lanes.LANES):
             taken = waiting[first : min(first + lanes.LANES, n)]
             fill_load(adu, found, lane_maps, lane_table, side, taken, w, cuts, out)
-            lane_fits.fit_load(w, side, limits, lane_table, turn)
+            lane_fits.fit_load(w, taken.size, side, limits, lane_table, turn)
             n_again = empty_load(taken, w, again, n_again, goes, out)
         n, turn = n_again, turn + 1
         columns.copy(again[:n], waiting)

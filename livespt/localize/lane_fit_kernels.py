@@ -27,7 +27,6 @@ from livespt.localize.lane_kernels import (
     PIXELS,
     PLACE,
     SINGLE,
-    SUMS,
     WIDTH,
     ZERO,
     B,
@@ -36,10 +35,11 @@ from livespt.localize.lane_kernels import (
     X,
     Y,
 )
+from livespt.vectors import SINGLES, address, least, load, most, pick, root, spread, store
 
 PASSES = 3
 LAST_PASSES = 3  # with the likelihood: the second and third only where many have not arrived
-MOST_LEFT = LANES // 4
+MOST_LEFT = 4  # one in so many
 APPROACHES = 2  # with a table: Poisson passes of the first round, which the exact ones follow
 ROUNDS = 4  # loads a spot may go through before it is left to the damped reference
 ARRIVED = 1e-2  # squared length in s.d. of the last step, which is taken
@@ -52,76 +52,76 @@ LEAST_DATUM, _TOP = _F(1e-6), _F(1e30)
 
 
 @kernel_of_lanes
-def pass_poisson(w, side, common, last):
-    """Fill the sums of every spot at its place; on the last pass the likelihood too."""
-    rows.begin_slopes(w, side, common)
+def pass_poisson(w, n, side, common, last):
+    """Fill the sums of `n` spots at their places; on the last pass the likelihood too."""
+    p = address(w)
+    rows.begin_slopes(p, n, side, common)
     for i in range(side):
-        rows.stage(w, i, side)
-        lines.sum_line(w, side)
+        lines.sum_poisson(p, n, i, side)
         if last:
-            rows.add_shifted_poisson(w, side)
+            lines.add_likelihood(p, n, i, side)
     if last:
         rows.end_shifted_poisson(w)
 
 
 @kernel_of_lanes
-def pass_exact(w, side, table, read):
+def pass_exact(w, n, side, table, read):
     """As `pass_poisson` with score and information of the table: read here, or followed."""
-    rows.begin_slopes(w, side, ZERO)
+    p = address(w)
+    rows.begin_slopes(p, n, side, ZERO)
     for i in range(side):
-        rows.stage(w, i, side)
         if read:
-            tables.read_line(w, i, side, table)
+            tables.sum_read(p, n, i, side, table)
         else:
-            tables.follow_line(w, i, side)
-        lines.sum_line(w, side)
+            tables.sum_followed(p, n, i, side)
 
 
 @lanes
-def take_last_step(w, bounds):
-    """Fill covariances, take the step, and return how many spots had not arrived before it."""
+def take_last_step(w, n, bounds):
+    """Fill covariances, take the step, and return how many of `n` had not arrived before it."""
     solving.fill_covariance(w, bounds[6])
     solving.widen_position(w, bounds[6])
     solving.take_step(w, bounds)
-    n = 0
+    far = 0
     for k in range(WIDTH):
         w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]  # what the step gains, to second order
-        n += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
-    return n
+    for k in range(np.uint64(n)):
+        far += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
+    return far
 
 
 @kernel_of_lanes
-def fit_load(w, side, bounds, table, turn):
-    """Run the passes of a load in its round `turn`, a few more where many have not arrived."""
+def fit_load(w, n, side, bounds, table, turn):
+    """Run the passes of `n` spots in round `turn`, a few more where many have not arrived."""
     for k in range(WIDTH):
         w[rows.FOLLOWED + k] = ZERO
     if table.size:
-        climb_exact(w, side, bounds, table, turn)
+        climb_exact(w, n, side, bounds, table, turn)
         return
     for _ in range(PASSES - 1):
-        pass_poisson(w, side, ZERO, False)
+        pass_poisson(w, n, side, ZERO, False)
         solving.take_step(w, bounds)
     for _ in range(LAST_PASSES):
         rows.begin_shifted_poisson(w)
-        pass_poisson(w, side, ZERO, True)
-        if take_last_step(w, bounds) <= MOST_LEFT:
+        pass_poisson(w, n, side, ZERO, True)
+        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
             break
 
 
 @lanes
-def climb_exact(w, side, bounds, table, turn):
+def climb_exact(w, n, side, bounds, table, turn):
     """Approach in Poisson form, read the table, and follow its score."""
     for _ in range(APPROACHES if turn == 0 else 0):
-        pass_poisson(w, side, _F(table.common), False)
+        pass_poisson(w, n, side, _F(table.common), False)
         solving.take_step(w, bounds)
     rows.begin_shifted_poisson(w)
-    pass_exact(w, side, table, True)
-    take_last_step(w, bounds)
+    pass_exact(w, n, side, table, True)
+    take_last_step(w, n, bounds)
     for k in range(WIDTH):
         w[rows.FOLLOWED + k] = w[rows.DECREMENT + k]
     for _ in range(LAST_PASSES):
-        pass_exact(w, side, table, False)
-        if take_last_step(w, bounds) <= MOST_LEFT:
+        pass_exact(w, n, side, table, False)
+        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
             break
 
 
@@ -204,35 +204,40 @@ def collect(w, lane, theta, covariance):
 
 
 @lanes
-def gather_border(w, side, common, limit):
-    """Fill mean and s.d. of the border pixels below `limit` (a row; none the first time)."""
-    total, square, count = SUMS, SUMS + rows.ROW, SUMS + rows.ROW + rows.ROW
-    for k in range(WIDTH):
-        w[total + k] = ZERO
-        w[square + k] = ZERO
-        w[count + k] = ZERO
-    for i in range(side):
-        step = 1 if i in (0, side - 1) else side - 1
-        for j in range(0, side, step):
-            at = PIXELS + np.uint64((2 * i * side + j) * LANES)
-            known = at + np.uint64(side * LANES)
-            for k in range(WIDTH):
-                value = w[at + k] - w[known + k] - common
-                inside = value <= w[limit + k]
-                value = value if inside else ZERO
-                w[total + k] += value
-                w[square + k] += value * value
-                w[count + k] += ONE if inside else ZERO
-    for k in range(WIDTH):
-        n = ONE / max(w[count + k], ONE)
-        mean = w[total + k] * n
-        spread = max(w[square + k] * n - mean * mean, _QUARTER)
-        w[total + k] = mean
-        w[limit + k] = mean + rows.TWO * np.sqrt(spread)
+def seen(p, k, i, j, side, common):
+    """Return a pixel's light without what is known."""
+    at = PIXELS + np.uint64((2 * i * side + j) * LANES) + k
+    return load(p, at) - load(p, at + np.uint64(side * LANES)) - common
+
+
+@lanes
+def add_border(value, limit, t):
+    """Add a pixel of the border that is not above `limit` to count, sum and sum of squares."""
+    count, total, square = t
+    nothing = spread(ZERO)
+    count += pick(limit, value, nothing, spread(ONE))
+    value = pick(limit, value, nothing, value)
+    return count, total + value, square + value * value
+
+
+@lanes
+def border_mean(p, k, side, common, limit):
+    """Return mean and s.d. of the border pixels that are not above `limit`."""
+    nothing = spread(ZERO)
+    s, t, last = (nothing, nothing, nothing), (nothing, nothing, nothing), side - 1
+    for j in range(side):
+        s = add_border(seen(p, k, 0, j, side, common), limit, s)
+        t = add_border(seen(p, k, last, j, side, common), limit, t)
+    for i in range(1, last):
+        s = add_border(seen(p, k, i, 0, side, common), limit, s)
+        t = add_border(seen(p, k, i, last, side, common), limit, t)
+    n = ONE / most(s[0] + t[0], spread(ONE))
+    mean = (s[1] + t[1]) * n
+    return mean, root(most((s[2] + t[2]) * n - mean * mean, spread(_QUARTER)))
 
 
 @kernel_of_lanes
-def guess_load(w, side, width, common, window):
+def guess_load(w, n, side, width, common, window):
     """Fill the starts of a load: border light without its bright pixels, then a centroid.
 
     What the border has of the spot's own light is taken off, as for a spot in the middle.
@@ -240,42 +245,36 @@ def guess_load(w, side, width, common, window):
     `window` (P * P,) is a Gaussian of twice the spot's variance about the region's middle; under
     it a Gaussian spot's centroid is two thirds of its distance.
     """
-    limit, bg = SUMS + rows.ROW * np.uint64(3), SUMS
-    for k in range(WIDTH):
-        w[limit + k] = _TOP
-    gather_border(w, side, common, limit)
-    gather_border(w, side, common, limit)
-    light, to_x, to_y = (
-        limit + rows.ROW,
-        limit + rows.ROW * np.uint64(2),
-        limit + rows.ROW * np.uint64(3),
-    )
-    for k in range(WIDTH):
-        w[light + k] = ZERO
-        w[to_x + k] = ZERO
-        w[to_y + k] = ZERO
-    middle = HALF * _F(side - 1)
-    for i in range(side):
-        dy = _F(i) - middle
-        for j in range(side):
-            at = PIXELS + np.uint64((2 * i * side + j) * LANES)
-            known = at + np.uint64(side * LANES)
-            weight, dx = window[i * side + j], _F(j) - middle
-            for k in range(WIDTH):
-                value = weight * (w[at + k] - w[known + k] - common - w[bg + k])
-                w[light + k] += value
-                w[to_x + k] += value * dx
-                w[to_y + k] += value * dy
+    p, middle = address(w), HALF * _F(side - 1)
     under, stray = window_sums(window, side, width)
     per_light = ONE / max(_TWO_THIRDS - stray * under, _QUARTER)
-    for k in range(WIDTH):
-        photons = max(w[light + k] * per_light, _TEN)
+    for first in range(0, n, SINGLES):
+        k = np.uint64(first)
+        bg, sd = border_mean(p, k, side, common, spread(_TOP))
+        bg, sd = border_mean(p, k, side, common, bg + rows.TWO * sd)
+        light, to_x, to_y = spread(ZERO), spread(ZERO), spread(ZERO)
+        for i in range(side):
+            line, along = spread(ZERO), spread(ZERO)
+            for j in range(side):
+                value = window[i * side + j] * (seen(p, k, i, j, side, common) - bg)
+                line += value
+                along += value * (_F(j) - middle)
+            light += line
+            to_x += along
+            to_y += line * (_F(i) - middle)
+        photons = most(light * per_light, spread(_TEN))
         per = _ONE_AND_HALF * _ONE_AND_HALF / photons
-        w[X + k] = middle + min(max(per * w[to_x + k], -rows.TWO), rows.TWO)
-        w[Y + k] = middle + min(max(per * w[to_y + k], -rows.TWO), rows.TWO)
-        w[N + k] = photons
-        w[B + k] = max(w[bg + k] - photons * stray, _LEAST_BG)
-        w[S + k] = width
+        store(p, X + k, middle + within_two(per * to_x))
+        store(p, Y + k, middle + within_two(per * to_y))
+        store(p, N + k, photons)
+        store(p, B + k, most(bg - photons * stray, spread(_LEAST_BG)))
+        store(p, S + k, spread(width))
+
+
+@lanes
+def within_two(v):
+    """Return numbers cut to +-2."""
+    return least(most(v, spread(-rows.TWO)), spread(rows.TWO))
 
 
 @lanes

@@ -1,15 +1,13 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""Sixty-four spots side by side in float32: profiles, slopes, normal equations, likelihood.
+"""Thirty-two spots side by side in float32: profiles, slopes, normal equations, likelihood.
 
 Theory: `livespt.localize.fit`. What `column_kernels` and `fit_kernels` do for one spot in float64,
 these steps do for `LANES` spots at once: a *row* is one number of each spot, and every inner loop
 runs over the spots of a row, in vector registers.
 
-All rows lie in ONE flat array at offsets the compiler knows. A loop that reads and writes rows at
-known distances needs no test for overlap; with more than a few unknown distances the compiler
-gives the test up and the loop runs one spot at a time, ten times slower (measured). So a line of
-the region is first copied to a fixed place (`stage`), and then summed by a loop whose columns are
-written out (`lane_row_kernels`), its sums in registers.
+All rows lie in ONE flat array at offsets the compiler knows. What is done once a pass is written as
+a loop over a row, which the compiler vectorises where all distances are known to it. What is done
+at every edge and pixel takes sixteen spots as one value (`livespt.vectors`), its sums in registers.
 
 Symbols: x0, x1, x2 and y0, y1, y2 share of light along an axis and its derivatives in centre and
 width; d datum, mu its mean, E rate.
@@ -22,8 +20,20 @@ import math
 import numpy as np
 
 from livespt.jit import lanes
+from livespt.vector_bits import doubled, in_octave, octave, signed
+from livespt.vectors import (
+    SINGLES,
+    exponent,
+    least,
+    load,
+    mantissa,
+    most,
+    size,
+    spread,
+    store,
+)
 
-LANES = 64
+LANES = 32
 SIDE = 15  # largest region
 
 
@@ -45,35 +55,39 @@ COVARIANCE, _at = rows(_at, 15)  # lower triangle, line by line
 SUMS, _at = rows(_at, 20)
 INVERSE, _at = rows(_at, 1)  # 1/sigma
 ADDED, _at = rows(_at, 1)  # background plus what all pixels have in common
-ALONG_X, _at = rows(_at, 3 * SIDE)  # x0, then x1, then x2
-LINE_Y, _at = rows(_at, 3)  # y0, y1, y2 of a line of the region
-LINE, _at = rows(_at, 2 * SIDE)  # its data d, then known rates: read variance, neighbours' light
-LINE_MU, _at = rows(_at, SIDE)
-TERM, _at = rows(_at, SIDE)
+ALONG_X, _at = rows(_at, 9 * SIDE)  # x0, x1, x2 of the first column and their products, and so on
+ALONG_Y, _at = rows(_at, 3 * SIDE)  # y0, y1, y2 of the first line, then of the next
+SCORE, _at = rows(_at, SIDE)  # of a line's pixels
+INFO, _at = rows(_at, SIDE)
 PRODUCT, _at = rows(_at, 1)
 POWER, _at = rows(_at, 1)
-T, _at = rows(_at, SIDE + 1)  # edges between pixels, in widths from the centre
-ERF, _at = rows(_at, SIDE + 1)
-PHI, _at = rows(_at, SIDE + 1)
-T_PHI, _at = rows(_at, SIDE + 1)
-ALONG_Y, _at = rows(_at, 3 * SIDE)  # y0, y1, y2 of the first line, then of the next
-PIXELS, _at = rows(_at, 2 * SIDE * SIDE)  # as LINE, one line of the region after the other
+# a line's data d, then its known rates (read variance, neighbours' light); then the next line's
+PIXELS, _at = rows(_at, 2 * SIDE * SIDE)
 PLACE, _at = rows(_at, SIDE * SIDE)  # of the count on the table's first axis
 SINGLE, _at = rows(_at, 2 * SIDE * SIDE // LANES + 1)  # one spot's region, before it is dealt
 LOWEST, _at = rows(_at, 1)  # count of the region, and its highest
 HIGHEST, _at = rows(_at, 1)
 STATE, _at = rows(_at, 1)  # what is to be said of the fit
 COUNTS, N_ROWS = rows(_at, SIDE * SIDE // 2 + 1)  # as PIXELS, in uint16
-AXIS = np.uint64(SIDE * LANES)  # from x0 to x1
 ROW = np.uint64(LANES)
 WIDTH = np.uint64(LANES)
+_2, _3, _4, _5, _6, _7, _8, COLUMN = (np.uint64(k * LANES) for k in range(2, 10))
 
 _F = np.float32
 ZERO, HALF, ONE, TWO = _F(0.0), _F(0.5), _F(1.0), _F(2.0)
 _P = _F(0.3275911 * math.sqrt(0.5))
-_A1, _A2, _A3 = _F(0.254829592), _F(-0.284496736), _F(1.421413741)
-_A4, _A5 = _F(-1.453152027), _F(1.061405429)
-_PHI0 = _F(1.0 / math.sqrt(2.0 * math.pi))
+# Abramowitz and Stegun's, halved
+_A1, _A2, _A3 = _F(0.127414796), _F(-0.142248368), _F(0.7107068705)
+_A4, _A5 = _F(-0.7265760135), _F(0.5307027145)
+_FAR_T = _F(9.2)
+# 2^f for f from -1/2 to 1/2, least relative error: 1.5e-7
+_T1, _T2, _T3 = _F(0.693146944), _F(0.240221202), _F(0.0555071346)
+_T4, _T5 = _F(0.00967554096), _F(0.00132764562)
+PER_T = _F(math.sqrt(0.5 / math.log(2.0)))  # of a distance in widths: e^(-t^2/2) is 2^-t^2 of it
+_P_T = _F(0.3275911 * math.sqrt(math.log(2.0)))
+#: What `edge` leaves out of the derivatives in the centre and, beside that, in the width.
+PER_CENTRE, PER_WIDTH = _F(1.0 / math.sqrt(2.0 * math.pi)), _F(math.sqrt(math.log(2.0) / math.pi))
+_TO_INTEGER = _F(1.5 * 2.0**23)  # the sum's last bits are the integer
 _FAR = _F(60.0)
 _LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4)
 _E5, _E4, _E3 = _F(1.0 / 120.0), _F(1.0 / 24.0), _F(1.0 / 6.0)
@@ -116,116 +130,113 @@ def log(value):
 
 
 @lanes
-def fill_edges(w, centre, side):
-    """Fill error function and Gaussian at the edges between pixels along one axis.
-
-    The error function is Abramowitz and Stegun 7.1.26, from the exponential that the Gaussian
-    needs anyway. The Gaussian lacks its factor 1/sigma: `lane_solve_kernels.information` has it.
-    """
-    for j in range(side + 1):
-        edge, at = np.float32(j) - HALF, T + np.uint64(j * LANES)
-        for k in range(WIDTH):
-            w[at + k] = (edge - w[centre + k]) * w[INVERSE + k]
-    for q in range(np.uint64((side + 1) * LANES)):
-        t = w[T + q]
-        e = exp_minus(min(HALF * t * t, _FAR))
-        u = ONE / (ONE + _P * abs(t))
-        half = HALF - HALF * u * (_A1 + u * (_A2 + u * (_A3 + u * (_A4 + u * _A5)))) * e
-        density = _PHI0 * e
-        w[ERF + q] = half if t >= ZERO else -half
-        w[PHI + q] = density
-        w[T_PHI + q] = t * density
+def log_each(v):
+    """Return `log` of each."""
+    k, r = octave(v), in_octave(v) - ONE
+    r2 = r * r
+    r4 = r2 * r2
+    low = (_L0 + r * _L1) + r2 * (_L2 + r * _L3)
+    high = (_L4 + r * _L5) + r2 * (_L6 + r * _L7)
+    series = r + r2 * (r * (low + r4 * high) - HALF)
+    return k * _LN2_HIGH + (series + k * _LN2_LOW)
 
 
 @lanes
-def fill_profiles(w, side):
-    """Fill share of light and its derivatives in centre and width, along both axes.
-
-    As `psf_kernels.profile`, the derivatives times sigma.
-    """
-    fill_edges(w, X, side)
-    for q in range(np.uint64(side * LANES)):
-        w[ALONG_X + q] = w[ERF + ROW + q] - w[ERF + q]
-        w[ALONG_X + AXIS + q] = w[PHI + q] - w[PHI + ROW + q]
-        w[ALONG_X + AXIS + AXIS + q] = w[T_PHI + q] - w[T_PHI + ROW + q]
-    fill_edges(w, Y, side)
-    for i in range(side):
-        at, to = np.uint64(i * LANES), ALONG_Y + np.uint64(3 * i * LANES)
-        after = at + ROW
-        for k in range(WIDTH):
-            w[to + k] = w[ERF + after + k] - w[ERF + at + k]
-        for k in range(WIDTH):
-            w[to + ROW + k] = w[PHI + at + k] - w[PHI + after + k]
-        for k in range(WIDTH):
-            w[to + ROW + ROW + k] = w[T_PHI + at + k] - w[T_PHI + after + k]
+def power_of_half(z):
+    """Return 2^-z of each, for z from 0 to 125."""
+    n = (_TO_INTEGER - z) - _TO_INTEGER
+    f = -z - n
+    f2 = f * f
+    return doubled((ONE + f * _T1) + f2 * ((_T2 + f * _T3) + f2 * (_T4 + f * _T5)), n)
 
 
 @lanes
-def begin_slopes(w, side, common):
+def edge(t):
+    """Return the error function, halved, at an edge `t`, the Gaussian there, and t times that.
+
+    `t` counts in widths over `PER_T`, so that the Gaussian is 2^-t^2; it lacks its factor
+    1/(sqrt(2 pi) sigma), which `lane_solve_kernels.information` has. The error function is
+    Abramowitz and Stegun 7.1.26, from the power that the Gaussian needs anyway.
+    """
+    a = least(size(t), spread(_FAR_T))
+    e = power_of_half(a * a)
+    u = ONE / (ONE + _P_T * a)
+    u2 = u * u
+    half = HALF - (u * e) * ((_A1 + u * _A2) + u2 * ((_A3 + u * _A4) + u2 * _A5))
+    return signed(half, t), e, t * e
+
+
+@lanes
+def between(low, high):
+    """Return a pixel's share of light and its derivatives in centre and width, from its edges.
+
+    As `psf_kernels.profile`, the derivatives without what `edge` leaves out.
+    """
+    return high[0] - low[0], low[1] - high[1], low[2] - high[2]
+
+
+@lanes
+def fill_profiles(p, k, side):
+    """Fill the shares along both axes of the sixteen spots from `k` on, and products along x."""
+    per_px = load(p, INVERSE + k) * PER_T
+    x, y = load(p, X + k) * per_px, load(p, Y + k) * per_px
+    low_x, to_x = edge(-HALF * per_px - x), ALONG_X + k
+    low_y, to_y = edge(-HALF * per_px - y), ALONG_Y + k
+    for j in range(side):
+        at = np.float32(j) + HALF
+        high_x, high_y = edge(at * per_px - x), edge(at * per_px - y)
+        x0, x1, x2 = between(low_x, high_x)
+        y0, y1, y2 = between(low_y, high_y)
+        low_x, low_y = high_x, high_y
+        store(p, to_x, x0)
+        store(p, to_x + ROW, x1)
+        store(p, to_x + _2, x2)
+        store(p, to_x + _3, x0 * x0)
+        store(p, to_x + _4, x0 * x1)
+        store(p, to_x + _5, x0 * x2)
+        store(p, to_x + _6, x1 * x1)
+        store(p, to_x + _7, x1 * x2)
+        store(p, to_x + _8, x2 * x2)
+        store(p, to_y, y0)
+        store(p, to_y + ROW, y1)
+        store(p, to_y + _2, y2)
+        to_x += COLUMN
+        to_y += _3
+
+
+@lanes
+def begin_slopes(p, n, side, common):
     """Fill both profiles, clear the sums, and add `common` to the background."""
-    for k in range(WIDTH):
-        w[INVERSE + k] = ONE / w[S + k]
-        w[ADDED + k] = w[B + k] + common
-    fill_profiles(w, side)
-    for q in range(np.uint64(20 * LANES)):
-        w[SUMS + q] = ZERO
+    for first in range(0, n, SINGLES):
+        k = np.uint64(first)
+        store(p, INVERSE + k, ONE / load(p, S + k))
+        store(p, ADDED + k, load(p, B + k) + common)
+        fill_profiles(p, k, side)
+    for q in range(0, 20 * LANES, SINGLES):
+        store(p, SUMS + np.uint64(q), spread(ZERO))
 
 
 @lanes
-def stage(w, i, side):
-    """Copy what line `i` of the region needs to its fixed place."""
-    shares, pixels = ALONG_Y + np.uint64(3 * i * LANES), PIXELS + np.uint64(2 * i * side * LANES)
-    for q in range(np.uint64(3 * LANES)):
-        w[LINE_Y + q] = w[shares + q]
-    for q in range(np.uint64(2 * side * LANES)):
-        w[LINE + q] = w[pixels + q]
+def spread_of(d):
+    """Return the spread 2 pi d + r of a pixel, whose logarithm `end_shifted_poisson` halves."""
+    rest = _R1 * most(ONE - _THIRD * d, spread(ZERO)) - _R2 * most(ONE - _R3 * d, spread(ZERO))
+    return least(_TWO_PI * d + (_R0 + rest), spread(_WIDEST))
 
 
 @lanes
-def term_and_spread(d, mu):
-    """Return -mu + d ln mu less its value at mu = d, and the spread 2 pi d + r of a pixel."""
-    rest = _R0 + _R1 * max(ONE - _THIRD * d, ZERO) - _R2 * max(ONE - _R3 * d, ZERO)
-    return d * log(mu / d) + (d - mu), min(_TWO_PI * d + rest, _WIDEST)
+def gather_spread(p, k, product):
+    """Multiply the spreads of sixteen spots by a product, kept as mantissa and power.
 
-
-@lanes
-def gather(w, k, term, spread):
-    """Add a term to those of spot `k`, and a spread to their product, kept as mantissa and power.
-
-    Of three pixels at a time: as many as cannot overflow.
+    Of three pixels at most: as many as cannot overflow.
     """
-    bits = np.float32(w[PRODUCT + k] * spread).view(np.int32)
-    w[POWER + k] += np.float32((bits >> _SHIFT) - _BIAS)
-    w[PRODUCT + k] = np.int32((bits & _LOW_BITS) | _BITS_OF_ONE).view(np.float32)
-    w[LOGLIK + k] += term
-
-
-@lanes
-def add_shifted_poisson(w, side):
-    """Add the log-likelihood of a summed line: d ln mu - mu - ln d! (d need not be an integer).
-
-    Written as what mu = d would give, less the deviance, so that nothing large cancels. The first
-    part is -ln(2 pi d + r)/2, with r = 1 at d = 0, 1.1 near 1 and pi/3 far above (as Stirling has
-    it), drawn by straight lines: good to 0.01 for d < 1 and to 0.0005 above.
-    Its logarithms are left to the product of all pixels (`end_shifted_poisson`).
-    """
-    for j in range(0, side - 2, 3):
-        d, mu = LINE + np.uint64(j * LANES), LINE_MU + np.uint64(j * LANES)
-        for k in range(WIDTH):
-            t0, s0 = term_and_spread(w[d + k], w[mu + k])
-            t1, s1 = term_and_spread(w[d + ROW + k], w[mu + ROW + k])
-            t2, s2 = term_and_spread(w[d + ROW + ROW + k], w[mu + ROW + ROW + k])
-            gather(w, k, t0 + t1 + t2, s0 * s1 * s2)
-    for j in range(side - side % 3, side):
-        d, mu = LINE + np.uint64(j * LANES), LINE_MU + np.uint64(j * LANES)
-        for k in range(WIDTH):
-            t0, s0 = term_and_spread(w[d + k], w[mu + k])
-            gather(w, k, t0, s0)
+    product *= load(p, PRODUCT + k)
+    store(p, POWER + k, load(p, POWER + k) + exponent(product))
+    store(p, PRODUCT + k, mantissa(product))
 
 
 @lanes
 def begin_shifted_poisson(w):
-    """Clear what `add_shifted_poisson` gathers."""
+    """Clear what the likelihood of shifted Poisson data gathers."""
     for k in range(WIDTH):
         w[LOGLIK + k] = ZERO
         w[POWER + k] = ZERO

@@ -18,7 +18,6 @@ import numpy as np
 from livespt.jit import kernel, kernel_of_lanes, lanes
 from livespt.localize import lane_fit_kernels as fits
 from livespt.localize import lane_kernels as rows
-from livespt.localize import lane_solve_kernels as solving
 from livespt.localize.fit_kernels import BAD_WIDTH, DIM, DIM_SDS, OK, OUT_OF_REGION, SATURATED
 from livespt.localize.lane_kernels import (
     COUNTS,
@@ -40,16 +39,18 @@ from livespt.localize.lane_kernels import (
     X,
     Y,
 )
+from livespt.localize.lane_solve_kernels import COV
+from livespt.vector_rows import deal_counts, fetch_line, load_counts, write_rows
+from livespt.vectors import SINGLES, address, least, load, most, spread, store
 
 # where a result's fields stand among its numbers, and the byte of its status
 X_AT, Y_AT, N_AT, B_AT, S_AT = (np.uint64(k) for k in range(5))
 COVARIANCE, LOGLIK, STATUS = np.uint64(5), np.uint64(30), np.uint64(31)
 MAJOR, MINOR, ANGLE, ASYMMETRIC, LOG_PRIOR = (np.uint64(k) for k in range(32, 37))
 STATUS_BYTE = np.uint64(8 * 31)
-_1, _5 = np.uint64(1), np.uint64(5)
+_1 = np.uint64(1)
 _F = np.float32
-_WORD, _HALF_WORD = np.uint64(LANES // 4), np.uint64(2)  # of four counts; float32 of two
-_BY_1, _BY_2 = np.uint64(16), np.uint64(32)  # bits to the next lane, and to that after it
+_HALF_WORD = np.uint64(2)  # two counts a float32
 _TOP_COUNT = _F(65535.0)
 PENDING = _F(-1.0)
 _OK, _DIM, _SATURATED = _F(OK), _F(DIM), _F(SATURATED)
@@ -59,58 +60,36 @@ _ARRIVED, _FARTHEST, _LEAST_PIVOT = _F(fits.ARRIVED), _F(fits.FARTHEST), _F(fits
 
 
 @kernel_of_lanes
-def deal_counts(w, adu, taken):
-    """Deal the counts of the regions `taken`, four lanes at a time; idle lanes repeat the last."""
-    words, last = w.view(np.uint64), taken.size - 1
-    n = np.uint64(adu.shape[1])
-    for four in range(LANES // 4):
-        first = 4 * four
-        a, b = np.uint64(taken[min(first, last)]), np.uint64(taken[min(first + 1, last)])
-        c, d = np.uint64(taken[min(first + 2, last)]), np.uint64(taken[min(first + 3, last)])
-        to = COUNTS // _HALF_WORD + np.uint64(four)
-        for q in range(n):
-            low = np.uint64(adu[a, q]) | (np.uint64(adu[b, q]) << _BY_1)
-            high = np.uint64(adu[c, q]) | (np.uint64(adu[d, q]) << _BY_1)
-            words[to + q * _WORD] = low | (high << _BY_2)
+def deal_regions(w, adu, taken):
+    """Deal the counts of the regions `taken`, sixteen of sixteen; idle lanes repeat the last."""
+    n, counts, row = adu.shape[1], w.view(np.uint16), np.uint64(LANES)
+    for first in range(0, taken.size, SINGLES):
+        to = COUNTS * _HALF_WORD + np.uint64(first)
+        for part in range(0, n, SINGLES):
+            column = min(part, n - SINGLES)  # the last part begins within the one before
+            deal_counts(adu, taken, first, column, counts, (to + np.uint64(column) * row, row))
 
 
 @kernel_of_lanes
-def load_counts(w, side, offset, var):
-    """Turn the counts that were dealt into data; 1/gain stands in `SINGLE`."""
-    counts, at = w.view(np.uint16), COUNTS * _HALF_WORD
-    pixel = np.uint64(0)
-    for i in range(side):
-        to = PIXELS + np.uint64(2 * i * side * LANES)
+def load_regions(w, taken, side, offset, var):
+    """Turn the counts that were dealt into data, and note the extremes; 1/gain is in `SINGLE`."""
+    p, counts = address(w), w.view(np.uint16)
+    for first in range(0, taken.size, SINGLES):
+        k = np.uint64(first)
+        at, to, pixel = COUNTS * _HALF_WORD + k, PIXELS + k, np.uint64(0)
+        low, high = spread(_TOP_COUNT), spread(ZERO)
         for _ in range(side):
-            per_gain, zero, v = w[SINGLE + pixel], offset[pixel], var[pixel]
-            for k in range(WIDTH):
-                data = (_F(counts[at + k]) - zero) * per_gain + v
-                w[to + k] = max(data, fits.LEAST_DATUM)
-            at += ROW
-            to += ROW
-            pixel += _1
-    find_extremes(w, counts, side)
-
-
-@lanes
-def find_extremes(w, counts, side):
-    """Find the lowest and highest count of every region, two pixels at a time."""
-    at, low, high = COUNTS * _HALF_WORD, rows.TERM * _HALF_WORD, (rows.TERM + ROW) * _HALF_WORD
-    for k in range(WIDTH):
-        counts[low + k] = counts[at + k]
-        counts[high + k] = counts[at + k]
-    for _ in range(side * side // 2):
-        at += ROW
-        for k in range(WIDTH):
-            a, b = counts[at + k], counts[at + ROW + k]
-            less, more = (a, b) if a < b else (b, a)
-            lowest, highest = counts[low + k], counts[high + k]
-            counts[low + k] = less if less < lowest else lowest
-            counts[high + k] = more if more > highest else highest
-        at += ROW
-    for k in range(WIDTH):
-        w[LOWEST + k] = counts[low + k]
-        w[HIGHEST + k] = counts[high + k]
+            for _ in range(side):
+                count = load_counts(counts, at)
+                data = (count - offset[pixel]) * w[SINGLE + pixel] + var[pixel]
+                store(p, to, most(data, spread(fits.LEAST_DATUM)))
+                low, high = least(low, count), most(high, count)
+                at += ROW
+                to += ROW
+                pixel += _1
+            to += np.uint64(side * LANES)
+        store(p, LOWEST + k, low)
+        store(p, HIGHEST + k, high)
 
 
 @lanes
@@ -156,14 +135,14 @@ def judge_load(w, side, limits):
     far = _F(side) - HALF
     for k in range(WIDTH):
         x, y, n, s = w[X + k], w[Y + k], w[N + k], w[S + k]
-        found = _OK if n >= _SDS * np.sqrt(max(w[solving.COV[5] + k], ZERO)) else _DIM
+        found = _OK if n >= _SDS * np.sqrt(max(w[COV[5] + k], ZERO)) else _DIM
         found = found if ((low < s) & (s < high)) | (free_s == ZERO) else _BAD_WIDTH
         inside = (x >= -HALF) & (x <= far) & (y >= -HALF) & (y <= far)
         found = found if inside else _OUT_OF_REGION
         spoilt = (w[HIGHEST + k] >= _TOP_COUNT) | (w[LOWEST + k] == w[HIGHEST + k])
         w[STATE + k] = _SATURATED if spoilt else found
     for k in range(WIDTH):
-        total = w[rows.LOGLIK + k] + w[solving.COV[0] + k] + w[solving.COV[2] + k]
+        total = w[rows.LOGLIK + k] + w[COV[0] + k] + w[COV[2] + k]
         total = total + (w[X + k] + w[Y + k] + w[N + k] + w[B + k] + w[S + k])
         done = (w[rows.DECREMENT + k] < _ARRIVED) & (w[rows.FOLLOWED + k] < _FARTHEST)
         done = done & (w[rows.PIVOT + k] > _LEAST_PIVOT) & (total - total == ZERO)
@@ -172,22 +151,26 @@ def judge_load(w, side, limits):
 
 @kernel_of_lanes
 def write_load(w, side, taken, numbers):
-    """Write the answers of all lanes: positions from the region's middle, and both widths."""
-    middle = 0.5 * (side - 1)
-    for lane in range(taken.size):
-        k, at = np.uint64(taken[lane]), np.uint64(lane)
-        numbers[k, X_AT] = np.float64(w[X + at]) - middle
-        numbers[k, Y_AT] = np.float64(w[Y + at]) - middle
-        numbers[k, N_AT], numbers[k, B_AT], numbers[k, S_AT] = w[N + at], w[B + at], w[S + at]
-        place = rows.COVARIANCE + at
-        for a in range(_5):
-            for b in range(a + _1):
-                numbers[k, COVARIANCE + _5 * a + b] = w[place]
-                numbers[k, COVARIANCE + _5 * b + a] = w[place]
-                place += ROW
-        numbers[k, LOGLIK], numbers[k, STATUS] = w[rows.LOGLIK + at], 0.0
-        numbers[k, MAJOR], numbers[k, MINOR], numbers[k, ANGLE] = w[S + at], w[S + at], 0.0
-        numbers[k, ASYMMETRIC], numbers[k, LOG_PRIOR] = 0.0, 0.0
+    """Write the answers of all lanes: positions from the region's middle, and both widths.
+
+    As the fields follow one another, eight numbers of sixteen spots at a time.
+    """
+    p, middle = address(w), HALF * _F(side - 1)
+    for first in range(0, taken.size, SINGLES):
+        k, none = np.uint64(first), spread(ZERO)
+        x, y = load(p, X + k) - middle, load(p, Y + k) - middle
+        n, b, s = load(p, N + k), load(p, B + k), load(p, S + k)
+        xx, xy, yy = load(p, COV[0] + k), load(p, COV[1] + k), load(p, COV[2] + k)
+        xn, yn, nn = load(p, COV[3] + k), load(p, COV[4] + k), load(p, COV[5] + k)
+        xb, yb, nb = load(p, COV[6] + k), load(p, COV[7] + k), load(p, COV[8] + k)
+        bb, xs, ys = load(p, COV[9] + k), load(p, COV[10] + k), load(p, COV[11] + k)
+        ns, bs, ss = load(p, COV[12] + k), load(p, COV[13] + k), load(p, COV[14] + k)
+        write_rows(numbers, taken, first, 0, (x, y, n, b, s, xx, xy, xn))
+        write_rows(numbers, taken, first, 8, (xb, xs, xy, yy, yn, yb, ys, xn))
+        write_rows(numbers, taken, first, 16, (yn, nn, nb, ns, xb, yb, nb, bb))
+        write_rows(numbers, taken, first, 24, (bs, xs, ys, ns, bs, ss, none, none))
+        loglik = load(p, rows.LOGLIK + k)
+        write_rows(numbers, taken, first, 29, (ss, loglik, none, s, s, none, none, none))
 
 
 @kernel
@@ -247,18 +230,20 @@ def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
         left = 0
         for first in range(0, n, LANES):
             taken = pending[first : min(first + LANES, n)]
+            for k in taken:
+                fetch_line(out[0], k)
             if shared:
-                deal_counts(w, adu, taken)
-                load_counts(w, side, maps[1, 0], maps[2, 0])
+                deal_regions(w, adu, taken)
+                load_regions(w, taken, side, maps[1, 0], maps[2, 0])
                 if table.size:
                     load_places(w, side * side, table.place)
             else:
                 load_alone(w, adu, maps, taken, side, table)
             if turn == 0:
-                fits.guess_load(w, side, _F(width), common, window)
+                fits.guess_load(w, taken.size, side, _F(width), common, window)
             else:
                 start_load(w, side, taken, out[0])
-            fits.fit_load(w, side, limits, table, turn)
+            fits.fit_load(w, taken.size, side, limits, table, turn)
             left = hand_over(w, side, bounds, taken, left, pending, out)
         n = left
     return n

@@ -1,12 +1,18 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""One line of every spot's region, added to the spots' gradients and informations.
+"""One line of sixteen spots' regions, added to the spots' gradients and informations.
 
-Theory and rows: `lane_kernels`. The columns are written out, three or two at a time, so that the
-fourteen sums of a line stay in registers; the line's own factors y0, y1, y2 enter once at its end
-(row-factored Fisher sums). One kernel for each side that a region may have.
+Theory and rows: `lane_kernels`; values of sixteen numbers: `livespt.vectors`. The fourteen sums of
+a line stay in registers over its columns; the line's own factors y0, y1, y2 enter once at its end
+(row-factored Fisher sums).
 
-The pixels are shifted Poisson: information i = 1/mu, score r = d/mu - 1. A camera with a table of
-its own r and i is dressed as one, mu' = 1/i and d' = (1 + r)/i (`lane_table_kernels`).
+A pixel comes with its score r and its information i: shifted Poisson here, r = d/mu - 1 and
+i = 1/mu; read from the camera's table in `lane_table_kernels`.
+
+The log-likelihood of shifted Poisson data is d ln mu - mu - ln d! (d need not be an integer),
+written as what mu = d would give less the deviance, so that nothing large cancels: the deviance's
+half is mu - d + d ln(d/mu), and d/mu is at hand. The first part is -ln(2 pi d + r)/2, with r = 1 at
+d = 0, 1.1 near 1 and pi/3 far above (as Stirling has it), drawn by straight lines: good to 0.01 for
+d < 1 and to 0.0005 above. Its logarithms are left to the product of all pixels.
 
 Symbols: r0 = sum r x0, q01 = sum i x0 x1, and so on; s and t the sums of one line and their tuple.
 """
@@ -19,179 +25,176 @@ from livespt.jit import kernel_of_lanes, lanes
 from livespt.localize.lane_kernels import (
     ADDED,
     ALONG_X,
-    AXIS,
+    ALONG_Y,
+    INFO,
     LANES,
-    LINE,
-    LINE_MU,
-    LINE_Y,
+    LOGLIK,
     ONE,
+    PIXELS,
     ROW,
+    SCORE,
     SUMS,
-    WIDTH,
     ZERO,
     N,
+    gather_spread,
+    log_each,
+    spread_of,
 )
+from livespt.vectors import SINGLES, load, spread, store
 
 # where each sum stands: gradient, then upper triangle of the information, over x, y, N, b, sigma
 GX, GY, GN, GB, GS = (SUMS + np.uint64(k * LANES) for k in range(5))
 XX, XY, XN, XB, XS = (SUMS + np.uint64(k * LANES) for k in range(5, 10))
 YY, YN, YB, YS = (SUMS + np.uint64(k * LANES) for k in range(10, 14))
 NN, NB, NS, BB, BS, SS = (SUMS + np.uint64(k * LANES) for k in range(14, 20))
-NOTHING = (ZERO,) * 14
+_2, _3, _4, _5, _6, _7, _8 = (np.uint64(k * LANES) for k in range(2, 9))
 
 
 @lanes
-def one(w, j, side, k, light, t):
-    """Add the pixel of column `j` to the sums `t` of spot `k`."""
+def nothing():
+    """Return the sums of no pixel."""
+    z = spread(ZERO)
+    return z, z, z, z, z, z, z, z, z, z, z, z, z, z
+
+
+@lanes
+def inverses(a, b):
+    """Return 1/a and 1/b by one division: the divider is slower than all else."""
+    inverse = ONE / (a * b)
+    return b * inverse, a * inverse
+
+
+@lanes
+def add_pixel(p, k, j, t):
+    """Add the pixel of column `j`, its score and information at hand, to the sums `t`."""
     s, r0, r1, r2, i, i0, i1, i2, q00, q01, q02, q11, q12, q22 = t
-    at, known = np.uint64(j * LANES) + k, np.uint64((side + j) * LANES) + k
-    x0, x1, x2 = w[ALONG_X + at], w[ALONG_X + AXIS + at], w[ALONG_X + AXIS + AXIS + at]
-    mu = w[ADDED + k] + w[LINE + known] + light * x0
-    w[LINE_MU + at] = mu
-    info = ONE / mu
-    score = w[LINE + at] * info - ONE
-    a0, a1, a2 = info * x0, info * x1, info * x2
+    at, x = np.uint64(j * LANES) + k, ALONG_X + np.uint64(9 * j * LANES) + k
+    score, info = load(p, SCORE + at), load(p, INFO + at)
+    x0, x1, x2 = load(p, x), load(p, x + ROW), load(p, x + _2)
     return (
         s + score,
         r0 + score * x0,
         r1 + score * x1,
         r2 + score * x2,
         i + info,
-        i0 + a0,
-        i1 + a1,
-        i2 + a2,
-        q00 + a0 * x0,
-        q01 + a0 * x1,
-        q02 + a0 * x2,
-        q11 + a1 * x1,
-        q12 + a1 * x2,
-        q22 + a2 * x2,
+        i0 + info * x0,
+        i1 + info * x1,
+        i2 + info * x2,
+        q00 + info * load(p, x + _3),
+        q01 + info * load(p, x + _4),
+        q02 + info * load(p, x + _5),
+        q11 + info * load(p, x + _6),
+        q12 + info * load(p, x + _7),
+        q22 + info * load(p, x + _8),
     )
 
 
 @lanes
-def two(w, j, side, k, light, t):
-    """Add two columns from `j` on."""
-    return one(w, j + 1, side, k, light, one(w, j, side, k, light, t))
+def add_to(p, at, v):
+    """Add to what lies there."""
+    store(p, at, load(p, at) + v)
 
 
 @lanes
-def three(w, j, side, k, light, t):
-    """Add three columns from `j` on."""
-    return one(w, j + 2, side, k, light, two(w, j, side, k, light, t))
+def add_line(p, k, y, t):
+    """Add a line's sums, times its factors at `y`, to those of the spots from `k` on.
 
-
-@lanes
-def add_line(w, k, t):
-    """Add a line's sums, times its factors, to those of spot `k` (factors of N and sigma apart)."""
+    Factors of N and sigma apart.
+    """
     s, r0, r1, r2, i, i0, i1, i2, q00, q01, q02, q11, q12, q22 = t
-    y0, y1, y2 = w[LINE_Y + k], w[LINE_Y + ROW + k], w[LINE_Y + ROW + ROW + k]
+    y0, y1, y2 = load(p, y), load(p, y + ROW), load(p, y + _2)
     square = y0 * y0
     mixed = y0 * q02 + y2 * q00
-    w[GX + k] += y0 * r1
-    w[GY + k] += y1 * r0
-    w[GN + k] += y0 * r0
-    w[GB + k] += s
-    w[GS + k] += y0 * r2 + y2 * r0
-    w[XX + k] += square * q11
-    w[XY + k] += y0 * y1 * q01
-    w[XN + k] += square * q01
-    w[XB + k] += y0 * i1
-    w[XS + k] += y0 * (y0 * q12 + y2 * q01)
-    w[YY + k] += y1 * y1 * q00
-    w[YN + k] += y1 * y0 * q00
-    w[YB + k] += y1 * i0
-    w[YS + k] += y1 * mixed
-    w[NN + k] += square * q00
-    w[NB + k] += y0 * i0
-    w[NS + k] += y0 * mixed
-    w[BB + k] += i
-    w[BS + k] += y0 * i2 + y2 * i0
-    w[SS + k] += y0 * (y0 * q22 + y2 * q02) + y2 * mixed
+    add_to(p, GX + k, y0 * r1)
+    add_to(p, GY + k, y1 * r0)
+    add_to(p, GN + k, y0 * r0)
+    add_to(p, GB + k, s)
+    add_to(p, GS + k, y0 * r2 + y2 * r0)
+    add_to(p, XX + k, square * q11)
+    add_to(p, XY + k, y0 * y1 * q01)
+    add_to(p, XN + k, square * q01)
+    add_to(p, XB + k, y0 * i1)
+    add_to(p, XS + k, y0 * (y0 * q12 + y2 * q01))
+    add_to(p, YY + k, y1 * y1 * q00)
+    add_to(p, YN + k, y1 * y0 * q00)
+    add_to(p, YB + k, y1 * i0)
+    add_to(p, YS + k, y1 * mixed)
+    add_to(p, NN + k, square * q00)
+    add_to(p, NB + k, y0 * i0)
+    add_to(p, NS + k, y0 * mixed)
+    add_to(p, BB + k, i)
+    add_to(p, BS + k, y0 * i2 + y2 * i0)
+    add_to(p, SS + k, y0 * (y0 * q22 + y2 * q02) + y2 * mixed)
+
+
+@lanes
+def add_columns(p, k, i, side):
+    """Add line `i` of sixteen spots, whose scores and informations are at hand."""
+    t = nothing()
+    for j in range(side):
+        t = add_pixel(p, k, j, t)
+    add_line(p, k, ALONG_Y + np.uint64(3 * i * LANES) + k, t)
+
+
+@lanes
+def light_of(p, k, i):
+    """Return background and light of line `i`: what a share x0 of it is added to, and times."""
+    y = ALONG_Y + np.uint64(3 * i * LANES) + k
+    return load(p, ADDED + k), load(p, N + k) * load(p, y)
+
+
+@lanes
+def rate_at(p, k, i, j, side, added, light):
+    """Return the mean of the pixel in line `i` and column `j`, and its datum."""
+    d = PIXELS + np.uint64((2 * i * side + j) * LANES) + k
+    x = ALONG_X + np.uint64(9 * j * LANES) + k
+    return added + load(p, d + np.uint64(side * LANES)) + light * load(p, x), load(p, d)
+
+
+@lanes
+def put_pixel(p, k, j, score, info):
+    """Note score and information of column `j`."""
+    at = np.uint64(j * LANES) + k
+    store(p, SCORE + at, score)
+    store(p, INFO + at, info)
 
 
 @kernel_of_lanes
-def line_5(w):
-    """Add a staged line of 5 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 5, k, light, NOTHING)
-        t = two(w, 3, 5, k, light, t)
-        add_line(w, k, t)
+def sum_poisson(p, n, i, side):
+    """Add line `i` of the regions of `n` spots, shifted Poisson."""
+    for first in range(0, n, SINGLES):
+        k = np.uint64(first)
+        added, light = light_of(p, k, i)
+        for j in range(0, side - 1, 2):
+            a, data_a = rate_at(p, k, i, j, side, added, light)
+            b, data_b = rate_at(p, k, i, j + 1, side, added, light)
+            a, b = inverses(a, b)
+            put_pixel(p, k, j, data_a * a - ONE, a)
+            put_pixel(p, k, j + 1, data_b * b - ONE, b)
+        mu, data = rate_at(p, k, i, side - 1, side, added, light)
+        info = ONE / mu
+        put_pixel(p, k, side - 1, data * info - ONE, info)
+        add_columns(p, k, i, side)
+
+
+@lanes
+def term_and_spread(p, k, i, j, side, added, light):
+    """Return what a pixel that was summed adds to the likelihood, and its spread."""
+    mu, data = rate_at(p, k, i, j, side, added, light)
+    ratio = load(p, SCORE + np.uint64(j * LANES) + k) + ONE
+    return (data - mu) - data * log_each(ratio), spread_of(data)
 
 
 @kernel_of_lanes
-def line_7(w):
-    """Add a staged line of 7 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 7, k, light, NOTHING)
-        t = two(w, 3, 7, k, light, t)
-        t = two(w, 5, 7, k, light, t)
-        add_line(w, k, t)
-
-
-@kernel_of_lanes
-def line_9(w):
-    """Add a staged line of 9 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 9, k, light, NOTHING)
-        t = three(w, 3, 9, k, light, t)
-        t = three(w, 6, 9, k, light, t)
-        add_line(w, k, t)
-
-
-@kernel_of_lanes
-def line_11(w):
-    """Add a staged line of 11 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 11, k, light, NOTHING)
-        t = three(w, 3, 11, k, light, t)
-        t = three(w, 6, 11, k, light, t)
-        t = two(w, 9, 11, k, light, t)
-        add_line(w, k, t)
-
-
-@kernel_of_lanes
-def line_13(w):
-    """Add a staged line of 13 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 13, k, light, NOTHING)
-        t = three(w, 3, 13, k, light, t)
-        t = three(w, 6, 13, k, light, t)
-        t = two(w, 9, 13, k, light, t)
-        t = two(w, 11, 13, k, light, t)
-        add_line(w, k, t)
-
-
-@kernel_of_lanes
-def line_15(w):
-    """Add a staged line of 15 pixels."""
-    for k in range(WIDTH):
-        light = w[N + k] * w[LINE_Y + k]
-        t = three(w, 0, 15, k, light, NOTHING)
-        t = three(w, 3, 15, k, light, t)
-        t = three(w, 6, 15, k, light, t)
-        t = three(w, 9, 15, k, light, t)
-        t = three(w, 12, 15, k, light, t)
-        add_line(w, k, t)
-
-
-@kernel_of_lanes
-def sum_line(w, side):
-    """Add a staged line of `side` pixels to the sums of every spot."""
-    if side == 9:
-        line_9(w)
-    elif side == 7:
-        line_7(w)
-    elif side == 11:
-        line_11(w)
-    elif side == 5:
-        line_5(w)
-    elif side == 13:
-        line_13(w)
-    else:
-        line_15(w)
+def add_likelihood(p, n, i, side):
+    """Add the log-likelihood of line `i`, which has just been summed."""
+    for first in range(0, n, SINGLES):
+        k = np.uint64(first)
+        added, light = light_of(p, k, i)
+        term, product = term_and_spread(p, k, i, side - 1, side, added, light)
+        for j in range(0, side - 1, 2):
+            term_a, spread_a = term_and_spread(p, k, i, j, side, added, light)
+            term_b, spread_b = term_and_spread(p, k, i, j + 1, side, added, light)
+            gather_spread(p, k, product * spread_a * spread_b)
+            term, product = term + term_a + term_b, spread(ONE)
+        add_to(p, LOGLIK + k, term)

@@ -24,6 +24,8 @@ from livespt.localize.lane_kernels import (
     LOW_X,
     LOW_Y,
     ONE,
+    PER_CENTRE,
+    PER_WIDTH,
     PIVOT,
     WIDTH,
     ZERO,
@@ -77,24 +79,25 @@ def factor(a):
 def information(w, k):
     """Return gradient and information (upper triangle) of spot `k`, with N and 1/sigma in."""
     n = w[N + k] * w[INVERSE + k]
-    nn = n * n
-    g = (n * w[sums.GX + k], n * w[sums.GY + k], w[sums.GN + k], w[sums.GB + k], n * w[sums.GS + k])
+    n, m = PER_CENTRE * n, PER_WIDTH * n
+    nn, nm = n * n, n * m
+    g = (n * w[sums.GX + k], n * w[sums.GY + k], w[sums.GN + k], w[sums.GB + k], m * w[sums.GS + k])
     a = (
         nn * w[sums.XX + k],
         nn * w[sums.XY + k],
         n * w[sums.XN + k],
         n * w[sums.XB + k],
-        nn * w[sums.XS + k],
+        nm * w[sums.XS + k],
         nn * w[sums.YY + k],
         n * w[sums.YN + k],
         n * w[sums.YB + k],
-        nn * w[sums.YS + k],
+        nm * w[sums.YS + k],
         w[sums.NN + k],
         w[sums.NB + k],
-        n * w[sums.NS + k],
+        m * w[sums.NS + k],
         w[sums.BB + k],
-        n * w[sums.BS + k],
-        nn * w[sums.SS + k],
+        m * w[sums.BS + k],
+        m * m * w[sums.SS + k],
     )
     return g, a
 

@@ -2,9 +2,7 @@
 """Spots of two widths and an angle in the pixels of `LANES` regions side by side.
 
 Theory: `livespt.localize.posterior`. All work space is flat float32 in rows of `LANES` numbers, one
-per spot; loops over lanes are innermost and of literal length. They become vector instructions
-only where the compiler knows how far apart any two rows of one array are: hence one array per
-role (`Lanes`), with literal rows in each.
+per spot; a row is one value of sixteen (`livespt.vectors`), or a loop over it.
 
 Float32 is enough: at 1e5 photons errors are still as reported (tests/statistics).
 
@@ -20,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import inlined, lanes
+from livespt.localize.lane_kernels import power_of_half
+from livespt.vectors import least, load, spread, store
 
 LANES = 16
 MAX_SIDE = 15
@@ -32,6 +32,7 @@ _FOURTH, _SIXTH = F(-1.0 / 2880.0), F(1.0 / 181440.0)
 MIN_RATE = F(1e-3)
 _PER_TWO_PI = F(0.5 / math.pi)
 _FARTHEST, _MINUS_64TH = F(80.0), F(-1.0 / 64.0)
+_HALF_LOG2E = F(0.5 / math.log(2.0))
 _SHARES = tuple(F(1.0 / k) for k in range(1, 9))
 _C2, _C3, _C4, _C5, _C6, _C7, _C8 = _SHARES[1:]
 
@@ -56,9 +57,8 @@ SKEW_ROWS = tuple(np.uint64((SKEWS + k) * LANES) for k in range(8))
 Q00, Q10, Q01, Q20, Q11, Q02 = range(6)
 Q30, Q21, Q12, Q03, Q40, Q31, Q22, Q13, Q04 = range(6, 15)
 # rows of `pixel`: the q, then
-RATE, SCORE, WEIGHT, ROOT, CELL, PART_Z, PART_W = range(N_Q, N_Q + 7)
-READ = N_Q + 7  # (12,) what the table holds around each place
-N_PIXEL = READ + 12
+RATE, SCORE, WEIGHT, LOG_Q = range(N_Q, N_Q + 4)
+N_PIXEL = N_Q + 4
 # blocks of `data`, MAX_SIDE^2 rows each: data, read variance, light of others, sqrt of electrons
 DATA, VAR, EXTRA, SEEN = range(4)
 BLOCK = MAX_SIDE * MAX_SIDE
@@ -123,25 +123,34 @@ def shape_spots(spot):
         spot[mend + one * 5 + l] = _SIXTH * SIX * cs * (ss * ss - cc * cc)
 
 
-@inlined
+@lanes
+def along(spot, at_x, at_y):
+    """Return a pixel's distance along each axis, 1/variances, and the Gaussian there."""
+    dx, dy = at_x - load(spot, row(X)), at_y - load(spot, row(Y))
+    c, s = load(spot, row(COS)), load(spot, row(SIN))
+    d1, d2, a1, a2 = c * dx + s * dy, c * dy - s * dx, load(spot, row(A1)), load(spot, row(A2))
+    z = least(_HALF_LOG2E * (d1 * (a1 * d1) + d2 * (a2 * d2)), spread(_FARTHEST))
+    return d1, d2, a1, a2, load(spot, row(PEAK)) * power_of_half(z)
+
+
+@lanes
+def put(pixel, k, v):
+    """Write row `k` of a pixel."""
+    store(pixel, np.uint64(k * LANES), v)
+
+
+@lanes
 def coarse_pixel(spot, pixel, at_x, at_y):
     """Fill the q up to second order, the pixel's square as a Gaussian."""
-    x, y, co, si = row(X), row(Y), row(COS), row(SIN)
-    r_a1, r_a2, peak, one = row(A1), row(A2), row(PEAK), np.uint64(LANES)
-    for l in range(one):
-        dx, dy = at_x - spot[x + l], at_y - spot[y + l]
-        d1 = spot[co + l] * dx + spot[si + l] * dy
-        d2 = spot[co + l] * dy - spot[si + l] * dx
-        a1, a2 = spot[r_a1 + l], spot[r_a2 + l]
-        h1, h2 = a1 * d1, a2 * d2
-        g = spot[peak + l] * exp_minus(HALF * (d1 * h1 + d2 * h2))
-        p1, p2 = g * h1, g * h2
-        pixel[l] = g
-        pixel[one + l] = p1
-        pixel[one * 2 + l] = p2
-        pixel[one * 3 + l] = p1 * h1 - a1 * g
-        pixel[one * 4 + l] = p1 * h2
-        pixel[one * 5 + l] = p2 * h2 - a2 * g
+    d1, d2, a1, a2, g = along(spot, at_x, at_y)
+    h1, h2 = a1 * d1, a2 * d2
+    p1, p2 = g * h1, g * h2
+    put(pixel, Q00, g)
+    put(pixel, Q10, p1)
+    put(pixel, Q01, p2)
+    put(pixel, Q20, p1 * h1 - a1 * g)
+    put(pixel, Q11, p1 * h2)
+    put(pixel, Q02, p2 * h2 - a2 * g)
 
 
 @lanes
@@ -163,40 +172,29 @@ def exact_pixel(spot, pixel, at_x, at_y):
     The pixel's square is a Gaussian of its variance, mended by its fourth moment up to second
     order, and by its sixth in q00.
     """
-    x, y, co, si = row(X), row(Y), row(COS), row(SIN)
-    r_a1, r_a2, peak, one = row(A1), row(A2), row(PEAK), np.uint64(LANES)
-    mend = row(MEND)
-    for l in range(one):
-        dx, dy = at_x - spot[x + l], at_y - spot[y + l]
-        c, s = spot[co + l], spot[si + l]
-        d1, d2, a1, a2 = c * dx + s * dy, c * dy - s * dx, spot[r_a1 + l], spot[r_a2 + l]
-        h1, e2, e3, e4, e5, e6 = hermites(d1, a1)
-        h2, f2, f3, f4, f5, f6 = hermites(d2, a2)
-        g = spot[peak + l] * exp_minus(HALF * (d1 * h1 + d2 * h2))
-        g1, g2, g3, g4, g5 = g * h1, g * e2, g * e3, g * e4, g * e5
-        q60, q51, q42, q33 = g * e6, g5 * h2, g4 * f2, g3 * f3
-        q24, q15, q06 = g2 * f4, g1 * f5, g * f6
-        q41, q32, q23, q14 = g4 * h2, g3 * f2, g2 * f3, g1 * f4
-        q31, q22, q13, q04 = g3 * h2, g2 * f2, g1 * f3, g * f4
-        m0, m1, m2 = spot[mend + l], spot[mend + one + l], spot[mend + one * 2 + l]
-        n0, n1, n2 = (
-            spot[mend + one * 3 + l],
-            spot[mend + one * 4 + l],
-            spot[mend + one * 5 + l],
-        )
-        sixth = n0 * (q60 + q06) + n1 * (q42 + q24) + n2 * (q51 - q15)
-        pixel[l] = g + sixth + m0 * (g4 + q04) + m1 * q22 + m2 * (q31 - q13)
-        pixel[one + l] = g1 + m0 * (g5 + q14) + m1 * q32 + m2 * (q41 - q23)
-        pixel[one * 2 + l] = g * h2 + m0 * (q41 + g * f5) + m1 * q23 + m2 * (q32 - q14)
-        pixel[one * 3 + l] = g2 + m0 * (q60 + q24) + m1 * q42 + m2 * (q51 - q33)
-        pixel[one * 4 + l] = g1 * h2 + m0 * (q51 + q15) + m1 * q33 + m2 * (q42 - q24)
-        pixel[one * 5 + l] = g * f2 + m0 * (q42 + q06) + m1 * q24 + m2 * (q33 - q15)
-        pixel[one * 6 + l] = g3
-        pixel[one * 7 + l] = g2 * h2
-        pixel[one * 8 + l] = g1 * f2
-        pixel[one * 9 + l] = g * f3
-        pixel[one * 10 + l] = g4
-        pixel[one * 11 + l] = q31
-        pixel[one * 12 + l] = q22
-        pixel[one * 13 + l] = q13
-        pixel[one * 14 + l] = q04
+    d1, d2, a1, a2, g = along(spot, at_x, at_y)
+    h1, e2, e3, e4, e5, e6 = hermites(d1, a1)
+    h2, f2, f3, f4, f5, f6 = hermites(d2, a2)
+    g1, g2, g3, g4, g5 = g * h1, g * e2, g * e3, g * e4, g * e5
+    q60, q51, q42, q33 = g * e6, g5 * h2, g4 * f2, g3 * f3
+    q24, q15, q06 = g2 * f4, g1 * f5, g * f6
+    q41, q32, q23, q14 = g4 * h2, g3 * f2, g2 * f3, g1 * f4
+    q31, q22, q13, q04 = g3 * h2, g2 * f2, g1 * f3, g * f4
+    m0, m1, m2 = load(spot, row(MEND)), load(spot, row(MEND + 1)), load(spot, row(MEND + 2))
+    n0, n1, n2 = load(spot, row(MEND + 3)), load(spot, row(MEND + 4)), load(spot, row(MEND + 5))
+    sixth = n0 * (q60 + q06) + n1 * (q42 + q24) + n2 * (q51 - q15)
+    put(pixel, Q00, g + sixth + m0 * (g4 + q04) + m1 * q22 + m2 * (q31 - q13))
+    put(pixel, Q10, g1 + m0 * (g5 + q14) + m1 * q32 + m2 * (q41 - q23))
+    put(pixel, Q01, g * h2 + m0 * (q41 + g * f5) + m1 * q23 + m2 * (q32 - q14))
+    put(pixel, Q20, g2 + m0 * (q60 + q24) + m1 * q42 + m2 * (q51 - q33))
+    put(pixel, Q11, g1 * h2 + m0 * (q51 + q15) + m1 * q33 + m2 * (q42 - q24))
+    put(pixel, Q02, g * f2 + m0 * (q42 + q06) + m1 * q24 + m2 * (q33 - q15))
+    put(pixel, Q30, g3)
+    put(pixel, Q21, g2 * h2)
+    put(pixel, Q12, g1 * f2)
+    put(pixel, Q03, g * f3)
+    put(pixel, Q40, g4)
+    put(pixel, Q31, q31)
+    put(pixel, Q22, q22)
+    put(pixel, Q13, q13)
+    put(pixel, Q04, q04)
