@@ -198,10 +198,10 @@ def _lowers(
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) != len(kinds) or not all(map(isinstance, args, kinds)):
                 return None
-            kind = _kind_of(args)
             vectors = [given for given in args if isinstance(given, _VectorType)]
-            fits = all(given == kind for given in vectors)
-            return signature(kind if returned is None else returned, *args) if fits else None
+            if any(given != vectors[0] for given in vectors):
+                return None
+            return signature(_kind_of(args) if returned is None else returned, *args)
 
     _typed(function)(Template)
 
