@@ -280,3 +280,42 @@ def _exponent(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _mantissa(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     bits = builder.and_(builder.bitcast(args[0], _BITS), _whole((1 << _MANTISSA_BITS) - 1))
     return builder.bitcast(builder.or_(bits, _whole(_ONE_HALF)), _DOUBLES)
+
+
+# Eight numbers that lie apart, as of eight rows of a table.
+
+
+def gather(w: Array, places: NDArray[np.int64], at: Place, offset: Place) -> Vector:
+    """Return the numbers of `w` at the eight `places` that lie from `at` on, each plus `offset`."""
+    return w[places[int(at) : int(at) + WIDTH] + int(offset)]
+
+
+def scatter(w: Array, places: NDArray[np.int64], at: Place, offset: Place, v: Vector) -> None:
+    """Put eight numbers where `gather` takes them; a place may be named twice for equal numbers."""
+    w[places[int(at) : int(at) + WIDTH] + int(offset)] = v
+
+
+def _pointers(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
+    """Return the addresses of eight numbers that lie apart."""
+    found = []
+    for data, kind in zip(args[:2], sig.args[:2], strict=True):
+        array = isinstance(kind, types.Array)
+        found.append(context.make_array(kind)(context, builder, data).data if array else data)
+    numbers, places = builder.gep(found[0], [args[3]]), builder.gep(found[1], [args[2]])
+    lanes = [builder.gep(places, [ir.Constant(_INDEX, i)]) for i in range(WIDTH)]
+    return [builder.gep(numbers, [builder.load(lane)]) for lane in lanes]
+
+
+@_lowers(gather, *_PLACED[:1], *_PLACED, types.Integer)
+def _gather(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    v: Any = ir.Constant(_DOUBLES, ir.Undefined)
+    for i, pointer in enumerate(_pointers(context, builder, sig, args)):
+        v = builder.insert_element(v, builder.load(pointer), ir.Constant(_INDEX, i))
+    return v
+
+
+@_lowers(scatter, *_PLACED[:1], *_PLACED, types.Integer, _VectorType, returned=types.none)
+def _scatter(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    for i, pointer in enumerate(_pointers(context, builder, sig, args)):
+        builder.store(builder.extract_element(args[4], ir.Constant(_INDEX, i)), pointer)
+    return context.get_dummy_value()

@@ -16,9 +16,9 @@ import math
 
 import numpy as np
 
+from livespt.element_kernels import exp_each, log_each
 from livespt.infer.arrays import Array, Ints, Seen
 from livespt.infer.batchkernels import FALSE_LINK
-from livespt.infer.elementkernels import exp_each, log_each
 from livespt.infer.stepkernels import first_dark
 from livespt.jit import kernel, kernel_of_lanes, lanes
 from livespt.vectors import WIDTH, add_up, address, load, pick, spread, store

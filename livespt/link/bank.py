@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
+#: Pairs of a track and a spot that are looked at together.
+CHUNK = 64
 #: A gap whose length is not known.
 UNKNOWN = -1.0
 
@@ -148,6 +150,27 @@ class Search(NamedTuple):
     length: F8  # the same of the spots that are done, in their order
     via: I8  # the track before the spot on that path
     seen: I8  # spots reached
+
+
+class Beside(NamedTuple):
+    """Scratch of what is taken eight at a time (`livespt.link.beside_kernels`)."""
+
+    v: F8  # rows of eight: modes of eight tracks, twice; sums over pairs of modes; boxes
+    place: I8  # (3 CHUNK,): where rows begin
+    pair: I8  # (2 CHUNK,): tracks, and their spots
+    ratio: F8  # (2 CHUNK,): likelihood ratio and cost of a pair, or its weight
+    odds: F8  # (capacity, 2): that a track is seen blind, over the density; that it shines
+
+
+def new_beside(n_modes: int, n_tracks: int) -> Beside:
+    """Return scratch for tracks of `n_modes`."""
+    return Beside(
+        v=np.zeros(8 * (12 * n_modes + n_modes**2 + 4)),
+        place=np.zeros(3 * CHUNK, np.int64),
+        pair=np.zeros(2 * CHUNK, np.int64),
+        ratio=np.zeros(2 * CHUNK),
+        odds=np.zeros((n_tracks, 2)),
+    )
 
 
 def new_edges(n_tracks: int, n_edges: int) -> Edges:

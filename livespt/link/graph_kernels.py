@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.jit import inlined, kernel
-from livespt.link.bank import F8, I8, Bank, Edges, Motion, Search, Sheet
-from livespt.link.motion_kernels import TWO_PI, odds_of, ratio_of
+from livespt.link.bank import F8, I8, Edges, Search, Sheet
+from livespt.link.motion_kernels import TWO_PI
 
 #: Bound on a likelihood ratio inside the marginals, so that differences of sums keep digits.
 LARGEST_RATIO = 1e7
@@ -203,50 +203,6 @@ def window_of(modes: F8, i: int, farthest: float, frame: F8) -> tuple[int, int, 
         int(min(max((y0 - frame[1]) * frame[5], 0.0), frame[7] - 1.0)),
         int(min(max((y1 - frame[1]) * frame[5], 0.0), frame[7] - 1.0)),
     )
-
-
-@kernel
-def propose(
-    bank: Bank, n_live: int, n: int, motion: Motion, exposure_s: float, sheet: Sheet,
-    edges: Edges, reach: F8,
-) -> int:  # fmt: skip
-    """List every link with a cost below 0, by track; return how many there are.
-
-    Where `edges` is too small the count is still right: enlarge it and call again.
-    """
-    # out of the tuples once: numba counts a reference each time that one is taken out
-    modes, life, D_um2_s = bank.modes, bank.life, motion.D_um2_s
-    spots, cells, frame = sheet.spots, sheet.start, sheet.frame
-    first, spot, cost, ratios = edges.start, edges.spot, edges.cost, edges.ratio
-    room = spot.shape[0]
-    nx = int(frame[6])
-    n_edges = 0
-    first[0] = 0
-    for i in range(n_live):
-        first[i + 1] = n_edges
-        if n == 0 or life[i, 0] <= 0.0:
-            continue
-        seen, lit = odds_of(life[i, 0], motion.p_detect)
-        seen /= motion.density_um2
-        most = max(seen, lit / frame[10]) if frame[10] > 0.0 else seen
-        farthest = reach_of(modes, i, D_um2_s, exposure_s, most, frame, reach)
-        cx0, cx1, cy0, cy1 = window_of(modes, i, farthest, frame)
-        if cx0 < 0:
-            continue
-        for cy in range(cy0, cy1 + 1):
-            # cells of one row lie side by side: one run of spots
-            for j in range(cells[cy * nx + cx0], cells[cy * nx + cx1 + 1]):
-                if not near_any(modes, i, spots[j, 0], spots[j, 1], reach):
-                    continue
-                ratio = ratio_of(modes, i, spots, j, D_um2_s, exposure_s, seen, lit, reach)
-                if ratio > 1.0:
-                    if n_edges < room:
-                        spot[n_edges] = j
-                        cost[n_edges] = -math.log(ratio)
-                        ratios[n_edges] = min(ratio, LARGEST_RATIO)
-                    n_edges += 1
-        first[i + 1] = n_edges
-    return n_edges
 
 
 @kernel

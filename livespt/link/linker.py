@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from livespt.link import kernels
-from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
+from livespt.link.bank import Bank, Elapsed, Motion, new_beside, new_edges, new_search
 from livespt.link.lag import Lag
 from livespt.link.learn import Learner
 from livespt.link.ring import Ring
@@ -99,7 +99,7 @@ class Linker:
         self._lag = Lag(lag, n_modes)
         self._slot = 0
         self._edges, self._search = new_edges(64, 512), new_search(64)
-        self._scratch = np.zeros((n_modes, 6))
+        self._beside = new_beside(n_modes, self._ring.n_most)
         self._next_id = 0
         self._frame = -1
         self._started = False
@@ -159,7 +159,7 @@ class Linker:
         while True:
             bad, n_edges, n, n_now, n_ended = kernels.advance(
                 table, again, bank, n_live, motion, elapsed, sheet, self._edges, self._search,
-                self._scratch, learner.counts, learner.tally, learner.gaps, first_id, track_id,
+                self._beside, learner.counts, learner.tally, learner.gaps, first_id, track_id,
                 p_link, ended,
             )  # fmt: skip
             if bad >= 0:
@@ -202,7 +202,7 @@ class Linker:
         bank = Bank(*columns)
         modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
         elapsed = self._elapsed(frame, t_s, exposure_s)
-        kernels.look_ahead(bank, n, motion, elapsed, self._scratch, modes, p_on, blur)
+        kernels.look_ahead(bank, n, motion, elapsed, self._beside, modes, p_on, blur)
         return Predictions(bank.track_id, p_on, modes, blur)
 
     def flush(self) -> Links:
@@ -261,6 +261,7 @@ class Linker:
         if n_most > ring.n_most:
             self._ring = ring.grown(2 * n_most)
             self._search = new_search(2 * n_most)
+            self._beside = new_beside(ring.past.modes.shape[1], 2 * n_most)
             self._edges = new_edges(2 * n_most, len(self._edges.spot))
 
 
