@@ -155,7 +155,7 @@ class Search(NamedTuple):
 class Beside(NamedTuple):
     """Scratch of what is taken eight at a time (`livespt.link.beside_kernels`)."""
 
-    v: F8  # rows of eight: modes of eight tracks, twice; sums over pairs of modes; boxes
+    v: F8  # rows of eight
     place: I8  # (3 CHUNK,): where rows begin
     pair: I8  # (2 CHUNK,): tracks, and their spots
     ratio: F8  # (2 CHUNK,): likelihood ratio and cost of a pair, or its weight
@@ -165,7 +165,7 @@ class Beside(NamedTuple):
 def new_beside(n_modes: int, n_tracks: int) -> Beside:
     """Return scratch for tracks of `n_modes`."""
     return Beside(
-        v=np.zeros(8 * (12 * n_modes + n_modes**2 + 4)),
+        v=np.zeros(8 * (12 * n_modes + n_modes**2 + 12)),
         place=np.zeros(3 * CHUNK, np.int64),
         pair=np.zeros(2 * CHUNK, np.int64),
         ratio=np.zeros(2 * CHUNK),

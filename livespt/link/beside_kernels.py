@@ -4,7 +4,8 @@ Each is the step of one in `livespt.link.motion_kernels`, and of the same symbol
 lie in rows; a `place` says where a row begins. Where fewer than eight are left the last is taken
 several times over, which gives it the same numbers each time.
 
-Rows of eight in `Beside.v`: the modes of eight tracks, `FIELDS` rows a mode, then as many again.
+Rows of eight in `Beside.v`: the modes of eight tracks, `FIELDS` rows a mode, then as many again,
+the spots, sums over pairs of modes, and the boxes of `look_out`.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ from livespt.vectors import (
     scatter,
     spread,
     store,
+    turn,
+    turn_back,
 )
 
 #: Numbers of a mode, and of a spot.
 FIELDS = 6
 _ROW = np.uint64(WIDTH)
+_2, _3, _4, _5 = (np.uint64(i) * _ROW for i in range(2, 6))
 
 
 @lanes
@@ -57,19 +61,36 @@ def place_rows(places: I8, to: int, first: int, n: int, width: int) -> None:
 
 
 @lanes
+def take_rows(modes: F8, places: I8, at: int, width: int, w: F8) -> None:
+    """Lay eight rows of a table side by side; it goes on for eight numbers after its last."""
+    for f in range(0, width, WIDTH):
+        turn(modes, places, at, f, w, np.uint64(f) * _ROW)
+
+
+@lanes
+def put_rows(w: F8, width: int, modes: F8, places: I8, at: int) -> None:
+    """Put back what `take_rows` took."""
+    whole = width // WIDTH * WIDTH
+    for f in range(0, whole, WIDTH):
+        turn_back(w, np.uint64(f) * _ROW, modes, places, at, f)
+    for f in range(whole, width):
+        scatter(modes, places, at, f, load(w, np.uint64(f) * _ROW))
+
+
+@lanes
 def mix(w: F8, transition: F8, n_modes: int) -> None:
     """One switching step, as `motion_kernels.switch`: moments matched, the spread of means too."""
     half = np.uint64(n_modes * FIELDS) * _ROW
-    x0, y0 = load(w, _ROW), load(w, np.uint64(2) * _ROW)
+    x0, y0 = load(w, _ROW), load(w, _2)
     for j in range(n_modes):
         at = np.uint64(j * FIELDS) * _ROW
-        dx, dy = load(w, at + _ROW) - x0, load(w, at + np.uint64(2) * _ROW) - y0
+        dx, dy = load(w, at + _ROW) - x0, load(w, at + _2) - y0
         store(w, half + at, load(w, at))
         store(w, half + at + _ROW, dx)
-        store(w, half + at + np.uint64(2) * _ROW, dy)
-        store(w, half + at + np.uint64(3) * _ROW, load(w, at + np.uint64(3) * _ROW) + dx * dx)
-        store(w, half + at + np.uint64(4) * _ROW, load(w, at + np.uint64(4) * _ROW) + dx * dy)
-        store(w, half + at + np.uint64(5) * _ROW, load(w, at + np.uint64(5) * _ROW) + dy * dy)
+        store(w, half + at + _2, dy)
+        store(w, half + at + _3, load(w, at + _3) + dx * dx)
+        store(w, half + at + _4, load(w, at + _4) + dx * dy)
+        store(w, half + at + _5, load(w, at + _5) + dy * dy)
     for k in range(n_modes):
         weight, x, y = spread(0.0), spread(0.0), spread(0.0)
         xx, xy, yy = spread(0.0), spread(0.0), spread(0.0)
@@ -78,20 +99,20 @@ def mix(w: F8, transition: F8, n_modes: int) -> None:
             a = load(w, at) * transition[j * n_modes + k]
             weight += a
             x += a * load(w, at + _ROW)
-            y += a * load(w, at + np.uint64(2) * _ROW)
-            xx += a * load(w, at + np.uint64(3) * _ROW)
-            xy += a * load(w, at + np.uint64(4) * _ROW)
-            yy += a * load(w, at + np.uint64(5) * _ROW)
+            y += a * load(w, at + _2)
+            xx += a * load(w, at + _3)
+            xy += a * load(w, at + _4)
+            yy += a * load(w, at + _5)
         scale = 1.0 / weight
         x *= scale
         y *= scale
         at = np.uint64(k * FIELDS) * _ROW
         store(w, at, weight)
         store(w, at + _ROW, x0 + x)
-        store(w, at + np.uint64(2) * _ROW, y0 + y)
-        store(w, at + np.uint64(3) * _ROW, xx * scale - x * x)
-        store(w, at + np.uint64(4) * _ROW, xy * scale - x * y)
-        store(w, at + np.uint64(5) * _ROW, yy * scale - y * y)
+        store(w, at + _2, y0 + y)
+        store(w, at + _3, xx * scale - x * x)
+        store(w, at + _4, xy * scale - x * y)
+        store(w, at + _5, yy * scale - y * y)
 
 
 @lanes
@@ -100,8 +121,8 @@ def diffuse(w: F8, D_um2_s: F8, n_modes: int, time_s: float) -> None:
     for k in range(n_modes):
         at = np.uint64(k * FIELDS) * _ROW
         more = 2.0 * D_um2_s[k] * time_s
-        store(w, at + np.uint64(3) * _ROW, load(w, at + np.uint64(3) * _ROW) + more)
-        store(w, at + np.uint64(5) * _ROW, load(w, at + np.uint64(5) * _ROW) + more)
+        store(w, at + _3, load(w, at + _3) + more)
+        store(w, at + _5, load(w, at + _5) + more)
 
 
 @lanes
@@ -129,24 +150,22 @@ def predict(bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, beside: B
         place_rows(places, 0, first, n_live, width)
         place_rows(places, WIDTH, first, n_live, n_modes)
         place_rows(places, 2 * WIDTH, first, n_live, 3)
-        for f in range(width):
-            store(w, np.uint64(f) * _ROW, gather(modes, places, 0, f))
+        take_rows(modes, places, 0, width, w)
         for k in range(n_modes):
             scatter(before, places, WIDTH, k, load(w, np.uint64(k * FIELDS) * _ROW))
         for _ in range(elapsed.n_walk):
             if n_modes > 1:
                 mix(w, transition, n_modes)
             diffuse(w, D_um2_s, n_modes, elapsed.piece_s)
-        for f in range(width):
-            scatter(modes, places, 0, f, load(w, np.uint64(f) * _ROW))
+        put_rows(w, width, modes, places, 0)
         blink(life, places, 2 * WIDTH, motion, elapsed.n_life)
 
 
 @lanes
 def half_and_tilt(w: F8, at: np.uint64) -> tuple[Vector, Vector]:
     """Return bounds of the variance in any direction: half - tilt and half + tilt."""
-    pxx, pyy = load(w, at + np.uint64(3) * _ROW), load(w, at + np.uint64(5) * _ROW)
-    pxy, apart = load(w, at + np.uint64(4) * _ROW), pxx - pyy
+    pxx, pyy = load(w, at + _3), load(w, at + _5)
+    pxy, apart = load(w, at + _4), pxx - pyy
     return 0.5 * (pxx + pyy), 0.5 * greater(apart, -apart) + greater(pxy, -pxy)
 
 
@@ -168,7 +187,7 @@ def box_each(
         most = greater(most, odds * load(w, at) / least)
     ln = log_each(greater(most, spread(1.0)))  # of the likeliest mode: one logarithm for all
     x0 = x1 = load(w, _ROW)
-    y0 = y1 = load(w, np.uint64(2) * _ROW)
+    y0 = y1 = load(w, _2)
     farthest = spread(-1.0)
     for k in range(n_modes):
         at = np.uint64(k * FIELDS) * _ROW
@@ -179,7 +198,7 @@ def box_each(
         near = 2.0 * (half + tilt + (blur + frame[9])) * ln
         near = lesser(near, gain * (1.0 / (math.pi * math.e)))
         farthest = greater(farthest, pick(least, gain, near, spread(-1.0)))
-        x, y = load(w, at + _ROW), load(w, at + np.uint64(2) * _ROW)
+        x, y = load(w, at + _ROW), load(w, at + _2)
         x0, x1, y0, y1 = lesser(x0, x), greater(x1, x), lesser(y0, y), greater(y1, y)
     d = pick(farthest, spread(0.0), spread(-math.inf), root(greater(farthest, spread(0.0))))
     return x0 - d, x1 + d, y0 - d, y1 + d
@@ -187,27 +206,31 @@ def box_each(
 
 @lanes
 def ratio_each(
-    modes: F8, n_modes: int, spots: F8, odds: F8, places: I8, q: int, D_um2_s: F8, exposure_s: float
-) -> Vector:
+    modes: F8, n_modes: int, spots: F8, odds: F8, places: I8, q: int, D_um2_s: F8,
+    exposure_s: float, w: F8,
+) -> Vector:  # fmt: skip
     """Return likelihood ratios of eight possible links, as `motion_kernels.ratio_of`.
 
     From `q` on `places` has their tracks' rows, then spots' rows, then tracks, `CHUNK` of each.
     """
-    x, y = gather(spots, places, q + CHUNK, 0), gather(spots, places, q + CHUNK, 1)
-    vxx, vxy = gather(spots, places, q + CHUNK, 2), gather(spots, places, q + CHUNK, 3)
-    vyy, false = gather(spots, places, q + CHUNK, 4), gather(spots, places, q + CHUNK, 5)
+    take_rows(modes, places, q, n_modes * FIELDS, w)
+    s = np.uint64(2 * n_modes * FIELDS) * _ROW
+    turn(spots, places, q + CHUNK, 0, w, s)
+    x, y, vxx = load(w, s), load(w, s + _ROW), load(w, s + _2)
+    vxy, vyy, false = load(w, s + _3), load(w, s + _4), load(w, s + _5)
     total = spread(0.0)
     for k in range(n_modes):
-        at = k * FIELDS
+        at = np.uint64(k * FIELDS) * _ROW
         blur = 2.0 * D_um2_s[k] * exposure_s / 3.0
-        dx = x - gather(modes, places, q, at + 1)
-        dy = y - gather(modes, places, q, at + 2)
-        a = gather(modes, places, q, at + 3) + blur + vxx
-        b = gather(modes, places, q, at + 4) + vxy
-        c = gather(modes, places, q, at + 5) + blur + vyy
+        dx, dy = x - load(w, at + _ROW), y - load(w, at + _2)
+        a, b, c = (
+            load(w, at + _3) + blur + vxx,
+            load(w, at + _4) + vxy,
+            load(w, at + _5) + blur + vyy,
+        )
         inverse = 1.0 / (a * c - b * b)
         square = (c * dx * dx - 2.0 * b * dx * dy + a * dy * dy) * inverse
-        total += gather(modes, places, q, at) * exp_each(-0.5 * square) * root(inverse)
+        total += load(w, at) * exp_each(-0.5 * square) * root(inverse)
     blind, lit = gather(odds, places, q + 2 * CHUNK, 0), gather(odds, places, q + 2 * CHUNK, 1)
     guided = lit / pick(spread(0.0), false, false, spread(1.0))
     return pick(spread(0.0), false, guided, blind) * total * (1.0 / TWO_PI)
@@ -225,14 +248,14 @@ def judge(
     pair, places, ratios = address(beside.pair), address(beside.place), address(beside.ratio)
     start, spot, cost = address(edges.start), address(edges.spot), address(edges.cost)
     kept, odds = address(edges.ratio), address(beside.odds)
-    D_um2_s, room = address(motion.D_um2_s), edges.spot.shape[0]
+    D_um2_s, w, room = address(motion.D_um2_s), address(beside.v), edges.spot.shape[0]
     for q in range((n_pairs + WIDTH - 1) // WIDTH * WIDTH):
         p = min(q, n_pairs - 1)
         places[q] = pair[p] * (n_modes * FIELDS)
         places[CHUNK + q] = pair[CHUNK + p] * FIELDS
         places[2 * CHUNK + q] = pair[p] * 2
     for q in range(0, n_pairs, WIDTH):
-        ratio = ratio_each(modes, n_modes, spots, odds, places, q, D_um2_s, exposure_s)
+        ratio = ratio_each(modes, n_modes, spots, odds, places, q, D_um2_s, exposure_s, w)
         store(ratios, q, ratio)
         store(ratios, CHUNK + q, -log_each(greater(ratio, spread(1.0))))
     for q in range(n_pairs):
@@ -244,6 +267,18 @@ def judge(
             start[pair[q] + 1] += 1
             n_edges += 1
     return n_edges
+
+
+@lanes
+def sums_of(n_modes: int) -> np.uint64:
+    """Return where the sums over pairs of modes stand in `Beside.v`."""
+    return np.uint64(2 * n_modes * FIELDS + WIDTH) * _ROW
+
+
+@lanes
+def boxes_of(n_modes: int) -> np.uint64:
+    """Return where the boxes stand in `Beside.v`."""
+    return sums_of(n_modes) + np.uint64(n_modes * n_modes) * _ROW
 
 
 @lanes
@@ -259,8 +294,7 @@ def look_out(
     place_rows(places, 0, first, n_live, width)
     place_rows(places, WIDTH, first, n_live, 3)
     place_rows(places, 2 * WIDTH, first, n_live, 2)
-    for f in range(width):
-        store(w, np.uint64(f) * _ROW, gather(modes, places, 0, f))
+    take_rows(modes, places, 0, width, w)
     on = gather(life, places, WIDTH, 0)
     seen, lit = on * motion.p_detect, lesser(on, spread(MOST_ON))
     seen, lit = seen / ((1.0 - seen) * motion.density_um2), lit / (1.0 - lit)
@@ -269,11 +303,11 @@ def look_out(
     if frame[10] > 0.0:
         seen = greater(seen, lit / frame[10])
     x0, x1, y0, y1 = box_each(w, n_modes, address(motion.D_um2_s), exposure_s, seen, frame)
-    at = np.uint64(width) * _ROW
+    at = boxes_of(n_modes)
     store(w, at, x0)
     store(w, at + _ROW, x1)
-    store(w, at + np.uint64(2) * _ROW, y0)
-    store(w, at + np.uint64(3) * _ROW, y1)
+    store(w, at + _2, y0)
+    store(w, at + _3, y1)
 
 
 @lanes
@@ -300,7 +334,7 @@ def propose(
     for first in range(0, n_live if n > 0 else 0, WIDTH):
         look_out(bank, first, n_live, motion, exposure_s, frame, beside)
         for i in range(first, min(first + WIDTH, n_live)):
-            at = n_modes * FIELDS * WIDTH + i - first
+            at = int(boxes_of(n_modes)) + i - first
             x0, x1, y0, y1 = w[at], w[at + WIDTH], w[at + 2 * WIDTH], w[at + 3 * WIDTH]
             empty = x0 > min(x1, frame[2]) or y0 > min(y1, frame[3])
             if empty or x1 < frame[0] or y1 < frame[1]:
@@ -335,53 +369,51 @@ def condition(
 ) -> None:
     """Kalman update of eight tracks with a spot each, as `motion_kernels.condition`.
 
-    `places` has the tracks' rows from `q` on, the spots' rows after `CHUNK`. What the weights were
-    is left in the first of every `FIELDS` rows of `w`, what they are in the second.
+    `places` has the tracks' rows from `q` on, the spots' rows after `CHUNK`. The modes are left in
+    `w`, and what their weights were after them.
     """
-    x, y = gather(spots, places, q + CHUNK, 0), gather(spots, places, q + CHUNK, 1)
-    vxx, vxy = gather(spots, places, q + CHUNK, 2), gather(spots, places, q + CHUNK, 3)
-    vyy, total = gather(spots, places, q + CHUNK, 4), spread(0.0)
+    take_rows(modes, places, q, n_modes * FIELDS, w)
+    old, s = np.uint64(n_modes * FIELDS) * _ROW, np.uint64(2 * n_modes * FIELDS) * _ROW
+    turn(spots, places, q + CHUNK, 0, w, s)
+    x, y, vxx = load(w, s), load(w, s + _ROW), load(w, s + _2)
+    vxy, vyy, total = load(w, s + _3), load(w, s + _4), spread(0.0)
     for k in range(n_modes):
-        at, row = k * FIELDS, np.uint64(k * FIELDS) * _ROW
+        at = np.uint64(k * FIELDS) * _ROW
         t = 2.0 * D_um2_s[k] * exposure_s
-        pxx, pxy = gather(modes, places, q, at + 3), gather(modes, places, q, at + 4)
-        pyy = gather(modes, places, q, at + 5)
+        pxx, pxy, pyy = load(w, at + _3), load(w, at + _4), load(w, at + _5)
         sxx, sxy, syy = pxx + t / 3.0 + vxx, pxy + vxy, pyy + t / 3.0 + vyy
         inverse = 1.0 / (sxx * syy - sxy * sxy)
         ixx, ixy, iyy = syy * inverse, -sxy * inverse, sxx * inverse
-        mx, my = gather(modes, places, q, at + 1), gather(modes, places, q, at + 2)
+        mx, my = load(w, at + _ROW), load(w, at + _2)
         dx, dy = x - mx, y - my
         half = 0.5 * (ixx * dx * dx + 2.0 * ixy * dx * dy + iyy * dy * dy)
         cxx, cyy = pxx + 0.5 * t, pyy + 0.5 * t
         gxx, gxy = cxx * ixx + pxy * ixy, cxx * ixy + pxy * iyy
         gyx, gyy = pxy * ixx + cyy * ixy, pxy * ixy + cyy * iyy
-        before = gather(modes, places, q, at)
+        before = load(w, at)
         weight = before * exp_each(-half) * root(inverse)
         total += weight
-        store(w, row, before)
-        store(w, row + _ROW, weight)
-        scatter(modes, places, q, at + 1, mx + (gxx * dx + gxy * dy))
-        scatter(modes, places, q, at + 2, my + (gyx * dx + gyy * dy))
-        scatter(modes, places, q, at + 3, pxx + t - (gxx * cxx + gxy * pxy))
-        scatter(modes, places, q, at + 4, pxy - (gxx * pxy + gxy * cyy))
-        scatter(modes, places, q, at + 5, pyy + t - (gyx * pxy + gyy * cyy))
+        store(w, old + np.uint64(k) * _ROW, before)
+        store(w, at, weight)
+        store(w, at + _ROW, mx + (gxx * dx + gxy * dy))
+        store(w, at + _2, my + (gyx * dx + gyy * dy))
+        store(w, at + _3, pxx + t - (gxx * cxx + gxy * pxy))
+        store(w, at + _4, pxy - (gxx * pxy + gxy * cyy))
+        store(w, at + _5, pyy + t - (gyx * pxy + gyy * cyy))
     for k in range(n_modes):
-        row = np.uint64(k * FIELDS) * _ROW + _ROW
-        weight = greater(load(w, row) / total, spread(LEAST_WEIGHT))
-        store(w, row, weight)
-        scatter(modes, places, q, k * FIELDS, weight)
+        at = np.uint64(k * FIELDS) * _ROW
+        store(w, at, greater(load(w, at) / total, spread(LEAST_WEIGHT)))
+    put_rows(w, n_modes * FIELDS, modes, places, q)
 
 
 @lanes
-def count_each(
-    before: F8, n_modes: int, places: I8, q: int, share: Vector, w: F8, first: np.uint64
-) -> None:
-    """Add eight tracks' expected switches, without the transition's own part, from `first` on."""
+def count_each(before: F8, n_modes: int, places: I8, q: int, share: Vector, w: F8) -> None:
+    """Add eight tracks' expected switches, without the transition's own part."""
+    old = np.uint64(n_modes * FIELDS) * _ROW
     for k in range(n_modes):
-        row = np.uint64(k * FIELDS) * _ROW
-        part = share * load(w, row + _ROW) / load(w, row)
+        part = share * load(w, np.uint64(k * FIELDS) * _ROW) / load(w, old + np.uint64(k) * _ROW)
         for j in range(n_modes):
-            at = first + np.uint64(j * n_modes + k) * _ROW
+            at = sums_of(n_modes) + np.uint64(j * n_modes + k) * _ROW
             store(w, at, load(w, at) + part * gather(before, places, q + 2 * CHUNK, j))
 
 
@@ -399,7 +431,7 @@ def take_in(
     pair, places, shares = address(beside.pair), address(beside.place), address(beside.ratio)
     modes, before, w = address(bank.modes), address(bank.before), address(beside.v)
     D_um2_s, transition = address(motion.D_um2_s), address(motion.transition)
-    first, sums = np.uint64(n_modes * FIELDS) * _ROW, address(counts)
+    first, sums = sums_of(n_modes), address(counts)
     for q in range((n_pairs + WIDTH - 1) // WIDTH * WIDTH):
         p = min(q, n_pairs - 1)
         places[q] = pair[p] * (n_modes * FIELDS)
@@ -411,7 +443,7 @@ def take_in(
         store(w, first + np.uint64(c) * _ROW, spread(0.0))
     for q in range(0, n_pairs, WIDTH):
         condition(modes, n_modes, spots, places, q, D_um2_s, exposure_s, w)
-        count_each(before, n_modes, places, q, load(shares, q), w, first)
+        count_each(before, n_modes, places, q, load(shares, q), w)
     for c in range(n_modes * n_modes):
         sums[c] += transition[c] * add_up(load(w, first + np.uint64(c) * _ROW))
 

@@ -30,9 +30,9 @@ class Ring:
         n = n_slots * n_most
         self.past = Past(
             track_id=np.zeros(n, np.int64),
-            modes=np.zeros((n, n_modes, 6)),
+            modes=np.zeros((n + 2, n_modes, 6))[:n],  # some kernels read a little beyond
             life=np.zeros((n, 3)),
-            spots=np.zeros((n, 6)),
+            spots=np.zeros((n + 1, 6))[:n],
             number=np.full(n, -1, np.int64),
             row=np.zeros(n, np.int64),
             cell=np.zeros(n + n_slots, np.int64),
