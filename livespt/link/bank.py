@@ -162,15 +162,29 @@ class Beside(NamedTuple):
     odds: F8  # (capacity, 2): that a track is seen blind, over the density; that it shines
 
 
-def new_beside(n_modes: int, n_tracks: int) -> Beside:
-    """Return scratch for tracks of `n_modes`."""
-    return Beside(
-        v=np.zeros(8 * (12 * n_modes + n_modes**2 + 12)),
-        place=np.zeros(3 * CHUNK, np.int64),
-        pair=np.zeros(2 * CHUNK, np.int64),
-        ratio=np.zeros(2 * CHUNK),
-        odds=np.zeros((n_tracks, 2)),
-    )
+class Size(NamedTuple):
+    """How much room there is: frames, modes, tracks (and spots) of a frame, possible links."""
+
+    n_slots: int
+    n_modes: int
+    n_most: int
+    n_edges: int
+
+
+class Learned(NamedTuple):
+    """What the linker learns as it goes, cut from one block (`livespt.link.learn_kernels`)."""
+
+    D_um2_s: F8  # (K,)
+    transition: F8  # (K, K)
+    occupancy: F8  # (K,)
+    counts: F8  # (K, K): expected switches
+    prior: F8  # (K, K): the same, as if seen before
+    gaps: F8  # (2, n): see `livespt.link.life_kernels`
+    life: F8  # (4,): p_detect, p_off, p_on, p_bleach
+    life_prior: F8  # (4,)
+    life_events: F8  # (4,)
+    tally: F8  # (2,): of one frame, expected spots that continue no track, and spots
+    figures: F8  # running sums
 
 
 def new_edges(n_tracks: int, n_edges: int) -> Edges:

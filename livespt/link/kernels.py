@@ -5,10 +5,24 @@ from numpy.typing import NDArray
 
 from livespt.jit import inlined, kernel
 from livespt.link.assign_kernels import choose
-from livespt.link.bank import F8, I8, UNKNOWN, Bank, Beside, Edges, Elapsed, Motion, Search, Sheet
+from livespt.link.bank import (
+    F8,
+    I8,
+    UNKNOWN,
+    Bank,
+    Beside,
+    Edges,
+    Elapsed,
+    Learned,
+    Motion,
+    Sheet,
+    Size,
+)
 from livespt.link.beside_kernels import predict, propose, update
 from livespt.link.graph_kernels import lay_out, load, marginal_of, marginals
+from livespt.link.learn_kernels import learn, learned_of, motion_of
 from livespt.link.motion_kernels import bear, believe, foresee, pass_over
+from livespt.link.room_kernels import parts_of, past_of
 
 #: A track is given up when the molecule's probability to exist falls below this.
 GIVE_UP = 0.05
@@ -16,41 +30,48 @@ GIVE_UP = 0.05
 
 @kernel
 def advance(
-    table: NDArray[np.void], again: bool, bank: Bank, n_live: int, motion: Motion,
-    elapsed: Elapsed, sheet: Sheet, edges: Edges, search: Search, beside: Beside, counts: F8,
-    tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
+    table: NDArray[np.void], again: bool, numbers: F8, wholes: I8, size: Size, slot: int,
+    block: F8, frame: int, elapsed: Elapsed, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Take one frame in: carry the tracks to it, choose the links, update, end and begin tracks.
 
-    `track_id` and `p_link` are filled in the table's order; `tally` gains the expected number of
-    spots that continue no track and the number of spots, `counts` the expected switches, `gaps`
-    how long tracks were without a spot (see `livespt.link.life_kernels`).
+    The tracks are those of `slot` (`livespt.link.room_kernels`), `block` is what is learned
+    (`livespt.link.learn_kernels`). `track_id` and `p_link` are filled in the table's order.
 
     Returns
     -------
-    (first bad row or -1, number of links, OK rows, n_live, n_ended). Where a row is bad nothing
-    was changed; where the links overflow `edges`, enlarge it and call `again`.
+    (first bad row or -1, number of links, n_live, n_ended, next number). Where a row is bad
+    nothing was changed; where the links overflow the room, enlarge it and call `again`.
     """
+    bank, sheet, edges, search, beside = parts_of(numbers, wholes, size, slot)
+    past, learned = past_of(numbers, wholes, size), learned_of(block, size.n_modes)
+    counts, when, motion = past.n[slot], past.when[slot], motion_of(learned)
+    n_live = had = int(counts[0])
     n, bad = load(table, search)
     if bad >= 0:
-        return bad, 0, n, n_live, 0
+        return bad, 0, n_live, 0, next_id
     if not again:
         if n > 0:
             lay_out(n, search, sheet)
         predict(bank, n_live, motion, elapsed, beside)
     n_edges = propose(bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, beside)
     if n_edges > edges.spot.shape[0]:
-        return -1, n_edges, n, n_live, 0
+        return -1, n_edges, n_live, 0, next_id
     choose(n_live, n, edges, bank.spot, bank.cost, sheet.owner, search)
     marginals(n_live, n, edges, sheet.p)
     for r in range(table.shape[0]):
         track_id[r] = -1
         p_link[r] = 0.0
     n_live, n_ended = settle(
-        bank, n_live, n, motion, elapsed, sheet, edges, beside, counts, tally, gaps,
-        next_id, track_id, p_link, ended,
+        bank, n_live, n, motion, elapsed, sheet, edges, beside, learned, next_id, track_id, p_link,
+        ended,
     )  # fmt: skip
-    return -1, n_edges, n, n_live, n_ended
+    next_id += n_live + n_ended - had
+    learn(learned, sheet.frame, had > 0)
+    counts[0], counts[1], counts[2], counts[3] = n_live, n, frame, next_id
+    when[0], when[1], when[2] = elapsed.n_walk, elapsed.piece_s, elapsed.n_life
+    when[3] = elapsed.exposure_s
+    return -1, n_edges, n_live, n_ended, next_id
 
 
 @kernel
@@ -66,8 +87,7 @@ def look_ahead(
 @inlined
 def settle(
     bank: Bank, n_live: int, n: int, motion: Motion, elapsed: Elapsed, sheet: Sheet, edges: Edges,
-    beside: Beside, counts: F8, tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8,
-    ended: I8,
+    beside: Beside, learned: Learned, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int]:  # fmt: skip
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
@@ -79,6 +99,7 @@ def settle(
     number, p_chosen = sheet.number, sheet.p_link
     start, spot, ratio, to_track = edges.start, edges.spot, edges.ratio, edges.to_track
     D_um2_s, numbers = motion.D_um2_s, bank.track_id
+    tally, gaps = learned.tally, learned.gaps
     exposure_s = elapsed.exposure_s
     for j in range(n):
         number[j] = -1
@@ -102,7 +123,7 @@ def settle(
         count_link(life, i, p, elapsed.n_life, gaps)
         life[i, 0] = 1.0
         life[i, 1] = 0.0
-    update(bank, n_live, motion, elapsed, spots, p_chosen, counts, beside)
+    update(bank, n_live, motion, elapsed, spots, p_chosen, learned.counts, beside)
     n_kept, n_ended = bury(modes, life, numbers, n_live, ended)
     for j in range(n):
         if owner[j] < 0 and spots[j, 5] == 0.0:

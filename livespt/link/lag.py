@@ -61,7 +61,7 @@ class Lag:
         told: list[NDArray[np.void]] = [np.empty(0, REVISION_DTYPE)]
         ended: list[I8] = [np.empty(0, np.int64)]
         for lag in range(1, min(self.n_frames, self._seen - 2) + 1):
-            slots: I8 = (slot - np.arange(lag + 1, -1, -1)) % ring.n_slots
+            slots: I8 = (slot - np.arange(lag + 1, -1, -1)) % ring.size.n_slots
             next_id, revised, gone = self._judge(
                 ring, slots, motion, first_id, next_id, track_id, p_link
             )
@@ -80,7 +80,7 @@ class Lag:
         self._make_room(ring, n_tails)
         n_spots = int(past.n[slots[1:], 1].sum())
         told: I8 = np.empty((n_spots, 3), np.int64)
-        told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.n_most, np.int64)
+        told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.size.n_most, np.int64)
         while True:
             n_edges, next_id, n_revised, n_ended = revise_kernels.reconsider(
                 past, slots, motion, base, first_id, next_id, self._tails, self._start_of,
