@@ -34,9 +34,7 @@ class Ring:
         Scratch of the newest frame.
     """
 
-    def __init__(
-        self, n_slots: int, n_modes: int, n_most: int = 64, n_edges: int = 512
-    ) -> None:
+    def __init__(self, n_slots: int, n_modes: int, n_most: int = 64, n_edges: int = 512) -> None:
         self.size = Size(n_slots, n_modes, n_most, n_edges)
         n_numbers, n_wholes = n_all(self.size)
         self.numbers: F8 = np.zeros(n_numbers)

@@ -5,7 +5,6 @@ molecules need (11 of 60 us). So it is handed two, and cuts the tuples of `lives
 them itself. `past_of` comes first in both blocks, then `parts_of`.
 """
 
-
 from livespt.jit import inlined
 from livespt.link.bank import CHUNK, F8, I8, Bank, Beside, Edges, Past, Search, Sheet, Size
 
