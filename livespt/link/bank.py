@@ -21,6 +21,8 @@ I8 = NDArray[np.int64]
 
 #: Pairs of a track and a spot that are looked at together.
 CHUNK = 64
+#: Tracks of a part of the graph of links, and spots that wait in it at once, whose sets are summed.
+MOST_TRACKS, MOST_BITS = 64, 5
 #: A gap whose length is not known.
 UNKNOWN = -1.0
 
@@ -86,8 +88,8 @@ class Edges(NamedTuple):
     spot: I8
     cost: F8
     ratio: F8  # likelihood ratio, exp(-cost) within bounds
-    to_spot: F8  # messages of the marginals
-    to_track: F8
+    p: F8  # probability of the link
+    to_track: F8  # messages of the marginals
 
 
 class Sheet(NamedTuple):
@@ -152,6 +154,21 @@ class Search(NamedTuple):
     seen: I8  # spots reached
 
 
+class Parts(NamedTuple):
+    """Scratch of the marginals (`livespt.link.marginal_kernels`)."""
+
+    first: I8  # of each spot, where its tracks begin
+    track: I8  # tracks by spot
+    left: I8  # of each spot, tracks that could take it and have not been asked
+    bit: I8  # of each spot that waits
+    queue: I8  # the tracks of one part
+    done: I8
+    size: I8  # (MOST_TRACKS,): sets that a track meets
+    forward: F8  # (MOST_TRACKS + 1, 2^MOST_BITS)
+    later: F8
+    then: F8
+
+
 class Beside(NamedTuple):
     """Scratch of what is taken eight at a time (`livespt.link.beside_kernels`)."""
 
@@ -194,8 +211,24 @@ def new_edges(n_tracks: int, n_edges: int) -> Edges:
         spot=np.zeros(n_edges, np.int64),
         cost=np.zeros(n_edges),
         ratio=np.zeros(n_edges),
-        to_spot=np.zeros(n_edges),
+        p=np.zeros(n_edges),
         to_track=np.zeros(n_edges),
+    )
+
+
+def new_parts(n_most: int, n_edges: int) -> Parts:
+    """Return scratch for `n_most` tracks and spots and `n_edges` possible links."""
+    return Parts(
+        first=np.zeros(n_most + 1, np.int64),
+        track=np.zeros(n_edges, np.int64),
+        left=np.zeros(n_most, np.int64),
+        bit=np.zeros(n_most, np.int64),
+        queue=np.zeros(n_most, np.int64),
+        done=np.zeros(n_most, np.int64),
+        size=np.zeros(MOST_TRACKS, np.int64),
+        forward=np.zeros((MOST_TRACKS + 1, 1 << MOST_BITS)),
+        later=np.zeros(1 << MOST_BITS),
+        then=np.zeros(1 << MOST_BITS),
     )
 
 

@@ -19,8 +19,9 @@ from livespt.link.bank import (
     Size,
 )
 from livespt.link.beside_kernels import predict, propose, update
-from livespt.link.graph_kernels import lay_out, load, marginal_of, marginals
+from livespt.link.graph_kernels import lay_out, load
 from livespt.link.learn_kernels import learn, learned_of, motion_of
+from livespt.link.marginal_kernels import marginal_of, marginals
 from livespt.link.motion_kernels import bear, believe, foresee, pass_over
 from livespt.link.room_kernels import parts_of, past_of
 
@@ -43,7 +44,7 @@ def advance(
     (first bad row or -1, number of links, n_live, n_ended, next number). Where a row is bad
     nothing was changed; where the links overflow the room, enlarge it and call `again`.
     """
-    bank, sheet, edges, search, beside = parts_of(numbers, wholes, size, slot)
+    bank, sheet, edges, search, parts, beside = parts_of(numbers, wholes, size, slot)
     past, learned = past_of(numbers, wholes, size), learned_of(block, size.n_modes)
     counts, when, motion = past.n[slot], past.when[slot], motion_of(learned)
     n_live = had = int(counts[0])
@@ -58,7 +59,7 @@ def advance(
     if n_edges > edges.spot.shape[0]:
         return -1, n_edges, n_live, 0, next_id
     choose(n_live, n, edges, bank.spot, bank.cost, sheet.owner, search)
-    marginals(n_live, n, edges, sheet.p)
+    marginals(n_live, n, edges, sheet.p, parts)
     for r in range(table.shape[0]):
         track_id[r] = -1
         p_link[r] = 0.0
@@ -97,7 +98,7 @@ def settle(
     modes, life, chosen = bank.modes, bank.life, bank.spot
     spots, row, owner, p_new = sheet.spots, sheet.row, sheet.owner, sheet.p
     number, p_chosen = sheet.number, sheet.p_link
-    start, spot, ratio, to_track = edges.start, edges.spot, edges.ratio, edges.to_track
+    start, spot, p_edge = edges.start, edges.spot, edges.p
     D_um2_s, numbers = motion.D_um2_s, bank.track_id
     tally, gaps = learned.tally, learned.gaps
     exposure_s = elapsed.exposure_s
@@ -113,7 +114,7 @@ def settle(
             pass_over(life, i, motion.p_detect)
             count_miss(life, i, elapsed.n_life, gaps)
             continue
-        p = marginal_of(start, spot, ratio, to_track, i, j)
+        p = marginal_of(start, spot, p_edge, i, j)
         number[j] = numbers[i]
         p_chosen[j] = p
         if spots[j, 5] > 0.0:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.link import revise_kernels
-from livespt.link.bank import F8, I8, Motion, new_edges, new_search, new_tails
+from livespt.link.bank import F8, I8, Motion, new_edges, new_parts, new_search, new_tails
 from livespt.link.ring import Ring
 from livespt.types import REVISION_DTYPE
 
@@ -32,6 +32,7 @@ class Lag:
         self._seen = 0
         self._tails = new_tails(64, MOST + 1)
         self._edges, self._search = new_edges(64, 512), new_search(64)
+        self._parts = new_parts(64, 512)
         self._start_of: I8 = np.zeros(0, np.int64)
         self._modes: F8 = np.zeros((2, n_modes, 6))
         self._life: F8 = np.zeros((2, 3))
@@ -84,12 +85,13 @@ class Lag:
         while True:
             n_edges, next_id, n_revised, n_ended = revise_kernels.reconsider(
                 past, slots, motion, base, first_id, next_id, self._tails, self._start_of,
-                self._edges, self._search, self._modes, self._life, self._scratch, self._reach,
-                told, told_p, ended, track_id, p_link,
+                self._edges, self._search, self._parts, self._modes, self._life, self._scratch,
+                self._reach, told, told_p, ended, track_id, p_link,
             )  # fmt: skip
             if n_edges <= len(self._edges.spot):
                 break
             self._edges = new_edges(len(self._edges.start) - 1, 2 * n_edges)
+            self._parts = new_parts(len(self._parts.done), 2 * n_edges)
         revised = np.empty(n_revised, REVISION_DTYPE)
         for name, column in zip(("frame", "row", "track_id"), told[:n_revised].T, strict=True):
             revised[name] = column
@@ -104,3 +106,4 @@ class Lag:
             self._tails = new_tails(2 * n_tails, MOST + 1)
             self._search = new_search(2 * n_tails)
             self._edges = new_edges(2 * n_tails, len(self._edges.spot))
+            self._parts = new_parts(2 * n_tails, len(self._edges.spot))

@@ -30,7 +30,7 @@ class Ring:
         Cut from the blocks, as all that follows.
     banks, sheets : lists of Bank and Sheet
         One a slot.
-    edges, search, beside
+    edges, search, parts, beside
         Scratch of the newest frame.
     """
 
@@ -44,7 +44,7 @@ class Ring:
         self.banks: list[Bank] = []
         self.sheets: list[Sheet] = []
         for slot in range(n_slots):
-            bank, sheet, self.edges, self.search, self.beside = parts_of(
+            bank, sheet, self.edges, self.search, self.parts, self.beside = parts_of(
                 self.numbers, self.wholes, self.size, slot
             )
             self.banks.append(bank)

@@ -6,7 +6,21 @@ them itself. `past_of` comes first in both blocks, then `parts_of`.
 """
 
 from livespt.jit import inlined
-from livespt.link.bank import CHUNK, F8, I8, Bank, Beside, Edges, Past, Search, Sheet, Size
+from livespt.link.bank import (
+    CHUNK,
+    F8,
+    I8,
+    MOST_BITS,
+    MOST_TRACKS,
+    Bank,
+    Beside,
+    Edges,
+    Parts,
+    Past,
+    Search,
+    Sheet,
+    Size,
+)
 
 #: What the kernels may read beyond the last row of a table.
 _BEYOND = 16
@@ -26,7 +40,8 @@ def n_all(size: Size) -> tuple[int, int]:
     numbers, wholes = n_past(size)
     m, k = size.n_most, size.n_modes
     numbers += m * (k + 13) + 4 * size.n_edges + 8 * (12 * k + k * k + 12) + 2 * CHUNK + _BEYOND
-    return numbers, wholes + 7 * m + 1 + size.n_edges + 5 * CHUNK
+    numbers += (MOST_TRACKS + 3) << MOST_BITS
+    return numbers, wholes + 12 * m + 2 + 2 * size.n_edges + 5 * CHUNK + MOST_TRACKS
 
 
 @inlined
@@ -57,7 +72,7 @@ def past_of(numbers: F8, wholes: I8, size: Size) -> Past:
 @inlined
 def parts_of(
     numbers: F8, wholes: I8, size: Size, slot: int
-) -> tuple[Bank, Sheet, Edges, Search, Beside]:
+) -> tuple[Bank, Sheet, Edges, Search, Parts, Beside]:
     """Cut out what one frame works on: a slot of the past, and scratch."""
     past = past_of(numbers, wholes, size)
     m, k, e = size.n_most, size.n_modes, size.n_edges
@@ -99,7 +114,7 @@ def parts_of(
         spot=y[m + 1 : m + 1 + e],
         cost=x[:e],
         ratio=x[e : 2 * e],
-        to_spot=x[2 * e : 3 * e],
+        p=x[2 * e : 3 * e],
         to_track=x[3 * e : 4 * e],
     )
     x, y, v = x[4 * e :], y[m + 1 + e :], 8 * (12 * k + k * k + 12)
@@ -110,4 +125,17 @@ def parts_of(
         ratio=x[v : v + 2 * CHUNK],
         odds=x[v + 2 * CHUNK : v + 2 * CHUNK + 2 * m].reshape((m, 2)),
     )
-    return bank, sheet, edges, search, beside
+    x, y, s = x[v + 2 * CHUNK + 2 * m :], y[5 * CHUNK :], 1 << MOST_BITS
+    parts = Parts(
+        first=y[: m + 1],
+        track=y[m + 1 : m + 1 + e],
+        left=y[m + 1 + e : 2 * m + 1 + e],
+        bit=y[2 * m + 1 + e : 3 * m + 1 + e],
+        queue=y[3 * m + 1 + e : 4 * m + 1 + e],
+        done=y[4 * m + 1 + e : 5 * m + 1 + e],
+        size=y[5 * m + 1 + e : 5 * m + 1 + e + MOST_TRACKS],
+        forward=x[: (MOST_TRACKS + 1) * s].reshape((MOST_TRACKS + 1, s)),
+        later=x[(MOST_TRACKS + 1) * s : (MOST_TRACKS + 2) * s],
+        then=x[(MOST_TRACKS + 2) * s : (MOST_TRACKS + 3) * s],
+    )
+    return bank, sheet, edges, search, parts, beside

@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 
-from livespt.link import assign_kernels, kernels, learn_kernels
+from livespt.link import assign_kernels, kernels, learn_kernels, marginal_kernels
 from livespt.link import beside_kernels as beside
 from livespt.link import graph_kernels as graph
 from livespt.link import motion_kernels as track
-from livespt.link.bank import Elapsed, Motion, new_edges, new_search
+from livespt.link.bank import Elapsed, Motion, new_edges, new_parts, new_search
 from livespt.link.learn import Learner, even_switching
 from livespt.link.ring import Ring
 from livespt.sections import LinkConfig
@@ -239,9 +239,7 @@ def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
     np.testing.assert_allclose(bank.life[0, :2], want[:2] / want.sum(), rtol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("n_tracks", "n_spots"), [(1, 1), (12, 9), (30, 21), (3, 0), (0, 4)]
-)
+@pytest.mark.parametrize(("n_tracks", "n_spots"), [(1, 1), (12, 9), (30, 21), (3, 0), (0, 4)])
 @pytest.mark.parametrize("density_um2", [0.01, 3.0])
 def test_the_grid_finds_every_possible_link_and_no_other(rng, n_tracks, n_spots, density_um2):
     bank, motion = a_bank(rng, n_tracks), a_motion(density_um2)
@@ -313,38 +311,66 @@ def naive_marginals(cost):
 
 
 def marginal_of(edges, i, j):
-    return graph.marginal_of(edges.start, edges.spot, edges.ratio, edges.to_track, i, j)
+    return marginal_kernels.marginal_of(edges.start, edges.spot, edges.p, i, j)
+
+
+def assert_marginals(edges, n_live, n, atol):
+    p_alone = np.zeros(n)
+    parts = new_parts(max(n_live, n), len(edges.spot))
+    marginal_kernels.marginals(n_live, n, edges, p_alone, parts)
+    want = naive_marginals(dense_costs(edges, n_live, n))
+    for i in range(n_live):
+        for e in range(edges.start[i], edges.start[i + 1]):
+            j = edges.spot[e]
+            np.testing.assert_allclose(marginal_of(edges, i, j), want[i, j], atol=atol)
+    np.testing.assert_allclose(p_alone, 1 - want[:, :-1].sum(0), atol=atol)
+    return parts.done[:n_live]
 
 
 def test_marginals_are_exact_on_a_tree_of_links():
     """Three tracks and three spots in a chain: 0-0-1-1-2-2."""
-    edges, p_alone = new_edges(3, 5), np.zeros(3)
+    edges = new_edges(3, 5)
     edges.start[:] = 0, 1, 3, 5
     edges.spot[:] = 0, 0, 1, 1, 2
     edges.cost[:] = -1.0, -2.5, -2.0, -3.0, -0.5
     edges.ratio[:] = np.exp(-edges.cost)
-    graph.marginals(3, 3, edges, p_alone)
-    want = naive_marginals(dense_costs(edges, 3, 3))
-    for i in range(3):
-        for e in range(edges.start[i], edges.start[i + 1]):
-            j = edges.spot[e]
-            np.testing.assert_allclose(marginal_of(edges, i, j), want[i, j], rtol=1e-12)
-        np.testing.assert_allclose(marginal_of(edges, i, -1), want[i, -1], rtol=1e-12)
-    np.testing.assert_allclose(p_alone, 1 - want[:, :-1].sum(0), rtol=1e-12)
+    assert_marginals(edges, 3, 3, 1e-12)
 
 
-def test_marginals_are_close_where_links_form_loops(rng):
-    """Loopy message passing is an approximation: a few hundredths in small dense crowds."""
-    worst = 0.0
+@pytest.mark.parametrize("fill", [0.15, 0.4, 0.7])
+def test_marginals_are_exact_where_links_form_loops(rng, fill):
+    """Against every set of links; no part of five spots is too large to be summed."""
     for _ in range(10):
-        edges = random_edges(rng, 4, 4, 0.7)
-        graph.marginals(4, 4, edges, np.zeros(4))
-        want = naive_marginals(dense_costs(edges, 4, 4))
-        for i in range(4):
-            for e in range(edges.start[i], edges.start[i + 1]):
-                p = marginal_of(edges, i, edges.spot[e])
-                worst = max(worst, abs(p - want[i, edges.spot[e]]))
-    assert worst < 0.1
+        edges = random_edges(rng, 4, 5, fill)
+        done = assert_marginals(edges, 4, 5, 1e-12)
+        assert (done[np.diff(edges.start) > 0] == marginal_kernels.SOLVED).all()
+
+
+def test_marginals_are_close_where_a_part_is_too_large_to_be_summed(rng):
+    """Messages are an approximation: a tenth at most in small dense crowds."""
+    for _ in range(3):
+        edges = random_edges(rng, 4, 8, 1.0)
+        done = assert_marginals(edges, 4, 8, 0.1)
+        assert (done == marginal_kernels.LOOPED).all()
+
+
+def test_marginals_of_a_long_part_add_up(rng):
+    """Forty tracks in a chain with rungs: one part, each track and spot at most once."""
+    edges = new_edges(40, 120)
+    for i in range(40):
+        spots = [j for j in (i - 1, i, i + 1) if 0 <= j < 40]
+        edges.start[i + 1] = edges.start[i] + len(spots)
+        edges.spot[edges.start[i] : edges.start[i + 1]] = spots
+    edges.ratio[:] = 10 ** rng.uniform(0, 7, 120)
+    p_alone, parts = np.zeros(40), new_parts(40, 120)
+    marginal_kernels.marginals(40, 40, edges, p_alone, parts)
+    assert (parts.done == marginal_kernels.SOLVED).all()
+    taken = np.zeros(40)
+    for i in range(40):
+        mine = slice(edges.start[i], edges.start[i + 1])
+        assert 0 <= edges.p[mine].sum() <= 1 + 1e-12
+        taken[edges.spot[mine]] += edges.p[mine]
+    np.testing.assert_allclose(p_alone, 1 - taken, atol=1e-12)
 
 
 def test_the_layout_forgets_the_order_of_the_rows(rng):
@@ -424,7 +450,7 @@ def test_switching_is_refreshed_from_the_counts(rng):
 def test_the_parts_of_a_block_do_not_overlap():
     """Each part is numbered in its own way; none may have lost its number to another."""
     ring = Ring(3, 3, 20, 40)
-    groups = [*ring.past, *ring.edges, *ring.search, *ring.beside]
+    groups = [*ring.past, *ring.edges, *ring.search, *ring.parts, *ring.beside]
     groups += [ring.banks[0].before, ring.banks[0].spot, ring.banks[0].cost]
     groups += [ring.sheets[0].owner, ring.sheets[0].p]
     for number, part in enumerate(groups):
