@@ -85,7 +85,7 @@ def sum_forward(n: int, start: I8, spot: I8, ratio: F8, parts: Parts) -> bool:
     f, used, before = parts.forward, 0, 1
     f[0] = 1.0
     for t in range(n):
-        a, b = start[queue[t]], start[queue[t] + 1]
+        a, b = int(start[queue[t]]), int(start[queue[t] + 1])
         used = wait_for(a, b, used, spot, bit)
         if used < 0:
             return False
@@ -97,14 +97,14 @@ def sum_forward(n: int, start: I8, spot: I8, ratio: F8, parts: Parts) -> bool:
         for m in range(now):
             f[row + ROW + m] = f[row + m]
         for e in range(a, b):
-            one, likely = 1 << bit[spot[e]], ratio[e]
+            one, likely = 1 << int(bit[spot[e]]), ratio[e]
             for high in range(row, row + now, 2 * one):
                 for m in range(high, high + one):
                     f[ROW + m + one] += f[m] * likely
         for e in range(a, b):
             left[spot[e]] -= 1
             if left[spot[e]] == 0:  # nobody else can take it: whether it is taken is forgotten
-                one = 1 << bit[spot[e]]
+                one = 1 << int(bit[spot[e]])
                 used &= ~one
                 for high in range(row + ROW, row + ROW + now, 2 * one):
                     for m in range(high, high + one):
@@ -132,7 +132,7 @@ def sum_backward(n: int, start: I8, spot: I8, ratio: F8, parts: Parts, p_edge: F
         row, a, b, now, gone = t * ROW, start[queue[t]], start[queue[t] + 1], size[t], 0
         for e in range(a, b):
             if left[spot[e]] == 0:
-                gone |= 1 << bit[spot[e]]
+                gone |= 1 << int(bit[spot[e]])
             left[spot[e]] += 1
         total = 0.0
         for m in range(now):
@@ -142,7 +142,7 @@ def sum_backward(n: int, start: I8, spot: I8, ratio: F8, parts: Parts, p_edge: F
         for m in range(now):
             later[m] = then[m]
         for e in range(a, b):
-            one, likely, taken = 1 << bit[spot[e]], ratio[e], 0.0
+            one, likely, taken = 1 << int(bit[spot[e]]), ratio[e], 0.0
             for high in range(0, now, 2 * one):
                 for m in range(high, high + one):
                     more = likely * then[m + one]
