@@ -210,8 +210,8 @@ def test_switching_is_learned_on_the_way():
 def test_p_link_says_how_often_the_link_is_right():
     """Bins of p_link against the share of links that are right, at medium and high density.
 
-    Where links form loops p was up to .09 too high by messages; by sums over all sets of links up to
-    .035: within .07 in each bin of 300 links or more (s.e. .03), .01 on average.
+    Where links form loops messages made p up to .09 too high, sums over all sets of links make it
+    up to .035: within .07 in each bin of 300 links or more (s.e. .03), .01 on average.
     """
     said, right = [], []
     for n, seed in ((200, 1), (1000, 1)):
