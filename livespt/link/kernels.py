@@ -18,11 +18,12 @@ from livespt.link.bank import (
     Sheet,
     Size,
 )
-from livespt.link.beside_kernels import predict, propose, update
+from livespt.link.beside_kernels import predict, update
 from livespt.link.graph_kernels import lay_out, load
 from livespt.link.learn_kernels import learn, learned_of, motion_of
 from livespt.link.marginal_kernels import marginal_of, marginals
 from livespt.link.motion_kernels import bear, believe, foresee, pass_over
+from livespt.link.propose_kernels import propose
 from livespt.link.room_kernels import parts_of, past_of
 
 #: A track is given up when the molecule's probability to exist falls below this.

@@ -13,6 +13,7 @@ from livespt.link import graph_kernels as graph
 from livespt.link import motion_kernels as track
 from livespt.link.bank import Elapsed, Motion, new_edges, new_parts, new_search
 from livespt.link.learn import Learner, even_switching
+from livespt.link.propose_kernels import propose
 from livespt.link.ring import Ring
 from livespt.sections import LinkConfig
 from livespt.types import SPOT_DTYPE
@@ -245,9 +246,7 @@ def test_the_grid_finds_every_possible_link_and_no_other(rng, n_tracks, n_spots,
     bank, motion = a_bank(rng, n_tracks), a_motion(density_um2)
     _, sheet = a_sheet(rng, n_spots)
     edges = new_edges(len(bank.spot), 900)
-    n_edges = beside.propose(
-        bank, n_tracks, n_spots, motion, EXPOSURE_S, sheet, edges, scratch(n_tracks)
-    )
+    n_edges = propose(bank, n_tracks, n_spots, motion, EXPOSURE_S, sheet, edges, scratch(n_tracks))
     want = naive_costs(bank, n_tracks, sheet, n_spots, motion)
     assert n_edges == np.count_nonzero(want < 0)
     got = dense_costs(edges, n_tracks, n_spots)
@@ -259,7 +258,7 @@ def test_a_full_list_still_counts_every_link(rng):
     _, sheet = a_sheet(rng, 8)
     large, small = new_edges(len(bank.spot), 400), new_edges(len(bank.spot), 3)
     args, room = (bank, 8, 8, motion, EXPOSURE_S, sheet), scratch(8)
-    assert beside.propose(*args, small, room) == beside.propose(*args, large, room) > 3
+    assert propose(*args, small, room) == propose(*args, large, room) > 3
     np.testing.assert_array_equal(small.cost, large.cost[:3])
 
 
