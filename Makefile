@@ -70,10 +70,13 @@ pins: .venv/bin/python  ## Resolve constraints.txt anew, for all platforms
 	@touch $@ .venv/.demo
 
 # The peers bring some sixty packages (another Qt, pandas): they get an environment of their own.
+# So does btrack: the wheel that loads without GCC 13's C++ library wants another pydantic.
 .venv/.bench: .venv/.dev pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/bench
 	$(UV) pip install --quiet --python .venv/bench/bin/python --constraint constraints.txt \
 	  --editable '.[dev,bench]'
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/btrack
+	$(UV) pip install --quiet --python .venv/btrack/bin/python 'btrack==0.6.5' 'pydantic==1.10.24'
 	@touch $@
 
 .PHONY: qt-libraries

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from livespt.element_kernels import exp_each
 from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, Array, Batch, Motion, Size, Tracks
-from livespt.infer.elementkernels import exp_each
 from livespt.infer.stepkernels import (
     first_dark,
     idle,

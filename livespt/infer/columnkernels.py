@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
+from livespt.element_kernels import exp_each, log_each
 from livespt.infer import layout as at
 from livespt.infer.arrays import Array
-from livespt.infer.elementkernels import exp_each, log_each
 from livespt.jit import lanes
 from livespt.vectors import Vector, load, pick, root, spread, store
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from livespt.element_kernels import log_each
 from livespt.infer.answerkernels import fill_words, invert, rank_of
 from livespt.infer.arrays import Array, Ints
-from livespt.infer.elementkernels import log_each
 from livespt.jit import brief_kernel, lanes
 from livespt.types import FitStatus
 from livespt.vectors import WIDTH as LANES

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from livespt.element_kernels import exp_each
 from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, Array, Bank, Ints, Size
 from livespt.infer.bankkernels import addresses, first_of, past_of
-from livespt.infer.elementkernels import exp_each
 from livespt.infer.tangentkernels import place
 from livespt.jit import brief_kernel, kernel, kernel_of_lanes, lanes
 from livespt.vectors import WIDTH, Vector, add_up, address, load, pick, spread, store, store_some

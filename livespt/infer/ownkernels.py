@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from livespt.element_kernels import exp_each, inverse_and_log
 from livespt.infer.arrays import Array, Ints, Seen
 from livespt.infer.batchkernels import FALSE_LINK
-from livespt.infer.elementkernels import exp_each, inverse_and_log
 from livespt.infer.stepkernels import first_dark
 from livespt.jit import kernel, kernel_of_lanes, lanes
 from livespt.vectors import (

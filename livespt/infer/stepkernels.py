@@ -31,10 +31,10 @@ import math
 
 import numpy as np
 
+from livespt.element_kernels import exp_each, log_each
 from livespt.infer import layout as at
 from livespt.infer.arrays import LNW, PXX, PXY, PYY, Array, Motion, Size
 from livespt.infer.columnkernels import branch, match_moments, observe, refine_branch, share_column
-from livespt.infer.elementkernels import exp_each, log_each
 from livespt.infer.tangentkernels import (
     carry_tangents,
     place,

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
+#: Pairs of a track and a spot that are looked at together.
+CHUNK = 64
+#: Tracks of a part of the graph of links, and spots that wait in it at once, whose sets are summed.
+MOST_TRACKS, MOST_BITS = 64, 5
 #: A gap whose length is not known.
 UNKNOWN = -1.0
 
@@ -84,8 +88,8 @@ class Edges(NamedTuple):
     spot: I8
     cost: F8
     ratio: F8  # likelihood ratio, exp(-cost) within bounds
-    to_spot: F8  # messages of the marginals
-    to_track: F8
+    p: F8  # probability of the link
+    to_track: F8  # messages of the marginals
 
 
 class Sheet(NamedTuple):
@@ -150,6 +154,56 @@ class Search(NamedTuple):
     seen: I8  # spots reached
 
 
+class Parts(NamedTuple):
+    """Scratch of the marginals (`livespt.link.marginal_kernels`)."""
+
+    first: I8  # of each spot, where its tracks begin
+    track: I8  # tracks by spot
+    left: I8  # of each spot, tracks that could take it and have not been asked
+    bit: I8  # of each spot that waits
+    queue: I8  # the tracks of one part
+    done: I8
+    size: I8  # (MOST_TRACKS,): sets that a track meets
+    forward: F8  # (MOST_TRACKS + 1, 2^MOST_BITS)
+    later: F8
+    then: F8
+
+
+class Beside(NamedTuple):
+    """Scratch of what is taken eight at a time (`livespt.link.beside_kernels`)."""
+
+    v: F8  # rows of eight
+    place: I8  # (3 CHUNK,): where rows begin
+    pair: I8  # (2 CHUNK,): tracks, and their spots
+    ratio: F8  # (2 CHUNK,): likelihood ratio and cost of a pair, or its weight
+    odds: F8  # (capacity, 2): that a track is seen blind, over the density; that it shines
+
+
+class Size(NamedTuple):
+    """How much room there is: frames, modes, tracks (and spots) of a frame, possible links."""
+
+    n_slots: int
+    n_modes: int
+    n_most: int
+    n_edges: int
+
+
+class Learned(NamedTuple):
+    """What the linker learns as it goes, cut from one block (`livespt.link.learn_kernels`)."""
+
+    D_um2_s: F8  # (K,)
+    transition: F8  # (K, K)
+    occupancy: F8  # (K,)
+    counts: F8  # (K, K): expected switches
+    prior: F8  # (K, K): the same, as if seen before
+    gaps: F8  # (2, n): see `livespt.link.life_kernels`
+    life: F8  # (4,): p_detect, p_off, p_on, p_bleach
+    life_prior: F8  # (4,)
+    life_events: F8  # (4,)
+    tally: F8  # (2,): of one frame, expected spots that continue no track, and spots
+    figures: F8  # running sums
+
+
 def new_edges(n_tracks: int, n_edges: int) -> Edges:
     """Return room for `n_edges` possible links of `n_tracks` tracks."""
     return Edges(
@@ -157,8 +211,24 @@ def new_edges(n_tracks: int, n_edges: int) -> Edges:
         spot=np.zeros(n_edges, np.int64),
         cost=np.zeros(n_edges),
         ratio=np.zeros(n_edges),
-        to_spot=np.zeros(n_edges),
+        p=np.zeros(n_edges),
         to_track=np.zeros(n_edges),
+    )
+
+
+def new_parts(n_most: int, n_edges: int) -> Parts:
+    """Return scratch for `n_most` tracks and spots and `n_edges` possible links."""
+    return Parts(
+        first=np.zeros(n_most + 1, np.int64),
+        track=np.zeros(n_edges, np.int64),
+        left=np.zeros(n_most, np.int64),
+        bit=np.zeros(n_most, np.int64),
+        queue=np.zeros(n_most, np.int64),
+        done=np.zeros(n_most, np.int64),
+        size=np.zeros(MOST_TRACKS, np.int64),
+        forward=np.zeros((MOST_TRACKS + 1, 1 << MOST_BITS)),
+        later=np.zeros(1 << MOST_BITS),
+        then=np.zeros(1 << MOST_BITS),
     )
 
 

@@ -1,4 +1,4 @@
-"""Kernels of the association: which links are possible, and how sure they are.
+"""Kernels of the association: spots laid out in cells, and how far a track can reach.
 
 Symbols: ``spots[j] = (x, y, vxx, vxy, vyy, false)``, in the order of the grid; ``false`` is the
 density of false spots of a guided row, 0 for one that was found blind.
@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.jit import inlined, kernel
-from livespt.link.bank import F8, I8, Bank, Edges, Motion, Search, Sheet
-from livespt.link.motion_kernels import TWO_PI, odds_of, ratio_of
+from livespt.link.bank import F8, I8, Search, Sheet
+from livespt.link.motion_kernels import TWO_PI
 
 #: Bound on a likelihood ratio inside the marginals, so that differences of sums keep digits.
 LARGEST_RATIO = 1e7
 #: What exp(-NOTHING) of the threshold adds to a likelihood ratio is left out.
 NOTHING = 36.0
-#: Rounds of message passing in the marginals.
-ROUNDS = 4
 
 
 @inlined
@@ -203,90 +201,3 @@ def window_of(modes: F8, i: int, farthest: float, frame: F8) -> tuple[int, int, 
         int(min(max((y0 - frame[1]) * frame[5], 0.0), frame[7] - 1.0)),
         int(min(max((y1 - frame[1]) * frame[5], 0.0), frame[7] - 1.0)),
     )
-
-
-@kernel
-def propose(
-    bank: Bank, n_live: int, n: int, motion: Motion, exposure_s: float, sheet: Sheet,
-    edges: Edges, reach: F8,
-) -> int:  # fmt: skip
-    """List every link with a cost below 0, by track; return how many there are.
-
-    Where `edges` is too small the count is still right: enlarge it and call again.
-    """
-    # out of the tuples once: numba counts a reference each time that one is taken out
-    modes, life, D_um2_s = bank.modes, bank.life, motion.D_um2_s
-    spots, cells, frame = sheet.spots, sheet.start, sheet.frame
-    first, spot, cost, ratios = edges.start, edges.spot, edges.cost, edges.ratio
-    room = spot.shape[0]
-    nx = int(frame[6])
-    n_edges = 0
-    first[0] = 0
-    for i in range(n_live):
-        first[i + 1] = n_edges
-        if n == 0 or life[i, 0] <= 0.0:
-            continue
-        seen, lit = odds_of(life[i, 0], motion.p_detect)
-        seen /= motion.density_um2
-        most = max(seen, lit / frame[10]) if frame[10] > 0.0 else seen
-        farthest = reach_of(modes, i, D_um2_s, exposure_s, most, frame, reach)
-        cx0, cx1, cy0, cy1 = window_of(modes, i, farthest, frame)
-        if cx0 < 0:
-            continue
-        for cy in range(cy0, cy1 + 1):
-            # cells of one row lie side by side: one run of spots
-            for j in range(cells[cy * nx + cx0], cells[cy * nx + cx1 + 1]):
-                if not near_any(modes, i, spots[j, 0], spots[j, 1], reach):
-                    continue
-                ratio = ratio_of(modes, i, spots, j, D_um2_s, exposure_s, seen, lit, reach)
-                if ratio > 1.0:
-                    if n_edges < room:
-                        spot[n_edges] = j
-                        cost[n_edges] = -math.log(ratio)
-                        ratios[n_edges] = min(ratio, LARGEST_RATIO)
-                    n_edges += 1
-        first[i + 1] = n_edges
-    return n_edges
-
-
-@kernel
-def marginals(n_live: int, n: int, edges: Edges, p: F8) -> None:
-    """Approximate marginals of the association by message passing (Williams & Lau 2014).
-
-    With L the likelihood ratio of a link: to_spot = L / (1 + sum of the other L to_track) and
-    to_track = 1 / (1 + sum of the other to_spot). Exact where the graph of links is a tree.
-    On return the probability that spot j continues no track is in ``p[j]``.
-    """
-    start, spot, ratio = edges.start, edges.spot, edges.ratio
-    to_spot, to_track = edges.to_spot, edges.to_track
-    n_edges = start[n_live]
-    for e in range(n_edges):
-        to_track[e] = 1.0
-    for _ in range(ROUNDS):
-        for j in range(n):
-            p[j] = 1.0
-        for i in range(n_live):
-            total = 1.0
-            for e in range(start[i], start[i + 1]):
-                total += ratio[e] * to_track[e]
-            for e in range(start[i], start[i + 1]):
-                rest = max(total - ratio[e] * to_track[e], 1.0)
-                to_spot[e] = ratio[e] / rest
-                p[spot[e]] += to_spot[e]
-        for e in range(n_edges):
-            to_track[e] = 1.0 / max(p[spot[e]] - to_spot[e], 1.0)
-    for j in range(n):
-        p[j] = 1.0 / p[j] if n_live > 0 else 1.0
-
-
-@inlined
-def marginal_of(start: I8, spot: I8, ratio: F8, to_track: F8, i: int, j: int) -> float:
-    """Return the probability that track i continues at spot j; j = -1: at none."""
-    total = 1.0
-    mine = 1.0
-    for e in range(start[i], start[i + 1]):
-        term = ratio[e] * to_track[e]
-        total += term
-        if spot[e] == j:
-            mine = term
-    return mine / total

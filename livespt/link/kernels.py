@@ -5,17 +5,26 @@ from numpy.typing import NDArray
 
 from livespt.jit import inlined, kernel
 from livespt.link.assign_kernels import choose
-from livespt.link.bank import F8, I8, UNKNOWN, Bank, Edges, Elapsed, Motion, Search, Sheet
-from livespt.link.graph_kernels import lay_out, load, marginal_of, marginals, propose
-from livespt.link.motion_kernels import (
-    bear,
-    believe,
-    condition,
-    count_switches,
-    foresee,
-    miss,
-    predict,
+from livespt.link.bank import (
+    F8,
+    I8,
+    UNKNOWN,
+    Bank,
+    Beside,
+    Edges,
+    Elapsed,
+    Learned,
+    Motion,
+    Sheet,
+    Size,
 )
+from livespt.link.beside_kernels import predict, update
+from livespt.link.graph_kernels import lay_out, load
+from livespt.link.learn_kernels import learn, learned_of, motion_of
+from livespt.link.marginal_kernels import marginal_of, marginals
+from livespt.link.motion_kernels import bear, believe, foresee, pass_over
+from livespt.link.propose_kernels import propose
+from livespt.link.room_kernels import parts_of, past_of
 
 #: A track is given up when the molecule's probability to exist falls below this.
 GIVE_UP = 0.05
@@ -23,69 +32,76 @@ GIVE_UP = 0.05
 
 @kernel
 def advance(
-    table: NDArray[np.void], again: bool, bank: Bank, n_live: int, motion: Motion,
-    elapsed: Elapsed, sheet: Sheet, edges: Edges, search: Search, scratch: F8, counts: F8,
-    tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8, ended: I8,
+    table: NDArray[np.void], again: bool, numbers: F8, wholes: I8, size: Size, slot: int,
+    block: F8, frame: int, elapsed: Elapsed, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Take one frame in: carry the tracks to it, choose the links, update, end and begin tracks.
 
-    `track_id` and `p_link` are filled in the table's order; `tally` gains the expected number of
-    spots that continue no track and the number of spots, `counts` the expected switches, `gaps`
-    how long tracks were without a spot (see `livespt.link.life_kernels`).
+    The tracks are those of `slot` (`livespt.link.room_kernels`), `block` is what is learned
+    (`livespt.link.learn_kernels`). `track_id` and `p_link` are filled in the table's order.
 
     Returns
     -------
-    (first bad row or -1, number of links, OK rows, n_live, n_ended). Where a row is bad nothing
-    was changed; where the links overflow `edges`, enlarge it and call `again`.
+    (first bad row or -1, number of links, n_live, n_ended, next number). Where a row is bad
+    nothing was changed; where the links overflow the room, enlarge it and call `again`.
     """
+    bank, sheet, edges, search, parts, beside = parts_of(numbers, wholes, size, slot)
+    past, learned = past_of(numbers, wholes, size), learned_of(block, size.n_modes)
+    counts, when, motion = past.n[slot], past.when[slot], motion_of(learned)
+    n_live = had = int(counts[0])
     n, bad = load(table, search)
     if bad >= 0:
-        return bad, 0, n, n_live, 0
+        return bad, 0, n_live, 0, next_id
     if not again:
         if n > 0:
             lay_out(n, search, sheet)
-        predict(bank, n_live, motion, elapsed, scratch)
-    n_edges = propose(bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, scratch)
+        predict(bank, n_live, motion, elapsed, beside)
+    n_edges = propose(bank, n_live, n, motion, elapsed.exposure_s, sheet, edges, beside)
     if n_edges > edges.spot.shape[0]:
-        return -1, n_edges, n, n_live, 0
+        return -1, n_edges, n_live, 0, next_id
     choose(n_live, n, edges, bank.spot, bank.cost, sheet.owner, search)
-    marginals(n_live, n, edges, sheet.p)
+    marginals(n_live, n, edges, sheet.p, parts)
     for r in range(table.shape[0]):
         track_id[r] = -1
         p_link[r] = 0.0
     n_live, n_ended = settle(
-        bank, n_live, n, motion, elapsed, sheet, edges, scratch, counts, tally, gaps,
-        next_id, track_id, p_link, ended,
+        bank, n_live, n, motion, elapsed, sheet, edges, beside, learned, next_id, track_id, p_link,
+        ended,
     )  # fmt: skip
-    return -1, n_edges, n, n_live, n_ended
+    next_id += n_live + n_ended - had
+    learn(learned, sheet.frame, had > 0)
+    counts[0], counts[1], counts[2], counts[3] = n_live, n, frame, next_id
+    when[0], when[1], when[2] = elapsed.n_walk, elapsed.piece_s, elapsed.n_life
+    when[3] = elapsed.exposure_s
+    return -1, n_edges, n_live, n_ended, next_id
 
 
 @kernel
 def look_ahead(
-    bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, scratch: F8, modes: F8, p_on: F8,
+    bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, beside: Beside, modes: F8, p_on: F8,
     blur: F8,
 ) -> None:  # fmt: skip
     """Carry a copy of the tracks to this frame and fill what they expect to be seen in it."""
-    predict(bank, n_live, motion, elapsed, scratch)
+    predict(bank, n_live, motion, elapsed, beside)
     foresee(bank, n_live, motion, elapsed.exposure_s, modes, p_on, blur)
 
 
 @inlined
 def settle(
     bank: Bank, n_live: int, n: int, motion: Motion, elapsed: Elapsed, sheet: Sheet, edges: Edges,
-    scratch: F8, counts: F8, tally: F8, gaps: F8, next_id: int, track_id: I8, p_link: F8,
-    ended: I8,
+    beside: Beside, learned: Learned, next_id: int, track_id: I8, p_link: F8, ended: I8,
 ) -> tuple[int, int]:  # fmt: skip
     """Update all tracks with the links chosen in `bank.spot`, end the dead, begin the new.
 
     A guided row is no witness of switches or of new spots, begins no track, and leaves some
     doubt whether the molecule shines. Returns (n_live, n_ended).
     """
-    modes, life, chosen, before = bank.modes, bank.life, bank.spot, bank.before
+    modes, life, chosen = bank.modes, bank.life, bank.spot
     spots, row, owner, p_new = sheet.spots, sheet.row, sheet.owner, sheet.p
     number, p_chosen = sheet.number, sheet.p_link
-    start, spot, ratio, to_track = edges.start, edges.spot, edges.ratio, edges.to_track
-    D_um2_s, transition, numbers = motion.D_um2_s, motion.transition, bank.track_id
+    start, spot, p_edge = edges.start, edges.spot, edges.p
+    D_um2_s, numbers = motion.D_um2_s, bank.track_id
+    tally, gaps = learned.tally, learned.gaps
     exposure_s = elapsed.exposure_s
     for j in range(n):
         number[j] = -1
@@ -96,15 +112,12 @@ def settle(
     for i in range(n_live):
         j = chosen[i]
         if j < 0:
-            miss(modes, life, i, D_um2_s, motion.p_detect, exposure_s)
+            pass_over(life, i, motion.p_detect)
             count_miss(life, i, elapsed.n_life, gaps)
             continue
-        p = marginal_of(start, spot, ratio, to_track, i, j)
+        p = marginal_of(start, spot, p_edge, i, j)
         number[j] = numbers[i]
         p_chosen[j] = p
-        for k in range(D_um2_s.shape[0]):
-            scratch[k, 0] = modes[i, k, 0]
-        condition(modes, i, spots, j, D_um2_s, exposure_s)
         if spots[j, 5] > 0.0:
             believe(life, i, bank.cost[i])
             life[i, 2] = UNKNOWN
@@ -112,8 +125,7 @@ def settle(
         count_link(life, i, p, elapsed.n_life, gaps)
         life[i, 0] = 1.0
         life[i, 1] = 0.0
-        if elapsed.n_walk == 1:
-            count_switches(modes, before, i, scratch, transition, p, counts)
+    update(bank, n_live, motion, elapsed, spots, p_chosen, learned.counts, beside)
     n_kept, n_ended = bury(modes, life, numbers, n_live, ended)
     for j in range(n):
         if owner[j] < 0 and spots[j, 5] == 0.0:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livespt.link import revise_kernels
-from livespt.link.bank import F8, I8, Motion, new_edges, new_search, new_tails
+from livespt.link.bank import F8, I8, Motion, new_edges, new_parts, new_search, new_tails
 from livespt.link.ring import Ring
 from livespt.types import REVISION_DTYPE
 
@@ -32,6 +32,7 @@ class Lag:
         self._seen = 0
         self._tails = new_tails(64, MOST + 1)
         self._edges, self._search = new_edges(64, 512), new_search(64)
+        self._parts = new_parts(64, 512)
         self._start_of: I8 = np.zeros(0, np.int64)
         self._modes: F8 = np.zeros((2, n_modes, 6))
         self._life: F8 = np.zeros((2, 3))
@@ -61,7 +62,7 @@ class Lag:
         told: list[NDArray[np.void]] = [np.empty(0, REVISION_DTYPE)]
         ended: list[I8] = [np.empty(0, np.int64)]
         for lag in range(1, min(self.n_frames, self._seen - 2) + 1):
-            slots: I8 = (slot - np.arange(lag + 1, -1, -1)) % ring.n_slots
+            slots: I8 = (slot - np.arange(lag + 1, -1, -1)) % ring.size.n_slots
             next_id, revised, gone = self._judge(
                 ring, slots, motion, first_id, next_id, track_id, p_link
             )
@@ -80,16 +81,17 @@ class Lag:
         self._make_room(ring, n_tails)
         n_spots = int(past.n[slots[1:], 1].sum())
         told: I8 = np.empty((n_spots, 3), np.int64)
-        told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.n_most, np.int64)
+        told_p, ended = np.empty(n_spots), np.empty(2 * n_tails + ring.size.n_most, np.int64)
         while True:
             n_edges, next_id, n_revised, n_ended = revise_kernels.reconsider(
                 past, slots, motion, base, first_id, next_id, self._tails, self._start_of,
-                self._edges, self._search, self._modes, self._life, self._scratch, self._reach,
-                told, told_p, ended, track_id, p_link,
+                self._edges, self._search, self._parts, self._modes, self._life, self._scratch,
+                self._reach, told, told_p, ended, track_id, p_link,
             )  # fmt: skip
             if n_edges <= len(self._edges.spot):
                 break
             self._edges = new_edges(len(self._edges.start) - 1, 2 * n_edges)
+            self._parts = new_parts(len(self._parts.done), 2 * n_edges)
         revised = np.empty(n_revised, REVISION_DTYPE)
         for name, column in zip(("frame", "row", "track_id"), told[:n_revised].T, strict=True):
             revised[name] = column
@@ -104,3 +106,4 @@ class Lag:
             self._tails = new_tails(2 * n_tails, MOST + 1)
             self._search = new_search(2 * n_tails)
             self._edges = new_edges(2 * n_tails, len(self._edges.spot))
+            self._parts = new_parts(2 * n_tails, len(self._edges.spot))

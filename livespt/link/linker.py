@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from livespt.link import kernels
-from livespt.link.bank import Bank, Elapsed, Motion, new_edges, new_search
+from livespt.link.bank import Bank, Elapsed, Motion
 from livespt.link.lag import Lag
 from livespt.link.learn import Learner
 from livespt.link.ring import Ring
@@ -93,13 +93,12 @@ class Linker:
             raise LinkError(f"field_um is {field_um}, expected positive (height, width)")
         self.interval_s = interval_s
         self._learner = Learner(overrides or LinkConfig(), field_um)
-        n_modes = len(self._learner.D_um2_s)
+        n_modes = len(self._learner.learned.D_um2_s)
         lag = (overrides or LinkConfig()).lag
         self._ring = Ring(lag + 2 if lag else 1, n_modes)
         self._lag = Lag(lag, n_modes)
         self._slot = 0
-        self._edges, self._search = new_edges(64, 512), new_search(64)
-        self._scratch = np.zeros((n_modes, 6))
+        self._n_live = 0
         self._next_id = 0
         self._frame = -1
         self._started = False
@@ -109,7 +108,7 @@ class Linker:
     @property
     def n_live(self) -> int:
         """Number of tracks that may still continue."""
-        return int(self._ring.past.n[self._slot, 0])
+        return self._n_live
 
     @property
     def motion(self) -> Motion:
@@ -148,40 +147,40 @@ class Linker:
         table = spots.table
         if not (table.flags.c_contiguous and table.flags.writeable):
             table = table.copy()
-        self._make_room(len(table))
-        n_live, learner, first_id = self.n_live, self._learner, self._next_id
+        n_rows, first_id = len(table), self._next_id
+        self._make_room(n_rows)
         elapsed = self._elapsed(spots.frame, spots.t_s, spots.exposure_s)
-        track_id, p_link = np.empty(len(table), np.int64), np.empty(len(table))
-        ended = np.empty(2 * self._ring.n_most, np.int64)
-        motion, again = learner.motion(), False
-        slot = self._ring.turn(self._slot)
-        bank, sheet = self._ring.banks[slot], self._ring.sheets[slot]
+        track_id, p_link = np.empty(n_rows, np.int64), np.empty(n_rows)
+        ended = np.empty(self._n_live, np.int64)
+        motion = self._learner.motion() if self._lag.n_frames else None
+        slot, again = self._ring.turn(self._slot), False
         while True:
-            bad, n_edges, n, n_now, n_ended = kernels.advance(
-                table, again, bank, n_live, motion, elapsed, sheet, self._edges, self._search,
-                self._scratch, learner.counts, learner.tally, learner.gaps, first_id, track_id,
-                p_link, ended,
+            ring = self._ring
+            bad, n_edges, n_live, n_ended, next_id = kernels.advance(
+                table, again, ring.numbers, ring.wholes, ring.size, slot, self._learner.block,
+                spots.frame, elapsed, first_id, track_id, p_link, ended,
             )  # fmt: skip
             if bad >= 0:
                 raise LinkError(_complaint(spots, bad))
-            if n_edges <= len(self._edges.spot):
+            if n_edges <= ring.size.n_edges:
                 break
-            self._edges = new_edges(self._ring.n_most, 2 * n_edges)
+            self._ring = ring.grown(ring.size.n_most, 2 * n_edges)
             again = True
-        self._next_id += n_now - (n_live - n_ended)
-        self._slot = slot
-        self._ring.note(slot, (n_now, n, spots.frame, self._next_id), elapsed)
-        learner.learn(sheet.frame[:4].tolist(), n_live > 0)
+        self._n_live, self._next_id, self._slot = n_live, next_id, slot
         self._started = True
         self._frame, self._start_s = spots.frame, spots.t_s
         self._end_s = spots.t_s + spots.exposure_s
-        if not self._lag.n_frames:
-            return Links(spots.frame, track_id, p_link, ended[:n_ended])
+        links = Links(spots.frame, track_id, p_link, ended[:n_ended])
+        return links if motion is None else self._revised(links, motion, first_id)
+
+    def _revised(self, links: Links, motion: Motion, first_id: int) -> Links:
+        """Judge the links of the last frames anew."""
         self._next_id, revised, also_ended = self._lag.reconsider(
-            self._ring, slot, motion, first_id, self._next_id, track_id, p_link
+            self._ring, self._slot, motion, first_id, self._next_id, links.track_id, links.p_link
         )
-        ended = np.concatenate([ended[:n_ended], also_ended])
-        return Links(spots.frame, track_id, p_link, ended, revised)
+        self._n_live = int(self._ring.past.n[self._slot, 0])
+        ended = np.concatenate([links.ended, also_ended])
+        return links._replace(ended=ended, revised=revised)
 
     def predict(self, frame: int, t_s: float, exposure_s: float) -> Predictions:
         """Say where each live track expects its molecule in a frame to come; changes nothing.
@@ -202,13 +201,14 @@ class Linker:
         bank = Bank(*columns)
         modes, p_on, blur = np.empty((n, len(motion.D_um2_s), 6)), np.empty(n), np.empty(n)
         elapsed = self._elapsed(frame, t_s, exposure_s)
-        kernels.look_ahead(bank, n, motion, elapsed, self._scratch, modes, p_on, blur)
+        kernels.look_ahead(bank, n, motion, elapsed, self._ring.beside, modes, p_on, blur)
         return Predictions(bank.track_id, p_on, modes, blur)
 
     def flush(self) -> Links:
         """End all tracks; the frame is the last one seen (-1 if none was)."""
         ended = self._ring.banks[self._slot].track_id[: self.n_live].copy()
         self._ring.past.n[:, :2] = 0
+        self._n_live = 0
         return Links(self._frame, np.zeros(0, np.int64), np.zeros(0), ended)
 
     def warm_up(self) -> None:
@@ -255,13 +255,13 @@ class Linker:
 
     def _make_room(self, n_spots: int) -> None:
         """Enlarge what is too small for so many spots more."""
-        ring = self._ring
+        size, n_live = self._ring.size, self._n_live
+        if size.n_slots > 1:
+            n_live = int(self._ring.past.n[:, 0].max())
         # each head may lose its tail, which then becomes a track of its own
-        n_most = 2 * int(ring.past.n[:, 0].max()) + n_spots
-        if n_most > ring.n_most:
-            self._ring = ring.grown(2 * n_most)
-            self._search = new_search(2 * n_most)
-            self._edges = new_edges(2 * n_most, len(self._edges.spot))
+        n_most = 2 * n_live + n_spots
+        if n_most > size.n_most:
+            self._ring = self._ring.grown(2 * n_most, size.n_edges)
 
 
 def _complaint(spots: Spots, row: int) -> str:

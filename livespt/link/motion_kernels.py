@@ -8,7 +8,7 @@ row, 0 for one that was found blind.
 import math
 
 from livespt.jit import inlined, kernel
-from livespt.link.bank import F8, Bank, Elapsed, Motion
+from livespt.link.bank import F8, Bank, Motion
 
 TWO_PI = 2.0 * math.pi
 #: No mode dies for good.
@@ -83,24 +83,6 @@ def live_on(life: F8, i: int, p_off: float, p_on: float, p_bleach: float, n_step
         on = lit
     life[i, 0] = on
     life[i, 1] = off
-
-
-@kernel
-def predict(bank: Bank, n_live: int, motion: Motion, elapsed: Elapsed, scratch: F8) -> None:
-    """Carry all tracks to the start of this exposure, one switching step a piece."""
-    # out of the tuples once: numba counts a reference each time that one is taken out
-    modes, before, life = bank.modes, bank.before, bank.life
-    D_um2_s, transition = motion.D_um2_s, motion.transition
-    p_off, p_on, p_bleach = motion.p_off, motion.p_on, motion.p_bleach
-    n_modes = D_um2_s.shape[0]
-    for i in range(n_live):
-        for k in range(n_modes):
-            before[i, k] = modes[i, k, 0]
-        for _ in range(elapsed.n_walk):
-            if n_modes > 1:
-                switch(modes, i, transition, scratch)
-            spread(modes, i, D_um2_s, elapsed.piece_s)
-        live_on(life, i, p_off, p_on, p_bleach, elapsed.n_life)
 
 
 @inlined
@@ -185,21 +167,6 @@ def condition(modes: F8, i: int, spots: F8, j: int, D_um2_s: F8, exposure_s: flo
 
 
 @inlined
-def count_switches(
-    modes: F8, before: F8, i: int, predicted: F8, transition: F8, p_link: float, counts: F8
-) -> None:
-    """Add the expected switches of track i's last step to `counts`, weighted by its link.
-
-    P(j then k | y) = w_j T_jk w'_k / w_k, with w_k predicted and w'_k updated.
-    """
-    n_modes = transition.shape[0]
-    for k in range(n_modes):
-        share = p_link * modes[i, k, 0] / predicted[k, 0]
-        for j in range(n_modes):
-            counts[j, k] += share * before[i, j] * transition[j, k]
-
-
-@inlined
 def believe(life: F8, i: int, cost: float) -> None:
     """Track i was found where it was looked for: it shines with the odds of that link, no more.
 
@@ -233,6 +200,12 @@ def foresee(
 def miss(modes: F8, life: F8, i: int, D_um2_s: F8, p_detect: float, exposure_s: float) -> None:
     """Track i was looked for and not found: less likely to be on, and blurred by the exposure."""
     spread(modes, i, D_um2_s, exposure_s)
+    pass_over(life, i, p_detect)
+
+
+@inlined
+def pass_over(life: F8, i: int, p_detect: float) -> None:
+    """Track i was looked for and not found: it is less likely to be on."""
     on = life[i, 0]
     unseen = 1.0 - on * p_detect
     life[i, 0] = on * (1.0 - p_detect) / unseen

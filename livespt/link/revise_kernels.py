@@ -7,9 +7,9 @@ tail gets its new number.
 
 from livespt.jit import inlined, kernel
 from livespt.link.assign_kernels import choose
-from livespt.link.bank import F8, I8, UNKNOWN, Edges, Motion, Past, Search, Tails
-from livespt.link.graph_kernels import marginal_of, marginals
+from livespt.link.bank import F8, I8, UNKNOWN, Edges, Motion, Parts, Past, Search, Tails
 from livespt.link.kernels import bury
+from livespt.link.marginal_kernels import marginal_of, marginals
 from livespt.link.motion_kernels import bear
 from livespt.link.tail_kernels import carry, copy_track, find, gather, see, weigh
 
@@ -121,7 +121,7 @@ def rewrite(
         p = tails.p[b]
         if h >= 0:
             to = past.track_id[heads + h]
-            p = marginal_of(edges.start, edges.spot, edges.ratio, edges.to_track, h, b)
+            p = marginal_of(edges.start, edges.spot, edges.p, h, b)
         else:
             to = next_id
             next_id += 1
@@ -150,8 +150,8 @@ def rewrite(
 @kernel
 def reconsider(
     past: Past, slots: I8, motion: Motion, base: int, first_id: int, next_id: int, tails: Tails,
-    start_of: I8, edges: Edges, search: Search, modes: F8, life: F8, scratch: F8, reach: F8,
-    revised: I8, revised_p: F8, ended: I8, track_id: I8, p_link: F8,
+    start_of: I8, edges: Edges, search: Search, parts: Parts, modes: F8, life: F8, scratch: F8,
+    reach: F8, revised: I8, revised_p: F8, ended: I8, track_id: I8, p_link: F8,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Judge the links of the window's first frame anew; ``slots`` are the heads' and the window's.
 
@@ -169,7 +169,7 @@ def reconsider(
     if n_edges > edges.spot.shape[0]:
         return n_edges, next_id, 0, 0
     choose(n_heads, n_tails, edges, tails.head, tails.cost, tails.owner, search)
-    marginals(n_heads, n_tails, edges, tails.p)
+    marginals(n_heads, n_tails, edges, tails.p, parts)
     next_id, n_revised, n_ended = rewrite(
         past, slots, motion, base, first_id, next_id, n_tails, tails, edges, modes, life, scratch,
         revised, revised_p, ended,

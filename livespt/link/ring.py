@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from livespt.link.bank import F8, I8, Bank, Elapsed, Past, Sheet
+from livespt.link.bank import F8, I8, Bank, Sheet, Size
+from livespt.link.room_kernels import n_all, parts_of, past_of
 
 
 class Ring:
@@ -17,77 +18,55 @@ class Ring:
     n_modes : int
     n_most : int
         Tracks, and spots, that there is room for.
+    n_edges : int
+        Possible links of a frame that there is room for.
 
     Attributes
     ----------
+    numbers, wholes : arrays
+        All of it, in two blocks (`livespt.link.room_kernels`).
+    size : Size
     past : Past
+        Cut from the blocks, as all that follows.
     banks, sheets : lists of Bank and Sheet
-        Views of `past`, one a slot.
+        One a slot.
+    edges, search, parts, beside
+        Scratch of the newest frame.
     """
 
-    def __init__(self, n_slots: int, n_modes: int, n_most: int = 64) -> None:
-        self.n_slots, self.n_most = n_slots, n_most
-        n = n_slots * n_most
-        self.past = Past(
-            track_id=np.zeros(n, np.int64),
-            modes=np.zeros((n, n_modes, 6)),
-            life=np.zeros((n, 3)),
-            spots=np.zeros((n, 6)),
-            number=np.full(n, -1, np.int64),
-            row=np.zeros(n, np.int64),
-            cell=np.zeros(n + n_slots, np.int64),
-            p_link=np.zeros(n),
-            sheet=np.zeros((n_slots, 11)),
-            n=np.zeros((n_slots, 4), np.int64),
-            when=np.zeros((n_slots, 4)),
-        )
-        before: F8 = np.zeros((n_most, n_modes))
-        spot: I8 = np.zeros(n_most, np.int64)
-        cost: F8 = np.zeros(n_most)
-        owner: I8 = np.zeros(n_most, np.int64)
-        p: F8 = np.zeros(n_most)
+    def __init__(self, n_slots: int, n_modes: int, n_most: int = 64, n_edges: int = 512) -> None:
+        self.size = Size(n_slots, n_modes, n_most, n_edges)
+        n_numbers, n_wholes = n_all(self.size)
+        self.numbers: F8 = np.zeros(n_numbers)
+        self.wholes: I8 = np.zeros(n_wholes, np.int64)
+        self.past = past_of(self.numbers, self.wholes, self.size)
+        self.past.number[:] = -1
         self.banks: list[Bank] = []
         self.sheets: list[Sheet] = []
-        for s in range(n_slots):
-            at = slice(s * n_most, (s + 1) * n_most)
-            cell = self.past.cell[s * (n_most + 1) : (s + 1) * (n_most + 1)]
-            past = self.past
-            self.banks.append(
-                Bank(past.track_id[at], past.modes[at], before, past.life[at], spot, cost)
+        for slot in range(n_slots):
+            bank, sheet, self.edges, self.search, self.parts, self.beside = parts_of(
+                self.numbers, self.wholes, self.size, slot
             )
-            self.sheets.append(
-                Sheet(
-                    spots=past.spots[at],
-                    row=past.row[at],
-                    start=cell,
-                    owner=owner,
-                    p=p,
-                    number=past.number[at],
-                    p_link=past.p_link[at],
-                    frame=past.sheet[s],
-                )
-            )
+            self.banks.append(bank)
+            self.sheets.append(sheet)
+        self.search.distance[:] = np.inf
 
     def turn(self, slot: int) -> int:
         """Return the slot after `slot`, with the same tracks in it."""
-        if self.n_slots == 1:
+        if self.size.n_slots == 1:
             return slot
-        after, n = (slot + 1) % self.n_slots, self.past.n[slot, 0]
+        after, n = (slot + 1) % self.size.n_slots, self.past.n[slot, 0]
         old, new = self.banks[slot], self.banks[after]
         new.track_id[:n] = old.track_id[:n]
         new.modes[:n] = old.modes[:n]
         new.life[:n] = old.life[:n]
+        self.past.n[after, 0] = n
         return after
 
-    def note(self, slot: int, n: tuple[int, int, int, int], elapsed: Elapsed) -> None:
-        """Write down a frame's counts (see `Past.n`) and what passed before it."""
-        self.past.n[slot] = n
-        self.past.when[slot] = elapsed
-
-    def grown(self, n_most: int) -> Ring:
+    def grown(self, n_most: int, n_edges: int) -> Ring:
         """Return a larger ring that holds the same."""
-        larger = Ring(self.n_slots, self.past.modes.shape[1], n_most)
-        for s in range(self.n_slots):
+        larger = Ring(self.size.n_slots, self.size.n_modes, n_most, n_edges)
+        for s in range(self.size.n_slots):
             for olds, news in ((self.banks, larger.banks), (self.sheets, larger.sheets)):
                 for old, new in zip(olds[s], news[s], strict=True):
                     new[: len(old)] = old

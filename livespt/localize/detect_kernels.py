@@ -18,8 +18,8 @@ from livespt.localize import line_kernels as strips
 from livespt.localize.light_kernels import Source
 from livespt.localize.line_kernels import GROUP, LEAD, MARGIN, STEP, STRIDE, Layout
 from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
+from livespt.vector_pixels import above, first_of, load, not_below, store
 from livespt.vectors import address
-from livespt.vectors_px import above, first_of, load, not_below, store
 
 _0, _1 = np.uint64(0), np.uint64(1)
 

@@ -15,7 +15,7 @@ import numpy as np
 from livespt.jit import narrow_lanes
 from livespt.localize import light_kernels as light
 from livespt.localize.line_kernels import GROUP, MARGIN, STEP, TILE
-from livespt.vectors_px import (
+from livespt.vector_pixels import (
     above,
     add_up,
     count_of,

@@ -16,7 +16,7 @@ import numpy as np
 
 from livespt.jit import narrow_lanes
 from livespt.localize.line_kernels import GROUP, STEP, STRIDE
-from livespt.vectors_px import least, load, load_counts, load_high, load_low, store
+from livespt.vector_pixels import least, load, load_counts, load_high, load_low, store
 
 _S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
 _0, _2, _3, _STEP = np.uint64(0), np.uint64(2), np.uint64(3), np.uint64(STEP)

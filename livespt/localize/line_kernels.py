@@ -4,7 +4,7 @@
 A strip is up to `INNER` columns of the frame; its lines of work stay in the first cache. They lie
 in one flat float32 buffer, every line `STRIDE` long, with column 0 of the strip at `MARGIN`. Lines
 come in groups of four: what four lines share is loaded once, and the background, which is smooth,
-is needed at every fourth line only. Loops take sixteen columns at a time (`livespt.vectors_px`);
+is needed at every fourth line only. Loops take sixteen columns at a time (`livespt.vector_pixels`);
 places in the buffer are unsigned, which needs no test for a count from the end.
 
     light  four lines of electrons (`light_kernels`), used up before the next four are loaded
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import narrow_lanes
-from livespt.vectors_px import WIDTH, above, load, most, one_after, one_before, spread, store
+from livespt.vector_pixels import WIDTH, above, load, most, one_after, one_before, spread, store
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)

@@ -7,12 +7,21 @@ tried on a scene that is not scored (`best`).
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 
 #: Squares of these are laptrack's cost limits; um.
 RADII_UM = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+#: The interpreter that has btrack: `make bench` lays its environment beside the other peers'.
+_BESIDE = Path(sys.prefix).parent / "btrack"
+BTRACK = Path(os.environ.get("LIVESPT_BTRACK", _BESIDE / ("Scripts" if os.name == "nt" else "bin")))
+BTRACK = BTRACK / ("python.exe" if os.name == "nt" else "python")
 #: Frames that a spot may be missed.
 MEMORY = 2
 
@@ -55,69 +64,46 @@ def laptrack(scene, radius_um):
 
 
 def btrack(scene, radius_um):
-    """Bayesian belief over hypotheses; a random walk as the motion model."""
-    import btrack as bt
-    from btrack.config import TrackerConfig
-    from btrack.models import MotionModel
-
-    eye, scale = np.eye(6), 10.0  # its defaults are for pixels: 0.1 um a pixel
-    sd = radius_um * scale / 3
-    motion = MotionModel(
-        name="walk",
-        measurements=3,
-        states=6,
-        A=eye,
-        H=np.eye(3, 6),
-        P=0.1 * eye,
-        R=0.09 * np.eye(3),
-        G=sd * np.array([[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]),
-        Q=np.diag([sd**2, sd**2, 1e-3, 1e-3, 1e-3, 1e-3]),
-        dt=1.0,
-        accuracy=7.5,
-        max_lost=MEMORY,
-        prob_not_assign=0.001,
-    )
+    """Bayesian belief over hypotheses; in a process of its own, which says what it took."""
     at = positions(scene)
-    rows = {"t": [], "x": [], "y": [], "z": []}
-    for frame, p in enumerate(at):
-        rows["t"] += [frame] * len(p)
-        rows["x"] += (p[:, 0] * scale).tolist()
-        rows["y"] += (p[:, 1] * scale).tolist()
-        rows["z"] += [0.0] * len(p)
-    objects = bt.io.objects_from_dict({k: np.array(v) for k, v in rows.items()})
-    size = 40.0 * scale
-    config = TrackerConfig(
-        motion_model=motion,
-        max_search_radius=radius_um * scale,
-        volume=((0, size), (0, size), (-1e5, 1e5)),
+    n = [len(p) for p in at]
+    with tempfile.TemporaryDirectory() as folder:
+        spots, tracks = Path(folder, "spots.npz"), Path(folder, "tracks.npz")
+        np.savez(spots, at=np.concatenate(at), frame=np.repeat(np.arange(len(at)), n))
+        script = Path(__file__).with_name("btrack_peer.py")
+        command = [str(BTRACK), str(script), str(spots), str(radius_um), str(tracks)]
+        subprocess.run(command, check=True, capture_output=True, env=_plain())
+        with np.load(tracks) as answer:
+            ids, seconds = answer["ids"], float(answer["seconds"])
+    return Elsewhere(np.split(ids, np.cumsum(n)[:-1]), seconds)
+
+
+class Elsewhere(list):
+    """Tracks that another process found, and the CPU time it took."""
+
+    def __init__(self, ids, seconds):
+        super().__init__(ids)
+        self.seconds = seconds
+
+
+def _plain():
+    """Return the environment without what belongs to this interpreter."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def why_not_btrack():
+    """Say why btrack cannot be run here; "" where it can.
+
+    Its compiled part has to load: the wheel of 0.7 wants the C++ library of GCC 13, that of 0.6.5
+    an older one, but pydantic below 2, which laptrack refuses. So it has its own environment.
+    """
+    if not BTRACK.exists():
+        return f"no environment of its own at {BTRACK.parent.parent.name}"
+    load = "from btrack.libwrapper import get_library; get_library()"
+    said = subprocess.run(
+        [str(BTRACK), "-c", load], capture_output=True, text=True, env=_plain(), check=False
     )
-    with bt.BayesianTracker(verbose=False) as tracker:
-        tracker.configure(config)
-        tracker.append(objects)
-        tracker.track(step_size=len(at))
-        refs = tracker.refs
-    first = np.concatenate([[0], np.cumsum([len(p) for p in at])])
-    ids = np.full(first[-1], -1)
-    for number, track in enumerate(refs):
-        for ref in track:
-            if ref >= 0:  # below 0: a place it made up for a gap
-                ids[ref] = number
-    return np.split(ids, first[1:-1])
-
-
-def loads_btrack():
-    """Say whether btrack's compiled part loads (its wheel wants the C++ library of GCC 13)."""
-    if not importlib.util.find_spec("btrack"):
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from btrack.libwrapper import get_library
-
-            get_library()
-    except Exception:  # noqa: BLE001 (it raises a bare Exception)
-        return False
-    return True
+    return (said.stderr.strip().splitlines() or ["it does not load"])[-1] if said.returncode else ""
 
 
 def usable():
@@ -126,7 +112,7 @@ def usable():
     for name, function in (("trackpy", trackpy), ("laptrack", laptrack)):
         if importlib.util.find_spec(name):
             found[name] = function
-    if loads_btrack():
+    if not why_not_btrack():
         found["btrack"] = btrack
     return found
 

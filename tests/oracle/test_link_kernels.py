@@ -7,12 +7,15 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 
-from livespt.link import assign_kernels, kernels
+from livespt.link import assign_kernels, kernels, learn_kernels, marginal_kernels
+from livespt.link import beside_kernels as beside
 from livespt.link import graph_kernels as graph
 from livespt.link import motion_kernels as track
-from livespt.link.bank import Elapsed, Motion, new_edges, new_search
-from livespt.link.learn import even_switching
+from livespt.link.bank import Elapsed, Motion, new_edges, new_parts, new_search
+from livespt.link.learn import Learner, even_switching
+from livespt.link.propose_kernels import propose
 from livespt.link.ring import Ring
+from livespt.sections import LinkConfig
 from livespt.types import SPOT_DTYPE
 
 D_UM2_S = np.array([0.02, 0.4, 3.0])
@@ -161,15 +164,61 @@ def test_a_newborn_track_is_the_update_of_a_flat_prior(rng):
     np.testing.assert_allclose(bank.modes[1], bank.modes[0], rtol=1e-6, atol=2e-7)
 
 
+def scratch(n_tracks, n_modes=3):
+    return Ring(1, n_modes, n_tracks + 8).beside
+
+
 def test_a_gap_of_n_frames_is_n_steps(rng):
-    motion, scratch = a_motion(), np.zeros((3, 6))
+    motion = a_motion()
     one, many = a_bank(rng, 2), a_bank(rng, 2)
     many.modes[:], many.life[:] = one.modes, one.life
-    track.predict(one, 2, motion, Elapsed(3, 0.02, 3, EXPOSURE_S), scratch)
+    beside.predict(one, 2, motion, Elapsed(3, 0.02, 3, EXPOSURE_S), scratch(2))
     for _ in range(3):
-        track.predict(many, 2, motion, Elapsed(1, 0.02, 1, EXPOSURE_S), scratch)
+        beside.predict(many, 2, motion, Elapsed(1, 0.02, 1, EXPOSURE_S), scratch(2))
     np.testing.assert_array_equal(one.modes, many.modes)
     np.testing.assert_array_equal(one.life, many.life)
+
+
+@pytest.mark.parametrize("n_tracks", [1, 8, 21])
+def test_eight_tracks_side_by_side_step_like_each_alone(rng, n_tracks):
+    motion, elapsed = a_motion(), Elapsed(2, 0.02, 2, EXPOSURE_S)
+    bank = a_bank(rng, n_tracks)
+    modes, life = bank.modes.copy(), bank.life.copy()
+    for i in range(n_tracks):
+        for _ in range(elapsed.n_walk):
+            track.switch(modes, i, motion.transition, np.zeros((3, 6)))
+            track.spread(modes, i, motion.D_um2_s, elapsed.piece_s)
+        track.live_on(life, i, motion.p_off, motion.p_on, motion.p_bleach, elapsed.n_life)
+    weights = bank.modes[:n_tracks, :, 0].copy()
+    beside.predict(bank, n_tracks, motion, elapsed, scratch(n_tracks))
+    np.testing.assert_allclose(bank.modes, modes, rtol=1e-12)
+    np.testing.assert_allclose(bank.life, life, rtol=1e-13)
+    np.testing.assert_array_equal(bank.before[:n_tracks], weights)
+
+
+@pytest.mark.parametrize(("n_tracks", "n_walk"), [(3, 1), (150, 1), (20, 2)])
+def test_eight_tracks_take_their_spots_like_each_alone(rng, n_tracks, n_walk):
+    """Some go without, some take a guided row; switches are counted one track at a time."""
+    motion, elapsed = a_motion(), Elapsed(n_walk, 0.02, n_walk, EXPOSURE_S)
+    bank = a_bank(rng, n_tracks)
+    _, sheet = a_sheet(rng, n_tracks)
+    sheet.spots[:n_tracks, 5] = rng.random(n_tracks) < 0.2
+    bank.before[:n_tracks] = rng.dirichlet(np.ones(3), n_tracks)
+    bank.spot[:n_tracks] = np.where(rng.random(n_tracks) < 0.3, -1, rng.permutation(n_tracks))
+    p, modes = rng.random(n_tracks), bank.modes.copy()
+    want, got = np.zeros((3, 3)), np.zeros((3, 3))
+    for i, j in enumerate(bank.spot[:n_tracks]):
+        if j < 0:
+            track.spread(modes, i, motion.D_um2_s, EXPOSURE_S)
+            continue
+        predicted = modes[i, :, 0].copy()
+        track.condition(modes, i, sheet.spots, j, motion.D_um2_s, EXPOSURE_S)
+        if n_walk == 1 and sheet.spots[j, 5] == 0:
+            share = p[j] * modes[i, :, 0] / predicted
+            want += bank.before[i][:, None] * motion.transition * share
+    beside.update(bank, n_tracks, motion, elapsed, sheet.spots, p, got, scratch(n_tracks))
+    np.testing.assert_allclose(bank.modes, modes, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
 
 
 def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
@@ -191,15 +240,13 @@ def test_existence_is_the_forward_filter_of_a_three_state_chain(rng):
     np.testing.assert_allclose(bank.life[0, :2], want[:2] / want.sum(), rtol=1e-13)
 
 
-@pytest.mark.parametrize(("n_tracks", "n_spots"), [(1, 1), (12, 9), (9, 14), (3, 0), (0, 4)])
+@pytest.mark.parametrize(("n_tracks", "n_spots"), [(1, 1), (12, 9), (30, 21), (3, 0), (0, 4)])
 @pytest.mark.parametrize("density_um2", [0.01, 3.0])
 def test_the_grid_finds_every_possible_link_and_no_other(rng, n_tracks, n_spots, density_um2):
     bank, motion = a_bank(rng, n_tracks), a_motion(density_um2)
     _, sheet = a_sheet(rng, n_spots)
-    edges = new_edges(len(bank.spot), 400)
-    n_edges = graph.propose(
-        bank, n_tracks, n_spots, motion, EXPOSURE_S, sheet, edges, np.zeros((3, 2))
-    )
+    edges = new_edges(len(bank.spot), 900)
+    n_edges = propose(bank, n_tracks, n_spots, motion, EXPOSURE_S, sheet, edges, scratch(n_tracks))
     want = naive_costs(bank, n_tracks, sheet, n_spots, motion)
     assert n_edges == np.count_nonzero(want < 0)
     got = dense_costs(edges, n_tracks, n_spots)
@@ -210,8 +257,8 @@ def test_a_full_list_still_counts_every_link(rng):
     bank, motion = a_bank(rng, 8), a_motion(0.01)
     _, sheet = a_sheet(rng, 8)
     large, small = new_edges(len(bank.spot), 400), new_edges(len(bank.spot), 3)
-    args, reach = (bank, 8, 8, motion, EXPOSURE_S, sheet), np.zeros((3, 2))
-    assert graph.propose(*args, small, reach) == graph.propose(*args, large, reach) > 3
+    args, room = (bank, 8, 8, motion, EXPOSURE_S, sheet), scratch(8)
+    assert propose(*args, small, room) == propose(*args, large, room) > 3
     np.testing.assert_array_equal(small.cost, large.cost[:3])
 
 
@@ -263,38 +310,66 @@ def naive_marginals(cost):
 
 
 def marginal_of(edges, i, j):
-    return graph.marginal_of(edges.start, edges.spot, edges.ratio, edges.to_track, i, j)
+    return marginal_kernels.marginal_of(edges.start, edges.spot, edges.p, i, j)
+
+
+def assert_marginals(edges, n_live, n, atol):
+    p_alone = np.zeros(n)
+    parts = new_parts(max(n_live, n), len(edges.spot))
+    marginal_kernels.marginals(n_live, n, edges, p_alone, parts)
+    want = naive_marginals(dense_costs(edges, n_live, n))
+    for i in range(n_live):
+        for e in range(edges.start[i], edges.start[i + 1]):
+            j = edges.spot[e]
+            np.testing.assert_allclose(marginal_of(edges, i, j), want[i, j], atol=atol)
+    np.testing.assert_allclose(p_alone, 1 - want[:, :-1].sum(0), atol=atol)
+    return parts.done[:n_live]
 
 
 def test_marginals_are_exact_on_a_tree_of_links():
     """Three tracks and three spots in a chain: 0-0-1-1-2-2."""
-    edges, p_alone = new_edges(3, 5), np.zeros(3)
+    edges = new_edges(3, 5)
     edges.start[:] = 0, 1, 3, 5
     edges.spot[:] = 0, 0, 1, 1, 2
     edges.cost[:] = -1.0, -2.5, -2.0, -3.0, -0.5
     edges.ratio[:] = np.exp(-edges.cost)
-    graph.marginals(3, 3, edges, p_alone)
-    want = naive_marginals(dense_costs(edges, 3, 3))
-    for i in range(3):
-        for e in range(edges.start[i], edges.start[i + 1]):
-            j = edges.spot[e]
-            np.testing.assert_allclose(marginal_of(edges, i, j), want[i, j], rtol=1e-12)
-        np.testing.assert_allclose(marginal_of(edges, i, -1), want[i, -1], rtol=1e-12)
-    np.testing.assert_allclose(p_alone, 1 - want[:, :-1].sum(0), rtol=1e-12)
+    assert_marginals(edges, 3, 3, 1e-12)
 
 
-def test_marginals_are_close_where_links_form_loops(rng):
-    """Loopy message passing is an approximation: a few hundredths in small dense crowds."""
-    worst = 0.0
+@pytest.mark.parametrize("fill", [0.15, 0.4, 0.7])
+def test_marginals_are_exact_where_links_form_loops(rng, fill):
+    """Against every set of links; no part of five spots is too large to be summed."""
     for _ in range(10):
-        edges = random_edges(rng, 4, 4, 0.7)
-        graph.marginals(4, 4, edges, np.zeros(4))
-        want = naive_marginals(dense_costs(edges, 4, 4))
-        for i in range(4):
-            for e in range(edges.start[i], edges.start[i + 1]):
-                p = marginal_of(edges, i, edges.spot[e])
-                worst = max(worst, abs(p - want[i, edges.spot[e]]))
-    assert worst < 0.1
+        edges = random_edges(rng, 4, 5, fill)
+        done = assert_marginals(edges, 4, 5, 1e-12)
+        assert (done[np.diff(edges.start) > 0] == marginal_kernels.SOLVED).all()
+
+
+def test_marginals_are_close_where_a_part_is_too_large_to_be_summed(rng):
+    """Messages are an approximation: a tenth at most in small dense crowds."""
+    for _ in range(3):
+        edges = random_edges(rng, 4, 8, 1.0)
+        done = assert_marginals(edges, 4, 8, 0.1)
+        assert (done == marginal_kernels.LOOPED).all()
+
+
+def test_marginals_of_a_long_part_add_up(rng):
+    """Forty tracks in a chain with rungs: one part, each track and spot at most once."""
+    edges = new_edges(40, 120)
+    for i in range(40):
+        spots = [j for j in (i - 1, i, i + 1) if 0 <= j < 40]
+        edges.start[i + 1] = edges.start[i] + len(spots)
+        edges.spot[edges.start[i] : edges.start[i + 1]] = spots
+    edges.ratio[:] = 10 ** rng.uniform(0, 7, 120)
+    p_alone, parts = np.zeros(40), new_parts(40, 120)
+    marginal_kernels.marginals(40, 40, edges, p_alone, parts)
+    assert (parts.done == marginal_kernels.SOLVED).all()
+    taken = np.zeros(40)
+    for i in range(40):
+        mine = slice(edges.start[i], edges.start[i + 1])
+        assert 0 <= edges.p[mine].sum() <= 1 + 1e-12
+        taken[edges.spot[mine]] += edges.p[mine]
+    np.testing.assert_allclose(p_alone, 1 - taken, atol=1e-12)
 
 
 def test_the_layout_forgets_the_order_of_the_rows(rng):
@@ -347,3 +422,41 @@ def test_the_dead_are_dropped_and_the_rest_keep_their_order(rng):
     assert ended[:2].tolist() == [101, 103]
     assert bank.track_id[:3].tolist() == [100, 102, 104]
     np.testing.assert_array_equal(bank.modes[:3], modes[[0, 2, 4]])
+
+
+def naive_refresh(prior, counts, steps):
+    """Forget a share of the counts; return them, the transition matrix and the occupancy."""
+    at = learn_kernels
+    news = max(counts.sum() - steps, 0.0)
+    counts = counts * (1 - min(at.REFRESH * at.FORGET_MOTION, news / at.MEMORY_STEPS))
+    both = prior + counts
+    transition = np.maximum(both / both.sum(1, keepdims=True), at.LEAST_P)
+    occupancy = at.PRIOR_STEPS + counts.sum(1)
+    transition /= transition.sum(1, keepdims=True)
+    return counts, transition, occupancy / occupancy.sum()
+
+
+def test_switching_is_refreshed_from_the_counts(rng):
+    learned = Learner(LinkConfig(D_um2_s=list(D_UM2_S)), None).learned
+    learned.counts[:] = 50 * rng.random((3, 3))
+    counts, transition, occupancy = naive_refresh(learned.prior, learned.counts.copy(), 0.0)
+    learn_kernels.refresh(learned)
+    np.testing.assert_allclose(learned.counts, counts, rtol=1e-13)
+    np.testing.assert_allclose(learned.transition, transition, rtol=1e-13)
+    np.testing.assert_allclose(learned.occupancy, occupancy, rtol=1e-13)
+
+
+def test_the_parts_of_a_block_do_not_overlap():
+    """Each part is numbered in its own way; none may have lost its number to another."""
+    ring = Ring(3, 3, 20, 40)
+    groups = [*ring.past, *ring.edges, *ring.search, *ring.parts, *ring.beside]
+    groups += [ring.banks[0].before, ring.banks[0].spot, ring.banks[0].cost]
+    groups += [ring.sheets[0].owner, ring.sheets[0].p]
+    for number, part in enumerate(groups):
+        part[...] = number
+    for number, part in enumerate(groups):
+        assert (part == number).all()
+    learned = Learner(LinkConfig(D_um2_s=list(D_UM2_S)), None).learned
+    for number, part in enumerate(learned):
+        part[...] = number
+    assert all((part == number).all() for number, part in enumerate(learned))

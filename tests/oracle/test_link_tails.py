@@ -80,12 +80,12 @@ def test_a_whole_tail_is_weighed_as_one_joint_normal(rng):
         linker = a_linker(rng)
         past, motion, now = linker._ring.past, linker.motion, linker._slot
         slots = (now - np.arange(3, -1, -1)) % 4
-        base, heads = past.n[slots[0], 3], slots[0] * linker._ring.n_most
+        base, heads = past.n[slots[0], 3], slots[0] * linker._ring.size.n_most
         n_heads = past.n[slots[0], 0]
         n_tails = n_heads + linker._next_id - base
         tails, edges = new_tails(n_tails, 4), new_edges(n_tails, 4000)
         tail_kernels.gather(past, slots, base, n_tails, tails)
-        room = np.zeros((2, 1, 6)), np.zeros((2, 2)), np.zeros((1, 6)), np.zeros((1, 2))
+        room = np.zeros((2, 1, 6)), np.zeros((2, 3)), np.zeros((1, 6)), np.zeros((1, 2))
         start_of = np.zeros(len(past.number), int)
         tail_kernels.weigh(past, slots, motion, n_tails, tails, start_of, edges, *room)
         for h in range(n_heads):

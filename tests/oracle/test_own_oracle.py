@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from livespt.element_kernels import exp_of, inverse_and_log, log_of
 from livespt.infer.arrays import Seen
-from livespt.infer.elementkernels import exp_of, inverse_and_log, log_of
 from livespt.infer.own import OwnD
 from livespt.infer.ownkernels import LNW, N_GRID
 from livespt.jit import kernel

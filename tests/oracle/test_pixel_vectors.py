@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from livespt import vectors_px as px
+from livespt import vector_pixels as px
 from livespt.jit import kernel
 
 N = px.WIDTH

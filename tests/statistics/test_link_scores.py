@@ -210,8 +210,8 @@ def test_switching_is_learned_on_the_way():
 def test_p_link_says_how_often_the_link_is_right():
     """Bins of p_link against the share of links that are right, at medium and high density.
 
-    The choice of the cheapest set picks winners, so p is a little high (up to .09 measured):
-    within .12 in each bin of 300 links or more (s.e. .03), .03 on average.
+    Where links form loops messages made p up to .09 too high, sums over all sets of links make it
+    up to .035: within .07 in each bin of 300 links or more (s.e. .03), .01 on average.
     """
     said, right = [], []
     for n, seed in ((200, 1), (1000, 1)):
@@ -225,11 +225,11 @@ def test_p_link_says_how_often_the_link_is_right():
                     right.append(last[track] == who)
                 last[track] = who
     said, right = np.array(said), np.array(right)
-    assert abs(said.mean() - right.mean()) < 0.03
+    assert abs(said.mean() - right.mean()) < 0.01
     for low in np.arange(0.3, 1.0, 0.1):
         bin_ = (said >= low) & (said < low + 0.1)
         if bin_.sum() >= 300:
-            assert abs(said[bin_].mean() - right[bin_].mean()) < 0.12
+            assert abs(said[bin_].mean() - right[bin_].mean()) < 0.07
 
 
 @pytest.mark.alone

@@ -7,12 +7,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from livespt.infer.elementkernels import ROW
+from livespt.element_kernels import ROW
 
 Array: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
-#: Where `At` begins: after the row that `elementkernels.exp_row` uses itself.
+#: Where `At` begins: after the row that `element_kernels.exp_row` uses itself.
 OFF = ROW
 
 

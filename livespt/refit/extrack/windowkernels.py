@@ -25,8 +25,8 @@ import math
 
 import numpy as np
 
+from livespt.element_kernels import ROW, exp_row
 from livespt.infer.axiskernels import condition
-from livespt.infer.elementkernels import ROW, exp_row
 from livespt.jit import kernel, lanes
 from livespt.refit.extrack.arrays import Array, At, Ints, Rule, Series, Tables
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from livespt.infer.arrays import Array
 from livespt.jit import lanes
-from livespt.vectors import Vector, exponent, mantissa, pick, power_of_two, spread
+from livespt.vectors import Array, Vector, exponent, mantissa, pick, power_of_two, spread
 
 #: Below, the exponential is that of this: products of two stay normal numbers.
 LEAST = -300.0
