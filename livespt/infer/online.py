@@ -136,6 +136,8 @@ class OnlineFilter:
     def warm_up(self) -> None:
         """Compile everything that `step` calls, on a made-up stream that leaves no trace."""
         rehearsal = OnlineFilter(self._asked, self.interval_s, config=self._config)
+        for relay in rehearsal._running.values():
+            relay.refits_from_s = 0.0
         rng = np.random.default_rng(0)
         table = np.zeros(24, SPOT_DTYPE)
         table["var_x_um2"] = table["var_y_um2"] = 1e-3

@@ -20,8 +20,12 @@ from livespt.infer.arrays import Ints, Seen
 from livespt.infer.states import StateFilter, Taken
 from livespt.turns import stand_back
 
-#: What a refit's thread leaves to the frames: it has until its turn.
-MODEST = 15
+#: What a refit's thread leaves to the frames: it has until its turn. Lower still, it would be kept
+#: waiting while it holds the interpreter.
+MODEST = 5
+#: No refit begins before so many seconds of the stream: a crowd brings thousands of steps in them,
+#: which are then refitted once, not three times.
+FIRST_S = 0.05
 
 
 class Relay:
@@ -31,10 +35,16 @@ class Relay:
     ----------
     first : StateFilter
         Does no refit itself.
+
+    Attributes
+    ----------
+    refits_from_s : float, optional
+        Time of the stream from which on refits begin; None before the first frame.
     """
 
     def __init__(self, first: StateFilter) -> None:
         self.live = first
+        self.refits_from_s: float | None = None
         self._next: _Runner | None = None
 
     @property
@@ -61,7 +71,11 @@ class Relay:
 
         `slots` tells the slot of each live track.
         """
-        if self._next is None and self.live.learner.is_refit_due:
+        if self.refits_from_s is None:
+            self.refits_from_s = t_s + FIRST_S
+        if self._next or t_s < self.refits_from_s:
+            return
+        if self.live.learner.is_refit_due:
             self._next = _Runner(self.live, t_s)
             self._next.run(StateFilter.refit, slots())
 
