@@ -188,13 +188,13 @@ def test_the_nearest_spots_explain_predictions_first(rng, n, m):
 
 
 def test_predictions_are_the_tracks_carried_on_and_blurred(rng):
-    motion, scratch = a_motion(), np.zeros((3, 6))
+    motion = a_motion()
     bank, same = a_bank(rng, 2), a_bank(rng, 2)
     same.modes[:], same.life[:] = bank.modes, bank.life
     modes, p_on, blur = np.zeros((2, 3, 6)), np.zeros(2), np.zeros(2)
     elapsed = Elapsed(2, 0.02, 2, EXPOSURE_S)
-    link_kernels.look_ahead(bank, 2, motion, elapsed, scratch, modes, p_on, blur)
-    track.predict(same, 2, motion, elapsed, scratch)
+    link_kernels.look_ahead(bank, 2, motion, elapsed, linking.scratch(2), modes, p_on, blur)
+    linking.beside.predict(same, 2, motion, elapsed, linking.scratch(2))
     more = 2 * motion.D_um2_s * EXPOSURE_S / 3
     np.testing.assert_array_equal(modes[:, :, [0, 1, 2, 4]], same.modes[:2][:, :, [0, 1, 2, 4]])
     np.testing.assert_allclose(modes[:, :, 3] - same.modes[:2, :, 3], [more, more], rtol=1e-9)
