@@ -13,9 +13,6 @@ from livespt.session import Session
 from livespt.turns import stand_back
 from livespt.types import Estimates, LivesptError
 
-#: Niceness of analysis beside somebody's acquisition.
-_MODEST = 10
-
 
 class Live:
     """A session that runs beside your script.
@@ -27,12 +24,12 @@ class Live:
     ----------
     session : Session
         Not yet run; closed at the end.
-    modest : bool
-        Let whatever else this process does come first, as far as the system can.
+    modest_by : int
+        Niceness with which it lets whatever else goes on come first, as far as the system can.
     """
 
-    def __init__(self, session: Session, *, modest: bool = False) -> None:
-        self.session, self._modest = session, modest
+    def __init__(self, session: Session, *, modest_by: int = 0) -> None:
+        self.session, self._modest_by = session, modest_by
         self._result: RunResult | None = None
         self._error: BaseException | None = None
         try:
@@ -107,8 +104,8 @@ class Live:
         self.close()
 
     def _run(self) -> None:
-        if self._modest:
-            stand_back(_MODEST)
+        if self._modest_by:
+            stand_back(self._modest_by)
         try:
             self._result = self.session.run()
         except BaseException as error:  # noqa: BLE001 (raised by `result`, in the script's thread)

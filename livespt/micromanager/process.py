@@ -24,11 +24,13 @@ from livespt.micromanager.ride import Ride
 from livespt.pipes import own_pipes
 from livespt.sources.base import SourceError
 from livespt.sources.ridealong import RideAlong
+from livespt.turns import stand_back
 from livespt.types import LivesptError
 
 #: Time between two reports of what is new.
 REPORT_S = 0.05
-_MODEST = 10
+#: Niceness of the analysis: it takes what the acquisition leaves.
+MODEST = 19
 
 
 class _Outgoing:
@@ -119,7 +121,9 @@ def _open(opening: messages.Open) -> tuple[RideAlong, Ride]:
     except TypeError as error:
         raise SourceError(f"ride_along: {error}") from None
     along.notes = opening.notes
-    return along, Ride(along, opening.config, opening.origin, split=bool(opening.per))
+    return along, Ride(
+        along, opening.config, opening.origin, split=bool(opening.per), modest_by=MODEST
+    )
 
 
 def serve(incoming: BinaryIO, out: _Outgoing) -> None:
@@ -136,7 +140,11 @@ def serve(incoming: BinaryIO, out: _Outgoing) -> None:
         out.send(messages.Refused(type(error).__name__, why))
         return
     if sys.platform != "win32":  # there the starter has seen to it
-        os.nice(_MODEST)  # not before: compiling would take ten times as long on a busy machine
+        # not before: compiling would take ten times as long on a busy machine
+        if sys.platform == "linux":
+            stand_back(MODEST)
+        else:
+            os.nice(MODEST)
     out.send(messages.Ready())
     reporter = _Reporter(ride, out)
     _listen(incoming, lane, along, ride)

@@ -78,10 +78,16 @@ class Ride(Hooks):
         Where the config came from, for messages.
     split : bool
         Whether each of `along`'s streams becomes a run of its own.
+    modest_by : int
+        Niceness of the runs' threads. In the acquisition's own process no more than 10: a thread
+        that waits for a processor may hold the interpreter.
     """
 
-    def __init__(self, along: RideAlong, config: Config, origin: str, *, split: bool) -> None:
+    def __init__(
+        self, along: RideAlong, config: Config, origin: str, *, split: bool, modest_by: int = 10
+    ) -> None:
         super().__init__(along)
+        self._modest_by = modest_by
         self._along, self._config, self._origin = along, config, origin
         self._runs: dict[Key, Live] = {}
         self._places: dict[Key, Place] = {}
@@ -89,7 +95,8 @@ class Ride(Hooks):
         self._sorter: threading.Thread | None = None
         if not split:
             named = named_run(config, "acquisition")
-            self._runs[()] = Live(Session(named, source=along, origin=origin), modest=True)
+            session = Session(named, source=along, origin=origin)
+            self._runs[()] = Live(session, modest_by=modest_by)
             return
         _rehearse(along, config, origin)
         self._sorter = threading.Thread(target=self._sort, name="livespt-places", daemon=True)
@@ -220,7 +227,8 @@ class Ride(Hooks):
         name = _name(key)
         place = Place(self._along, name)
         config = _of_place(self._config, name, first=not self._runs)
-        self._runs[key] = Live(Session(config, source=place, origin=self._origin), modest=True)
+        session = Session(config, source=place, origin=self._origin)
+        self._runs[key] = Live(session, modest_by=self._modest_by)
         self._places[key] = place
         return place
 
