@@ -17,13 +17,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from livespt.core import CameraFacts
 from livespt.micromanager import messages
-from livespt.micromanager.hooks import Hooks
 from livespt.micromanager.lane import make_lane
+from livespt.micromanager.riding import Riding
 from livespt.micromanager.sender import Sender
 from livespt.pipeline import Counters
 from livespt.results import RunResult
@@ -108,7 +107,7 @@ class RunApart:
             self._ended.set()
 
 
-class RideApart(Hooks):
+class RideApart(Riding[RunApart]):
     """Runs in a process of their own, and the hooks that feed them; else as `Ride`.
 
     Parameters
@@ -174,18 +173,6 @@ class RideApart(Hooks):
         return dict(self._runs)
 
     @property
-    def estimates(self) -> Estimates | None:
-        """The newest answer of the only run, or of the one that was opened last."""
-        run = self._last()
-        return run.estimates if run else None
-
-    @property
-    def counters(self) -> Counters:
-        """What was counted so far in the only run, or in the one that was opened last."""
-        run = self._last()
-        return run.counters if run else Counters()
-
-    @property
     def n_shed(self) -> int:
         """Images that analysis skipped, of all places."""
         return self._taken.n_shed + self._sender.n_skipped
@@ -194,19 +181,6 @@ class RideApart(Hooks):
     def n_passed(self) -> int:
         """Images of other channels or places, which passed by."""
         return self._taken.n_passed
-
-    def result(self, timeout_s: float | None = None) -> RunResult:
-        """Wait for the end of the only run and return its answer (see `RunApart.result`).
-
-        Raises
-        ------
-        LivesptError
-            There are several, or none: `results` has them by name.
-        """
-        found = self.results(timeout_s)
-        if len(found) != 1:
-            raise LivesptError(f"result: {len(found)} runs ({', '.join(found)}): use results()")
-        return next(iter(found.values()))
 
     def results(self, timeout_s: float | None = None) -> dict[str, RunResult]:
         """Wait for all runs and return their answers, by the names of their places.
@@ -243,21 +217,7 @@ class RideApart(Hooks):
             assert file is not None
             file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # --- the other process -------------------------------------------------------------------
-
-    def _last(self) -> RunApart | None:
-        return next(reversed(list(self._runs.values())), None)
 
     def _await_ready(self) -> None:
         first = self._first.get()

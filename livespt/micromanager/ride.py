@@ -6,21 +6,18 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from livespt.micromanager.checks import named_run
-from livespt.micromanager.hooks import Hooks
 from livespt.micromanager.live import Live
-from livespt.pipeline import Counters
+from livespt.micromanager.riding import Riding
 from livespt.results import RunResult
 from livespt.sections import Config
 from livespt.session import Session
 from livespt.sources.axes import Key
 from livespt.sources.ridealong import RideAlong
-from livespt.types import Estimates, LivesptError, SourceInfo, StreamItem
+from livespt.types import LivesptError, SourceInfo, StreamItem
 
 #: Frames of one place that may wait behind the ring.
 _WAITING = 4
@@ -64,7 +61,7 @@ class Place:
         self._closed.set()
 
 
-class Ride(Hooks):
+class Ride(Riding[Live]):
     """Runs that ride along in somebody's acquisition, and the hooks that feed them.
 
     Made by `ride_along` and `follow_mda`. As a context it says at the end that the acquisition is
@@ -110,18 +107,6 @@ class Ride(Hooks):
         return {_name(key): run for key, run in list(self._runs.items())}
 
     @property
-    def estimates(self) -> Estimates | None:
-        """The newest answer of the only run, or of the one that was opened last."""
-        run = self._last()
-        return run.estimates if run else None
-
-    @property
-    def counters(self) -> Counters:
-        """What was counted so far in the only run, or in the one that was opened last."""
-        run = self._last()
-        return run.counters if run else Counters()
-
-    @property
     def n_shed(self) -> int:
         """Images that analysis skipped, of all places."""
         return self._along.counters.n_shed
@@ -141,19 +126,6 @@ class Ride(Hooks):
         """Whether all runs have ended, and no other will begin."""
         sorting = self._sorter is not None and self._sorter.is_alive()
         return not (sorting or any(run.running for run in list(self._runs.values())))
-
-    def result(self, timeout_s: float | None = None) -> RunResult:
-        """Wait for the end of the only run and return its answer (see `Live.result`).
-
-        Raises
-        ------
-        LivesptError
-            There are several, or none: `results` has them by name.
-        """
-        found = self.results(timeout_s)
-        if len(found) != 1:
-            raise LivesptError(f"result: {len(found)} runs ({', '.join(found)}): use results()")
-        return next(iter(found.values()))
 
     def results(self, timeout_s: float | None = None) -> dict[str, RunResult]:
         """Wait for all runs and return their answers, by the names of their places.
@@ -193,21 +165,7 @@ class Ride(Hooks):
         for run in self._runs.values():
             run.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # --- places ------------------------------------------------------------------------------
-
-    def _last(self) -> Live | None:
-        return next(reversed(list(self._runs.values())), None)
 
     def _sort(self) -> None:
         """Give each item to the run of its place, which is opened with its first."""
