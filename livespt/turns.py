@@ -6,11 +6,14 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 #: Longest turn of one thread while others want the interpreter.
 TURN_S = 0.0005
+#: Shorter pauses cost more than they give.
+LEAST_REST_S = 0.001
 
 
 @contextmanager
@@ -54,3 +57,33 @@ def stand_back(by: int) -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), by)
+
+
+class Pauses:
+    """Keeps a thread's work down to a share of the time, until somebody waits for it.
+
+    A low priority alone does not: the thread then has its processor for milliseconds at once. And a
+    very low one keeps it waiting while it holds the interpreter.
+
+    Parameters
+    ----------
+    share : float
+        Of the time, 0 to 1, that may be worked.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._rest = 1.0 / share - 1.0
+        self._wanted = threading.Event()
+        self._rested_for_s = 0.0
+
+    def __call__(self) -> None:
+        """Rest for what has been worked, once that is worth it; the thread itself calls this."""
+        worked_s = time.thread_time()
+        rest_s = self._rest * (worked_s - self._rested_for_s)
+        if rest_s >= LEAST_REST_S:
+            self._rested_for_s = worked_s
+            self._wanted.wait(rest_s)
+
+    def end(self) -> None:
+        """Let the thread work without pauses from now on; any thread may call."""
+        self._wanted.set()

@@ -117,11 +117,16 @@ def climb(fit: Fit, tracks: Tracks | Elsewhere, interval_s: float, prior: Prior,
 
 
 def fit_tracks(tracks: Tracks, interval_s: float, starts: Iterable[Array], prior: Prior,
-               passes: int = 40) -> Fit:  # fmt: skip
-    """Return the best summit reached from `starts`, its states ordered by D."""
+               passes: int = 40, tick: Callable[[], None] = lambda: None) -> Fit:  # fmt: skip
+    """Return the best summit reached from `starts`, its states ordered by D.
+
+    `tick` is called after each pass over the data but the last.
+    """
     best: Fit | None = None
     for start in starts:
-        found = climb(evaluate(start, tracks, interval_s, prior), tracks, interval_s, prior, passes)
+        first = evaluate(start, tracks, interval_s, prior)
+        tick()
+        found = climb(first, tracks, interval_s, prior, passes, tick)
         if best is None or found.objective > best.objective:
             best = found
     if best is None:

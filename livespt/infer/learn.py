@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,10 +40,11 @@ PASSES = 15
 #: Once so many steps per state were refitted, with a fresh guess against the running answer, the
 #: summit is found: from then on a few passes from there.
 FRESH_STEPS, LATER_PASSES = 250, 4
-#: Seconds that one step takes in one pass, per pair of states: twice what it takes where nothing
-#: else runs (.05 us for one state, .6 for four), and hardly a refit needs half of its passes. And
-#: seconds that it waits at most for a processor, and for the frames that come meanwhile.
-SLOW_S, BUSY_S = 1e-7, 0.05
+#: Seconds that one step takes in one pass, per pair of states: four times what it takes where
+#: nothing else runs (.05 us for one state, .6 for four), for the thread pauses two thirds of the
+#: time, and hardly a refit needs half of its passes. And seconds that it waits at most for a
+#: processor, and for the frames that come meanwhile.
+SLOW_S, BUSY_S = 2e-7, 0.08
 
 
 class Rows(NamedTuple):
@@ -131,8 +132,8 @@ class Learner:
         n_passes = starts * (passes + 1) + 1
         return BUSY_S + SLOW_S * self.n_states**2 * self.n_steps * n_passes
 
-    def refit(self) -> tuple[Ints, Fit]:
-        """Refit the early data; return the tracks and the fit."""
+    def refit(self, tick: Callable[[], None]) -> tuple[Ints, Fit]:
+        """Refit the early data, `tick` after each pass; return the tracks and the fit."""
         ids, tracks = gather(self._rows or ())
         fresh = guess(tracks, self.n_states, self.p_switch)
         tracks.field[4] = np.exp(fresh[: self.n_states]).max()
@@ -140,7 +141,7 @@ class Learner:
         starts, passes = [self.theta], LATER_PASSES
         if self._is_fresh:
             starts, passes = [self.theta, fresh], PASSES
-        fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes)
+        fit = fit_tracks(tracks, self.interval_s, starts, self.prior, passes, tick)
         self._set(fit.theta, fit.information + np.diag(self.prior.precision))
         self.settled, self._n_refitted = True, self.n_steps
         while self._next <= self.n_steps:  # a crowd doubles it more than once in a frame

@@ -18,11 +18,10 @@ from typing import Any
 
 from livespt.infer.arrays import Ints, Seen
 from livespt.infer.states import StateFilter, Taken
-from livespt.turns import stand_back
+from livespt.turns import Pauses, stand_back
 
-#: What a refit's thread leaves to the frames: it has until its turn. Lower still, it would be kept
-#: waiting while it holds the interpreter.
-MODEST = 5
+#: What a refit's thread leaves to the frames, as it has until its turn: priority, and time.
+MODEST, SHARE = 5, 0.4
 #: No refit begins before so many seconds of the stream: a crowd brings thousands of steps in them,
 #: which are then refitted once, not three times.
 FIRST_S = 0.05
@@ -77,7 +76,7 @@ class Relay:
             return
         if self.live.learner.is_refit_due:
             self._next = _Runner(self.live, t_s)
-            self._next.run(StateFilter.refit, slots())
+            self._next.refit(slots())
 
     def grow(self) -> None:
         """Double the number of slots."""
@@ -109,14 +108,24 @@ class _Runner:
         self.turn_s = t_s + live.learner.refit_s
         self._filter = live.copy()
         self._thread = ThreadPoolExecutor(1, "livespt-refit", stand_back, (MODEST,))
+        self._pause = Pauses(SHARE)
         self._told: list[Future[Any]] = []
+
+    def refit(self, slots: dict[int, int]) -> None:
+        """Have it refit the early data."""
+        self.run(StateFilter.refit, slots, self._pause)
 
     def run(self, method: Callable[..., Any], *args: object) -> None:
         """Have it do one thing more."""
-        self._told.append(self._thread.submit(method, self._filter, *args))
+        self._told.append(self._thread.submit(self._do, method, *args))
+
+    def _do(self, method: Callable[..., Any], *args: object) -> None:
+        method(self._filter, *args)
+        self._pause()
 
     def arrive(self) -> StateFilter:
         """Wait until it has done all; raise what went wrong."""
+        self._pause.end()
         for done in self._told:
             done.result()
         self._thread.shutdown(wait=False)
@@ -124,4 +133,5 @@ class _Runner:
 
     def give_up(self) -> None:
         """Let it end what it is at."""
+        self._pause.end()
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,9 +135,12 @@ class StateFilter:
         if slots.size:
             retire(self.bank, slots, frame, self._work, self._departed)
 
-    def refit(self, slots: dict[int, int]) -> None:
-        """Refit the early data; the fit's filters take the place of those of now."""
-        ids, fit = self.learner.refit()
+    def refit(self, slots: dict[int, int], tick: Callable[[], None] = lambda: None) -> None:
+        """Refit the early data; the fit's filters take the place of those of now.
+
+        `tick` is called after each pass over them.
+        """
+        ids, fit = self.learner.refit(tick)
         filters = filters_of(self.bank, self.n_states)
         for i, name in enumerate(ids.tolist()):
             slot = slots.get(name)

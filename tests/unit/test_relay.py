@@ -47,7 +47,7 @@ def bits(filter_):
 
 def test_after_its_turn_all_is_as_if_the_frame_had_waited():
     relay, waiting, taken_over = Relay(a_filter()), a_filter(), 0
-    for seen in frames():
+    for seen in frames(90):
         runner = relay._next
         for each in (relay, waiting):
             each.step(np.array(list(SLOTS)), seen)
