@@ -282,6 +282,7 @@ def _run(
     config: Any, *, as_json: bool, dashboard: bool, origin: str = "config", arm: bool = False
 ) -> int:
     """Run one session with the terminal view, and print its result."""
+    from livespt.dashboard.beside import open_window
     from livespt.dashboard.terminal import TerminalView
     from livespt.session import Session
 
@@ -290,7 +291,7 @@ def _run(
         TerminalView(console) as view,
         Session(config, origin=origin, listeners=[view.update], arm=arm) as session,
     ):
-        window = session.open_dashboard() if dashboard else None
+        window = open_window(session.wire) if dashboard else None
         try:
             with _graceful_interrupt(session.stop):
                 result = session.run()

@@ -8,8 +8,6 @@ journal is closed in good order and the final pass is tried on what there is.
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +19,6 @@ from msgspec.structs import replace
 
 import livespt
 from livespt import config as configuration
-from livespt.config import ConfigError
 from livespt.control.controller import Controller
 from livespt.control.law import Law
 from livespt.excitation import check_control, open_control, with_cell
@@ -233,18 +230,6 @@ class Session:
                 sink.tick(self.pipeline.counters)
             except Exception as error:  # noqa: BLE001 (perhaps the very sink that failed)
                 self._failures.append(f"{type(sink).__name__}: {error}")
-
-    def open_dashboard(self) -> subprocess.Popen[bytes]:
-        """Open the window as a process of its own."""
-        wire = self._publisher
-        if wire is None:
-            raise ConfigError("wire.enabled: the dashboard needs the wire")
-        command = [sys.executable, "-m", "livespt", "dashboard"]
-        command += ["--publish", wire.publish_address, "--command", wire.command_address]
-        # a group of its own: Ctrl-C ends the run and leaves the window with its answer
-        if sys.platform == "win32":
-            return subprocess.Popen(command, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)
-        return subprocess.Popen(command, start_new_session=True)
 
     # --- before the stream -------------------------------------------------------------------
 

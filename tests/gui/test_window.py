@@ -12,10 +12,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import zmq
 from messages import INTERVAL_S, PIXEL_UM, SHAPE, Scene
 
 from livespt.dashboard import palette, words
-from livespt.dashboard.app import main
+from livespt.dashboard.app import DashboardError, main
+from livespt.dashboard.beside import open_window
 from livespt.wire import Publisher
 from livespt.wire.schema import StopCommand, Table
 
@@ -294,6 +296,24 @@ def test_ctrl_c_closes_the_window(publisher, qapp):
     QTimer.singleShot(300, lambda: signal.raise_signal(signal.SIGINT))
     assert main(publisher.publish_address, publisher.command_address) == 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_beside_a_run_the_window_listens_to_it(publisher):
+    heard = publisher._pub.get_monitor_socket(zmq.EVENT_ACCEPTED)
+    window = open_window(publisher)
+    try:
+        assert heard.poll(60_000)
+        assert window.poll() is None
+    finally:
+        window.terminate()
+        window.wait(30)
+        publisher._pub.disable_monitor()
+        heard.close()
+
+
+def test_beside_a_run_that_publishes_nothing_no_window_opens():
+    with pytest.raises(DashboardError, match=r"wire\.enabled"):
+        open_window(None)
 
 
 def test_importing_the_app_brings_no_qt():
