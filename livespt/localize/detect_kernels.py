@@ -16,7 +16,7 @@ from livespt.localize import level_kernels as levels
 from livespt.localize import light_kernels as light
 from livespt.localize import line_kernels as strips
 from livespt.localize.light_kernels import Source
-from livespt.localize.line_kernels import GROUP, LEAD, MARGIN, STEP, STRIDE, Layout
+from livespt.localize.line_kernels import GROUP, MARGIN, STEP, STRIDE, Layout, filtered_from
 from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
 from livespt.vector_pixels import above, first_of, load, not_below, store
 from livespt.vectors import address
@@ -103,19 +103,20 @@ def fill_floors(lines, at, ty, x0, x1):
 @inlined
 def fill_tiles(lines, at, upper, lower, x0, x1, to):
     """Fill a line of a strip with the lesser of two lines of tiles."""
-    first = max(x0 - MARGIN, 0) * at.n_x // at.width
+    begin = filtered_from(x0)
+    first = max(begin - MARGIN, 0) * at.n_x // at.width
     last = (min(x1 + MARGIN, at.width) - 1) * at.n_x // at.width
     start = 0
     for tx in range(first, last + 1):
-        end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - x0 if tx < last else STRIDE
+        end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - begin if tx < last else STRIDE
         strips.fill(lines, to + start, end - start, min(lines[upper + tx], lines[lower + tx]))
         start = end
 
 
 @inlined
-def copy_edge(lines, at, which, x0, first):
+def copy_edge(lines, at, which, begin, first):
     """Fill lines of light from `first` (0 to 3) on, and `clips`, with the background outside."""
-    source = np.uint64(at.edges + which * at.edge_stride + x0)
+    source = np.uint64(at.edges + which * at.edge_stride + begin)
     for x in range(_0, np.uint64(STRIDE), np.uint64(STEP)):
         level = load(lines, source + x)
         for j in range(first, GROUP):
@@ -140,14 +141,15 @@ def push_group(source, strip, g, lines, at):
     `strip` holds the numbers of `Plan.strips`.
     """
     (x0, x1, left, n, first), y = strip, GROUP * g
+    begin = filtered_from(x0)
     if y < 0 or y >= at.height:
-        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0)
+        copy_edge(lines, at, 0 if y < 0 else 1, begin, 0)
         return
     start, word, left_over = y * at.width + left, first + y * n, at.height - y
-    to = np.uint64(left - x0 + MARGIN)
+    to = np.uint64(left - begin + MARGIN)
     clips, limit = np.uint64(at.clips) + to, np.uint64(at.limit) + to
     if left_over < GROUP:
-        copy_edge(lines, at, 1, x0, left_over)
+        copy_edge(lines, at, 1, begin, left_over)
         light.load_rest(source, start, n, word, left_over, _0, lines, to)
         light.sum_clipped(_0, n, lines, to, clips, limit)
     else:
@@ -155,7 +157,7 @@ def push_group(source, strip, g, lines, at):
     if x0 == 0:
         pad_side(lines, at, at.sides, g, MARGIN)
     if x1 == at.width:
-        pad_side(lines, at, at.sides + at.n_groups, g, MARGIN + x1 - x0)
+        pad_side(lines, at, at.sides + at.n_groups, g, MARGIN + x1 - begin)
 
 
 @inlined
@@ -164,10 +166,10 @@ def filter_group(g, x0, x1, lines, at):
 
     Return bits: which sixteens may hold a peak (`line_kernels.average_down`).
     """
-    hits = -1
+    hits, begin = -1, filtered_from(x0)
     if 0 <= GROUP * g < at.height:
-        n = (LEAD + x1 - x0 + 1 + STEP - 1) // STEP * STEP
-        hits = strips.average_down(lines, at, g, MARGIN - LEAD, n)
+        n = (min(x1 + 1, at.width) - begin + STEP - 1) // STEP * STEP
+        hits = strips.average_down(lines, at, g, MARGIN, n)
     out = strips.out_at(g, at)
     for j in range(GROUP):
         line = out + np.uint64(j * STRIDE)
@@ -176,7 +178,7 @@ def filter_group(g, x0, x1, lines, at):
         if x0 == 0:
             lines[line + np.uint64(MARGIN - 1)] = np.float32(0.0)
         if x1 == at.width:
-            lines[line + np.uint64(MARGIN + x1 - x0)] = np.float32(0.0)
+            lines[line + np.uint64(MARGIN + x1 - begin)] = np.float32(0.0)
     return hits
 
 
@@ -215,15 +217,16 @@ def peaks_of_group(g, hits, x0, x1, lines, picked, at, n):
     Of four lines: the last of the group before and the first three of this one. `hits` are bits:
     which sixteens may hold one.
     """
-    here = strips.out_at(g, at) + np.uint64(MARGIN - LEAD)
-    before = strips.out_at(g - 1, at) + np.uint64(MARGIN - LEAD + 3 * STRIDE)
-    hits &= (1 << (LEAD + x1 - x0 + STEP - 1) // STEP) - 1
+    here = strips.out_at(g, at) + np.uint64(MARGIN)
+    before = strips.out_at(g - 1, at) + np.uint64(MARGIN + 3 * STRIDE)
+    begin = filtered_from(x0)
+    hits &= (1 << (x1 - begin + STEP - 1) // STEP) - 1
     while hits:
         start = first_of(hits) * STEP
         hits &= hits - 1
-        x = x0 - LEAD + start
+        x = begin + start
         inside = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
-        floor = load(lines, np.uint64(at.floors + MARGIN - LEAD + start))
+        floor = load(lines, np.uint64(at.floors + MARGIN + start))
         for j in range(-1, GROUP - 1):
             y = GROUP * g + j
             if not 0 <= y < at.height:
@@ -243,30 +246,32 @@ def peaks_of_strip(source, bounds, strip, lines, at, picked, n):
     Each is weighed at once, while the pixels around it are still near at hand.
     """
     x0, x1, _, _, _ = strip
-    half = at.groups // 2
-    start, n_wide = MARGIN - LEAD, (2 * LEAD + x1 - x0 + STEP - 1) // STEP * STEP
+    half, last = at.groups // 2, at.n_groups + at.groups // 2
+    start = MARGIN
+    n_wide = (min(x1 + 1, at.width) - filtered_from(x0) + STEP - 1) // STEP * STEP
     tile, floor = -1, -1
-    for g in range(-1 - 2 * half, at.n_groups + half + 2):
-        ty = tile_line(GROUP * g, at)
-        if ty != tile:
-            fill_limit(lines, at, ty, x0, x1)
-            tile = ty
-        push_group(source, strip, g, lines, at)
-        strips.sum_fours(lines, at, start, n_wide)
-        strips.average_along(lines, at, g, start, n_wide)
-        strips.sum_box(lines, at, g, start, n_wide)
-        done = g - half - 1
-        if done < -1:
-            continue
-        ty = tile_line(GROUP * done - 1, at)
-        if ty != floor:
-            fill_floors(lines, at, ty, x0, x1)
-            floor = ty
-        hits = filter_group(done, x0, x1, lines, at)
-        if done >= 0:
-            first, n = n, peaks_of_group(done, hits, x0, x1, lines, picked, at, n)
-            if n > first:
-                weigh(source, bounds, strip, picked[0], first, n, lines, at)
+    for g in range(-1 - half, last + 3):
+        if g <= last:
+            ty = tile_line(GROUP * g, at)
+            if ty != tile:
+                fill_limit(lines, at, ty, x0, x1)
+                tile = ty
+            push_group(source, strip, g, lines, at)
+        done = g - half - 2
+        if done >= -1:
+            ty = tile_line(GROUP * done - 1, at)
+            if ty != floor:
+                fill_floors(lines, at, ty, x0, x1)
+                floor = ty
+            hits = filter_group(done, x0, x1, lines, at)
+            if done >= 0:
+                first, n = n, peaks_of_group(done, hits, x0, x1, lines, picked, at, n)
+                if n > first:
+                    weigh(source, bounds, strip, picked[0], first, n, lines, at)
+        if g <= last:
+            strips.sum_fours(lines, at, start, n_wide)
+            strips.average_along(lines, at, g, start, n_wide)
+            strips.sum_box(lines, at, g, start, n_wide)
     return n
 
 

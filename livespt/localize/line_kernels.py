@@ -29,12 +29,11 @@ from livespt.vector_pixels import WIDTH, above, load, most, one_after, one_befor
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)
-INNER = 128  # columns of a strip: all of its lines lie in the first cache
-LEAD = 8  # columns before a strip that are filtered too: a peak needs its neighbours
-MARGIN = 64 + LEAD  # columns on either side of it; what is filtered begins a line of the cache
+STEP = WIDTH  # loops are as long as a multiple of this, so that nothing is left over
+INNER = 11 * STEP  # columns of a strip that are filtered: all of its lines lie in the first cache
+MARGIN = 64  # columns on either side of it; what is filtered begins a line of the cache
 STRIDE = INNER + 2 * MARGIN  # odd in cache lines, for lines to spread over the cache
 BLOCK = GROUP * STRIDE
-STEP = WIDTH  # loops are as long as a multiple of this, so that nothing is left over
 SPARE = 3  # zeros after the last tap: the first three pairs are taken at once
 BOXES, OUTS = 4, 2  # lines and blocks in their rings
 
@@ -126,6 +125,15 @@ def layout_of(shape: tuple[int, int], box: int, groups: int, n_taps: int, scale:
 def _power_of_two(n: int) -> int:
     """Return the least power of two that is not below n."""
     return 1 << (n - 1).bit_length()
+
+
+@narrow_lanes
+def filtered_from(x0):
+    """Return the first column that is filtered for a strip from `x0` on.
+
+    A peak needs its neighbours; column -1 of the frame is known to be 0.
+    """
+    return max(x0 - 1, 0)
 
 
 @narrow_lanes

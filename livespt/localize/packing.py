@@ -26,11 +26,19 @@ def strips_of(at: Layout) -> NDArray[np.int64]:
         First column and the one after the last; first column to load, and how many; where its
         packed maps begin.
     """
-    n_strips = -(-at.width // INNER)
-    rows, word = [], 0
-    for strip in range(n_strips):
-        x0, x1 = strip * at.width // n_strips, (strip + 1) * at.width // n_strips
-        left, right = max(x0 - at.reach, 0), min(x1 + at.reach, at.width)
+    n_strips = 1
+    while (sixteens := -(-(at.width + 2 * (n_strips - 1)) // STEP)) * STEP > n_strips * INNER:
+        n_strips += 1
+    starts = [0]
+    for strip in range(n_strips - 1):
+        more = (sixteens * (strip + 1) // n_strips - sixteens * strip // n_strips) * STEP - 2
+        starts.append(starts[-1] + more)
+    if n_strips > 1:  # the last ends where the frame does
+        starts[-1] = at.width - (sixteens - sixteens * (n_strips - 1) // n_strips) * STEP
+    first = [0, *(start + 1 for start in starts[1:]), at.width]
+    beside, rows, word = -(-at.reach // STEP) * STEP, [], 0
+    for start, x0, x1 in zip(starts, first[:-1], first[1:], strict=True):
+        left, right = max(start - beside, 0), min(x1 + 1 + at.reach, at.width)
         n = min(-(-(right - left) // STEP) * STEP, at.width)
         rows.append((x0, x1, min(left, at.width - n), n, word))
         word += n * at.height
