@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     at: Layout
     maps: np.ndarray  # (2 H W,) or (2,) float32: electrons per count, then electrons of no light
     strips: np.ndarray  # (n, 5) int64, see `packing`
-    packed: np.ndarray  # uint32 words, see `packing`; empty for a camera without maps
+    packed: np.ndarray  # int32 words, see `packing`; empty for a camera without maps
     steps: np.ndarray  # (4,) float32, what they are told in
     taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a Gaussian of peak 1, then zeros
     tile_var: np.ndarray  # (ty, tx) float32, mean read variance of each tile, e2
