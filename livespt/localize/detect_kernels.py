@@ -18,10 +18,11 @@ from livespt.localize import line_kernels as strips
 from livespt.localize.light_kernels import Source
 from livespt.localize.line_kernels import GROUP, MARGIN, STEP, STRIDE, Layout, filtered_from
 from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
-from livespt.vector_pixels import above, first_of, load, not_below, store
+from livespt.vector_pixels import above, first_of, load, most, not_below, store
 from livespt.vectors import address
 
 _0, _1 = np.uint64(0), np.uint64(1)
+_S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
 
 
 class Plan(NamedTuple):
@@ -183,28 +184,51 @@ def filter_group(g, x0, x1, lines, at):
 
 
 @inlined
-def peaks_of(lines, above_it, here, below_it, bound):
-    """Return bits: which of sixteen top a bound and their neighbours (of equals, the first)."""
-    v, up, low = load(lines, here), load(lines, above_it), load(lines, below_it)
-    beside = above(v, load(lines, here - _1)) & not_below(v, load(lines, here + _1))
-    over = (
-        above(v, load(lines, above_it - _1)) & above(v, up) & above(v, load(lines, above_it + _1))
-    )
-    under = not_below(v, load(lines, below_it - _1)) & not_below(v, low)
-    return above(v, bound) & beside & over & under & not_below(v, load(lines, below_it + _1))
+def tops(lines, at):
+    """Return the greatest of sixteen outputs and of their neighbours along the line."""
+    return most(most(load(lines, at - _1), load(lines, at + _1)), load(lines, at))
 
 
 @inlined
-def pick(lines, above_it, here, below_it, bits, x, y, picked, n):
-    """Append the peaks among sixteen from `x` on to `picked`; return how many there are."""
-    peaks, most = picked
-    while bits and n < most:
-        k, row = np.uint64(first_of(bits)), n * ROW
-        at = here + k
-        peaks[row], peaks[row + 1] = x + int(k), y
+def peaks_of(lines, here, over, under, bound):
+    """Return bits: which of sixteen top a bound and their neighbours (of equals, the first).
+
+    `over` and `under` are the `tops` of the lines above and below.
+    """
+    v = load(lines, here)
+    beside = above(v, load(lines, here - _1)) & not_below(v, load(lines, here + _1))
+    return beside & above(v, bound) & above(v, over) & not_below(v, under)
+
+
+@inlined
+def peaks_of_four(lines, before, here, bound):
+    """Return bits: the peaks of four lines, sixteen for each.
+
+    These are the last line of the group before, at `before`, and the first three of this one.
+    """
+    over, first = tops(lines, before - _S1), tops(lines, before)
+    second, third = tops(lines, here), tops(lines, here + _S1)
+    fourth, under = tops(lines, here + _S2), tops(lines, here + _S3)
+    bits = peaks_of(lines, before, over, second, bound)
+    bits |= peaks_of(lines, here, first, third, bound) << 16
+    bits |= peaks_of(lines, here + _S1, second, fourth, bound) << 32
+    return bits | peaks_of(lines, here + _S2, third, under, bound) << 48
+
+
+@inlined
+def pick(lines, before, here, bits, x, y, picked, n):
+    """Append the peaks of four lines from `x`, `y` on to `picked`; return how many there are."""
+    peaks, capacity = picked
+    while bits and n < capacity:
+        k, row = first_of(bits), n * ROW
+        line, column = k // STEP, np.uint64(k % STEP)
+        at = (here + np.uint64((line - 1) * STRIDE) if line > 0 else before) + column
+        over = before + column if line == 1 else at - _S1
+        under = at + _S1 if line > 0 else here + column
+        peaks[row], peaks[row + 1] = x + int(column), y + line
         peaks[row + 2] = lines[at]
         peaks[row + 3], peaks[row + 4] = lines[at - _1], lines[at + _1]
-        peaks[row + 5], peaks[row + 6] = lines[above_it + k], lines[below_it + k]
+        peaks[row + 5], peaks[row + 6] = lines[over], lines[under]
         bits &= bits - 1
         n += 1
     return n
@@ -218,24 +242,22 @@ def peaks_of_group(g, hits, x0, x1, lines, picked, at, n):
     which sixteens may hold one.
     """
     here = strips.out_at(g, at) + np.uint64(MARGIN)
-    before = strips.out_at(g - 1, at) + np.uint64(MARGIN + 3 * STRIDE)
-    begin = filtered_from(x0)
+    before = strips.out_at(g - 1, at) + np.uint64(MARGIN) + _S3
+    begin, y = filtered_from(x0), GROUP * g - 1
     hits &= (1 << (x1 - begin + STEP - 1) // STEP) - 1
     while hits:
         start = first_of(hits) * STEP
         hits &= hits - 1
         x = begin + start
-        inside = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
+        columns = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
+        inside = 0
+        for j in range(GROUP):
+            if 0 <= y + j < at.height:
+                inside |= columns << STEP * j
         floor = load(lines, np.uint64(at.floors + MARGIN + start))
-        for j in range(-1, GROUP - 1):
-            y = GROUP * g + j
-            if not 0 <= y < at.height:
-                continue
-            this = (here + np.uint64(j * STRIDE) if j >= 0 else before) + np.uint64(start)
-            over = before + np.uint64(start) if j == 0 else this - np.uint64(STRIDE)
-            under = here + np.uint64(start) if j < 0 else this + np.uint64(STRIDE)
-            bits = peaks_of(lines, over, this, under, floor) & inside
-            n = pick(lines, over, this, under, bits, x, y, picked, n)
+        this, last = here + np.uint64(start), before + np.uint64(start)
+        bits = peaks_of_four(lines, last, this, floor) & inside
+        n = pick(lines, last, this, bits, x, y, picked, n)
     return n
 
 

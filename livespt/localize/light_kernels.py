@@ -95,6 +95,8 @@ def load_group(source, start, n, word, lines, to, sums, limit):
         d = sixteen(source, p + _3 * line, q + _3 * words)
         for k in range(_4, _8):
             fetch(source.counts, p + k * line)
+            if source.is_packed:
+                fetch(source.packed, q + k * words)
         store(lines, to + x, a)
         store(lines, to + _S1 + x, b)
         store(lines, to + _S2 + x, c)

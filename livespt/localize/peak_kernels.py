@@ -52,23 +52,29 @@ def limit_of(bounds, level, var_f):
 
 
 @inlined
+def look(source, strip, x, y, bound, at, lines, to):
+    """Lay one pixel, or the nearest in the frame, into `scratch`; return 1 if it is above."""
+    _, _, left, n, first = strip
+    line, column = min(max(y, 0), at.height - 1), min(max(x, 0), at.width - 1)
+    pixel, word = line * at.width + column, first + line * n + column - left
+    value = light.one(source, np.uint64(pixel), np.uint64(word))
+    lines[np.uint64(at.scratch + to)] = value
+    return 1 if value > bound else 0
+
+
+@inlined
 def look_around(source, strip, x, y, bound, at, lines):
     """Lay sixteen pixels on the border of the filter's box into `scratch`; count those above.
 
     Packed maps are still in the cache there, which maps as they are never were.
     """
-    box, scratch, n_above = at.box, np.uint64(at.scratch), 0
-    _, _, left, n, first = strip
-    for k in range(16):
-        along, across = k % 4 * box // 2 - box, box
-        if k >= 8:
-            along, across = -along, -across
-        dx, dy = (along, -across) if k // 4 % 2 == 0 else (across, along)
-        line, column = min(max(y + dy, 0), at.height - 1), min(max(x + dx, 0), at.width - 1)
-        pixel, word = line * at.width + column, first + line * n + column - left
-        value = light.one(source, np.uint64(pixel), np.uint64(word))
-        lines[scratch + np.uint64(k)] = value
-        n_above += 1 if value > bound else 0
+    box, n_above = at.box, 0
+    for k in range(4):
+        along = k * box // 2 - box
+        n_above += look(source, strip, x + along, y - box, bound, at, lines, 4 * k)
+        n_above += look(source, strip, x + box, y + along, bound, at, lines, 4 * k + 1)
+        n_above += look(source, strip, x - along, y + box, bound, at, lines, 4 * k + 2)
+        n_above += look(source, strip, x - box, y - along, bound, at, lines, 4 * k + 3)
     return n_above
 
 
