@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from livespt.camera import MAX_ADU, Camera, electron_maps
 from livespt.jit import read_only
 from livespt.localize import crowd, detect_kernels, detection, frame_kernels, posterior
-from livespt.localize import whole_kernels as whole
 from livespt.localize import fit as fitting
 from livespt.localize import frame_load_kernels as loads
 from livespt.localize import frame_table_kernels as tables
+from livespt.localize import whole_kernels as whole
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import CONVERGED
 from livespt.localize.frame_kernels import Fits
@@ -212,9 +212,7 @@ class Localizer:
             self._given = _plain((self._plan, (self._maps, self._lane_maps, tables, *rest)))
         return self._given
 
-    def _looked_at_again(
-        self, adu: NDArray[np.uint16], n: int, space: _Space
-    ) -> tuple[Fits, int]:
+    def _looked_at_again(self, adu: NDArray[np.uint16], n: int, space: _Space) -> tuple[Fits, int]:
         """Return the fits and how many they are, after what else is to be done with each."""
         if self._refit is None and self._pairs is None:
             return space.fits, n
