@@ -63,6 +63,11 @@ def one_before(before: Pixels, v: Pixels) -> Pixels:
     return np.concatenate([before[-1:], v[:-1]])
 
 
+def two_before(before: Pixels, v: Pixels) -> Pixels:
+    """Return what stands two places before each of `v`: the last two of `before`, then `v`."""
+    return np.concatenate([before[-2:], v[:-2]])
+
+
 def one_after(v: Pixels, after: Pixels) -> Pixels:
     """Return what stands one place after each of `v`, at last the first of `after`."""
     return np.concatenate([v[1:], after[:1]])
@@ -228,6 +233,11 @@ def _fetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 @_lowers(one_before, _PixelsType, _PixelsType, returned=_PIXELS)
 def _one_before(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(WIDTH - 1, 2 * WIDTH - 1))))
+
+
+@_lowers(two_before, _PixelsType, _PixelsType, returned=_PIXELS)
+def _two_before(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(WIDTH - 2, 2 * WIDTH - 2))))
 
 
 @_lowers(one_after, _PixelsType, _PixelsType, returned=_PIXELS)

@@ -89,29 +89,32 @@ def tile_line(y, at):
 
 
 @inlined
-def fill_limit(lines, at, ty, x0, x1):
-    """Fill where light is clipped along a strip, for a line of tiles."""
-    fill_tiles(lines, at, at.bright + ty * at.n_x, at.bright + ty * at.n_x, x0, x1, at.limit)
+def fill_limit(lines, at, ty, strip):
+    """Fill where light is clipped along what is loaded for a strip, for a line of tiles."""
+    x0, _, left, n, _ = strip
+    tiles = at.bright + ty * at.n_x
+    fill_tiles(lines, at, tiles, tiles, left, left + n, at.limit + MARGIN - filtered_from(x0))
 
 
 @inlined
-def fill_floors(lines, at, ty, x0, x1):
+def fill_floors(lines, at, ty, strip):
     """Fill `floors` for groups that begin in a line of tiles: they may end in the next."""
+    begin, end = filtered_from(strip[0]), min(strip[1] + 1, at.width)
     upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
-    fill_tiles(lines, at, upper, lower, x0, x1, at.floors)
+    fill_tiles(lines, at, upper, lower, begin, end, at.floors + MARGIN - begin)
 
 
 @inlined
-def fill_tiles(lines, at, upper, lower, x0, x1, to):
-    """Fill a line of a strip with the lesser of two lines of tiles."""
-    begin = filtered_from(x0)
-    first = max(begin - MARGIN, 0) * at.n_x // at.width
-    last = (min(x1 + MARGIN, at.width) - 1) * at.n_x // at.width
-    start = 0
-    for tx in range(first, last + 1):
-        end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - begin if tx < last else STRIDE
-        strips.fill(lines, to + start, end - start, min(lines[upper + tx], lines[lower + tx]))
-        start = end
+def fill_tiles(lines, at, upper, lower, x, end, to):
+    """Fill columns of a line, and some more, with the lesser of two lines of tiles.
+
+    Column 0 of the frame lies, or would lie, at `to`.
+    """
+    tile, last = x * at.n_x // at.width, (end - 1) * at.n_x // at.width
+    while tile <= last:
+        after = levels.edge(tile + 1, at.n_x, at.width) if tile < last else end + STEP
+        strips.fill(lines, to + x, after - x, min(lines[upper + tile], lines[lower + tile]))
+        tile, x = tile + 1, after
 
 
 @inlined
@@ -276,14 +279,14 @@ def peaks_of_strip(source, bounds, strip, lines, at, picked, n):
         if g <= last:
             ty = tile_line(GROUP * g, at)
             if ty != tile:
-                fill_limit(lines, at, ty, x0, x1)
+                fill_limit(lines, at, ty, strip)
                 tile = ty
             push_group(source, strip, g, lines, at)
         done = g - half - 2
         if done >= -1:
             ty = tile_line(GROUP * done - 1, at)
             if ty != floor:
-                fill_floors(lines, at, ty, x0, x1)
+                fill_floors(lines, at, ty, strip)
                 floor = ty
             hits = filter_group(done, x0, x1, lines, at)
             if done >= 0:

@@ -90,7 +90,11 @@ def tile_levels(source, tile_var, excess, lines, at):
     """Fill the background of all tiles, `raw`.
 
     Some tiles side by side: the processor then works at one while it waits for another's sum.
+    Their edges are worked out once.
     """
+    edges = at.crude  # not filled yet
+    for tx in range(at.n_x):
+        lines[edges + tx] = np.float32(edge(tx + 1, at.n_x, at.width))
     for ty in range(at.n_y):
         y0, y1 = edge(ty, at.n_y, at.height), edge(ty + 1, at.n_y, at.height)
         step = (y1 - y0) // GROUP
@@ -100,7 +104,7 @@ def tile_levels(source, tile_var, excess, lines, at):
             for turn in range(ROUNDS + 1):
                 end = edge(first, at.n_x, at.width)
                 for tx in range(first, last):
-                    x0, end = end, edge(tx + 1, at.n_x, at.width)
+                    x0, end = end, int(lines[edges + tx])
                     to = np.uint64((tx - first) * SAMPLE)
                     if turn == 0:
                         level = load_sample(source, start + x0, apart, end - x0, lines, to)
