@@ -17,7 +17,7 @@ from livespt.localize import light_kernels as light
 from livespt.localize import line_kernels as strips
 from livespt.localize.light_kernels import Source
 from livespt.localize.line_kernels import GROUP, MARGIN, STEP, STRIDE, Layout, filtered_from
-from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
+from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh, write_spot
 from livespt.vector_pixels import above, first_of, load, most, not_below, store
 from livespt.vectors import address
 
@@ -298,26 +298,6 @@ def peaks_of_strip(source, bounds, strip, lines, at, picked, n):
             strips.average_along(lines, at, g, start, n_wide)
             strips.sum_box(lines, at, g, start, n_wide)
     return n
-
-
-@inlined
-def vertex(before, top, after):
-    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
-    curve = 2.0 * top - before - after
-    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
-
-
-@inlined
-def write_spot(picked, k, per_photon, found, to):
-    """Turn a peak's samples into a row of `found`."""
-    value, left, right = picked[k, 2], picked[k, 3], picked[k, 4]
-    above, below = picked[k, 5], picked[k, 6]
-    dx, dy = vertex(left, value, right), vertex(above, value, below)
-    top = value + 0.25 * ((right - left) * dx + (below - above) * dy)
-    found[to, 0], found[to, 1] = picked[k, 0] + dx, picked[k, 1] + dy
-    found[to, 2] = top * per_photon
-    found[to, 3] = max(picked[k, 7], 0.02)
-    found[to, 4] = picked[k, 8]
 
 
 @inlined

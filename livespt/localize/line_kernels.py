@@ -2,10 +2,11 @@
 """The detector's matched filter, four lines of a strip of the frame at a time.
 
 A strip is up to `INNER` columns of the frame; its lines of work stay in the first cache. They lie
-in one flat float32 buffer, every line `STRIDE` long, with column 0 of the strip at `MARGIN`. Lines
-come in groups of four: what four lines share is loaded once, and the background, which is smooth,
-is needed at every fourth line only. Loops take sixteen columns at a time (`livespt.vector_pixels`);
-places in the buffer are unsigned, which needs no test for a count from the end.
+in one flat float32 buffer, every line `STRIDE` long, with the first column that is filtered at
+`MARGIN`. Lines come in groups of four: what four lines share is loaded once, and the background,
+which is smooth, is needed at every fourth line only. Loops take sixteen columns at a time
+(`livespt.vector_pixels`); places in the buffer are unsigned, which needs no test for a count from
+the end.
 
     light  four lines of electrons (`light_kernels`), used up before the next four are loaded
     clips  a group's clipped light, summed down the columns

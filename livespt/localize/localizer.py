@@ -206,11 +206,13 @@ class Localizer:
 
     def _fixed(self) -> tuple[tuple, tuple]:
         """Return what does not change from frame to frame, as `whole_kernels` takes it."""
-        if self._given is None:
+        given = self._given
+        if given is None:
             tables = (fitting.table_for(self._camera), fitting.lane_table_for(self._camera))
             rest = (PER_Z, self._bounds, self.roi_px, self._sigma_px)
-            self._given = _plain((self._plan, (self._maps, self._lane_maps, tables, *rest)))
-        return self._given
+            given = _plain((self._plan, (self._maps, self._lane_maps, tables, *rest)))
+            self._given = given
+        return given
 
     def _looked_at_again(self, adu: NDArray[np.uint16], n: int, space: _Space) -> tuple[Fits, int]:
         """Return the fits and how many they are, after what else is to be done with each."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from livespt.localize.line_kernels import INNER, STEP, Layout
 
-TOP, HALF, ONE = 65535, 65536.0, 2.0**23
+TOP = 65535  # the greatest half of a word
+HALF = 65536.0  # what the upper half counts in
+ONE = 2.0**23  # steps from 1 to 2 in float32
 MOST_SCALE = 1e-3  # step of the scale, relative to the least: half of it is a pixel's gain error
 MOST_OFFSET_E = 0.02  # step of the offset; as noise 0.006 e, below any camera's
 
@@ -27,7 +29,7 @@ def strips_of(at: Layout) -> NDArray[np.int64]:
     -------
     (n, 5) int64
         First column and the one after the last; first column to load, and how many; where its
-        packed maps begin.
+        packed maps begin. All are filtered in whole sixteens; at the seams two columns twice.
     """
     n_strips = 1
     while (sixteens := -(-(at.width + 2 * (n_strips - 1)) // STEP)) * STEP > n_strips * INNER:

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""A peak of the filter's output against the threshold at its place (theory: `detection`)."""
+"""A peak of the filter's output: against the threshold at its place, and as a row of `found`."""
 
 from __future__ import annotations
 
@@ -115,3 +115,23 @@ def weigh(source, bounds, strip, picked, first, last, lines, at):
                     level = around
                     limit = limit_of(bounds, level, var)
         picked[row + 7], picked[row + 8] = level, value / limit
+
+
+@inlined
+def vertex(before, top, after):
+    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
+    curve = 2.0 * top - before - after
+    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
+
+
+@inlined
+def write_spot(picked, k, per_photon, found, to):
+    """Turn a peak's samples into a row of `found`."""
+    value, left, right = picked[k, 2], picked[k, 3], picked[k, 4]
+    above, below = picked[k, 5], picked[k, 6]
+    dx, dy = vertex(left, value, right), vertex(above, value, below)
+    top = value + 0.25 * ((right - left) * dx + (below - above) * dy)
+    found[to, 0], found[to, 1] = picked[k, 0] + dx, picked[k, 1] + dy
+    found[to, 2] = top * per_photon
+    found[to, 3] = max(picked[k, 7], 0.02)
+    found[to, 4] = picked[k, 8]
