@@ -252,7 +252,7 @@ def peaks_of_group(g, hits, x0, x1, lines, picked, at, n):
         start = first_of(hits) * STEP
         hits &= hits - 1
         x = begin + start
-        columns = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
+        columns = int(((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0)))
         inside = 0
         for j in range(GROUP):
             if 0 <= y + j < at.height:
