@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import models, register_model
 from numpy.typing import NDArray
 
@@ -23,6 +23,8 @@ from livespt.vectors import _PLACED, Place, _lowers
 #: Pixels side by side.
 WIDTH = 16
 Lines: TypeAlias = NDArray[np.float32]
+#: The bits of 1 in float32.
+ONE = np.int32(0x3F800000)
 #: To Python and to type checkers, an array of `WIDTH`.
 Pixels: TypeAlias = NDArray[Any]
 
@@ -42,19 +44,28 @@ def load_counts(counts: NDArray[np.uint16], at: Place) -> Pixels:
     return counts[int(at) : int(at) + WIDTH].astype(np.float32)
 
 
-def load_low(words: NDArray[np.uint32], at: Place) -> Pixels:
-    """Return the lower halves of sixteen words as numbers."""
-    return (words[int(at) : int(at) + WIDTH] & np.uint32(0xFFFF)).astype(np.float32)
+def load_words(words: NDArray[np.int32], at: Place) -> Pixels:
+    """Return sixteen words as numbers."""
+    return words[int(at) : int(at) + WIDTH].astype(np.float32)
 
 
-def load_high(words: NDArray[np.uint32], at: Place) -> Pixels:
-    """Return the upper halves of sixteen words as numbers."""
-    return (words[int(at) : int(at) + WIDTH] >> np.uint32(16)).astype(np.float32)
+def load_low(words: NDArray[np.int32], at: Place) -> Pixels:
+    """Return 1 + h / 2^23 with h the lower halves of sixteen words: h are bits of a number then."""
+    return ((words[int(at) : int(at) + WIDTH] & 0xFFFF) | ONE).view(np.float32)
+
+
+def fetch(counts: NDArray[np.uint16], at: Place) -> None:
+    """Ask for the counts at a place to be brought nearer, if there are any."""
 
 
 def one_before(before: Pixels, v: Pixels) -> Pixels:
     """Return what stands one place before each of `v`: the last of `before`, then `v`."""
     return np.concatenate([before[-1:], v[:-1]])
+
+
+def two_before(before: Pixels, v: Pixels) -> Pixels:
+    """Return what stands two places before each of `v`: the last two of `before`, then `v`."""
+    return np.concatenate([before[-2:], v[:-2]])
 
 
 def one_after(v: Pixels, after: Pixels) -> Pixels:
@@ -200,18 +211,33 @@ def _load_counts(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _load_low(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     words = builder.load(_place(context, builder, sig, args, _INTS), align=4)
     low = builder.and_(words, ir.Constant(_INTS, [0xFFFF] * WIDTH))
-    return builder.sitofp(low, _FLOATS)
+    return builder.bitcast(builder.or_(low, ir.Constant(_INTS, [int(ONE)] * WIDTH)), _FLOATS)
 
 
-@_lowers(load_high, *_PLACED, returned=_PIXELS)
-def _load_high(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+@_lowers(load_words, *_PLACED, returned=_PIXELS)
+def _load_words(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     words = builder.load(_place(context, builder, sig, args, _INTS), align=4)
-    return builder.sitofp(builder.lshr(words, ir.Constant(_INTS, [16] * WIDTH)), _FLOATS)
+    return builder.sitofp(words, _FLOATS)
+
+
+@_lowers(fetch, *_PLACED, returned=types.none)
+def _fetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    place = _place(context, builder, sig, args, ir.IntType(8))
+    to_read, near, data = (ir.Constant(_INT, i) for i in (0, 3, 1))
+    kind = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(prefetch, [place, to_read, near, data])
+    return context.get_dummy_value()
 
 
 @_lowers(one_before, _PixelsType, _PixelsType, returned=_PIXELS)
 def _one_before(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(WIDTH - 1, 2 * WIDTH - 1))))
+
+
+@_lowers(two_before, _PixelsType, _PixelsType, returned=_PIXELS)
+def _two_before(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(WIDTH - 2, 2 * WIDTH - 2))))
 
 
 @_lowers(one_after, _PixelsType, _PixelsType, returned=_PIXELS)

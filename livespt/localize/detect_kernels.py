@@ -16,12 +16,13 @@ from livespt.localize import level_kernels as levels
 from livespt.localize import light_kernels as light
 from livespt.localize import line_kernels as strips
 from livespt.localize.light_kernels import Source
-from livespt.localize.line_kernels import GROUP, LEAD, MARGIN, STEP, STRIDE, Layout
-from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh
-from livespt.vector_pixels import above, first_of, load, not_below, store
+from livespt.localize.line_kernels import GROUP, MARGIN, STEP, STRIDE, Layout, filtered_from
+from livespt.localize.peak_kernels import ROW, Bounds, limit_of, weigh, write_spot
+from livespt.vector_pixels import above, first_of, load, most, not_below, store
 from livespt.vectors import address
 
 _0, _1 = np.uint64(0), np.uint64(1)
+_S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
 
 
 class Plan(NamedTuple):
@@ -30,7 +31,7 @@ class Plan(NamedTuple):
     at: Layout
     maps: np.ndarray  # (2 H W,) or (2,) float32: electrons per count, then electrons of no light
     strips: np.ndarray  # (n, 5) int64, see `packing`
-    packed: np.ndarray  # uint32 words, see `packing`; empty for a camera without maps
+    packed: np.ndarray  # int32 words, see `packing`; empty for a camera without maps
     steps: np.ndarray  # (4,) float32, what they are told in
     taps: np.ndarray  # (r + 1 + SPARE,) float32, half of a Gaussian of peak 1, then zeros
     tile_var: np.ndarray  # (ty, tx) float32, mean read variance of each tile, e2
@@ -88,34 +89,38 @@ def tile_line(y, at):
 
 
 @inlined
-def fill_limit(lines, at, ty, x0, x1):
-    """Fill where light is clipped along a strip, for a line of tiles."""
-    fill_tiles(lines, at, at.bright + ty * at.n_x, at.bright + ty * at.n_x, x0, x1, at.limit)
+def fill_limit(lines, at, ty, strip):
+    """Fill where light is clipped along what is loaded for a strip, for a line of tiles."""
+    x0, _, left, n, _ = strip
+    tiles = at.bright + ty * at.n_x
+    fill_tiles(lines, at, tiles, tiles, left, left + n, at.limit + MARGIN - filtered_from(x0))
 
 
 @inlined
-def fill_floors(lines, at, ty, x0, x1):
+def fill_floors(lines, at, ty, strip):
     """Fill `floors` for groups that begin in a line of tiles: they may end in the next."""
+    begin, end = filtered_from(strip[0]), min(strip[1] + 1, at.width)
     upper, lower = at.crude + ty * at.n_x, at.crude + min(ty + 1, at.n_y - 1) * at.n_x
-    fill_tiles(lines, at, upper, lower, x0, x1, at.floors)
+    fill_tiles(lines, at, upper, lower, begin, end, at.floors + MARGIN - begin)
 
 
 @inlined
-def fill_tiles(lines, at, upper, lower, x0, x1, to):
-    """Fill a line of a strip with the lesser of two lines of tiles."""
-    first = max(x0 - MARGIN, 0) * at.n_x // at.width
-    last = (min(x1 + MARGIN, at.width) - 1) * at.n_x // at.width
-    start = 0
-    for tx in range(first, last + 1):
-        end = levels.edge(tx + 1, at.n_x, at.width) + MARGIN - x0 if tx < last else STRIDE
-        strips.fill(lines, to + start, end - start, min(lines[upper + tx], lines[lower + tx]))
-        start = end
+def fill_tiles(lines, at, upper, lower, x, end, to):
+    """Fill columns of a line, and some more, with the lesser of two lines of tiles.
+
+    Column 0 of the frame lies, or would lie, at `to`.
+    """
+    tile, last = x * at.n_x // at.width, (end - 1) * at.n_x // at.width
+    while tile <= last:
+        after = levels.edge(tile + 1, at.n_x, at.width) if tile < last else end + STEP
+        strips.fill(lines, to + x, after - x, min(lines[upper + tile], lines[lower + tile]))
+        tile, x = tile + 1, after
 
 
 @inlined
-def copy_edge(lines, at, which, x0, first):
+def copy_edge(lines, at, which, begin, first):
     """Fill lines of light from `first` (0 to 3) on, and `clips`, with the background outside."""
-    source = np.uint64(at.edges + which * at.edge_stride + x0)
+    source = np.uint64(at.edges + which * at.edge_stride + begin)
     for x in range(_0, np.uint64(STRIDE), np.uint64(STEP)):
         level = load(lines, source + x)
         for j in range(first, GROUP):
@@ -140,14 +145,15 @@ def push_group(source, strip, g, lines, at):
     `strip` holds the numbers of `Plan.strips`.
     """
     (x0, x1, left, n, first), y = strip, GROUP * g
+    begin = filtered_from(x0)
     if y < 0 or y >= at.height:
-        copy_edge(lines, at, 0 if y < 0 else 1, x0, 0)
+        copy_edge(lines, at, 0 if y < 0 else 1, begin, 0)
         return
     start, word, left_over = y * at.width + left, first + y * n, at.height - y
-    to = np.uint64(left - x0 + MARGIN)
+    to = np.uint64(left - begin + MARGIN)
     clips, limit = np.uint64(at.clips) + to, np.uint64(at.limit) + to
     if left_over < GROUP:
-        copy_edge(lines, at, 1, x0, left_over)
+        copy_edge(lines, at, 1, begin, left_over)
         light.load_rest(source, start, n, word, left_over, _0, lines, to)
         light.sum_clipped(_0, n, lines, to, clips, limit)
     else:
@@ -155,7 +161,7 @@ def push_group(source, strip, g, lines, at):
     if x0 == 0:
         pad_side(lines, at, at.sides, g, MARGIN)
     if x1 == at.width:
-        pad_side(lines, at, at.sides + at.n_groups, g, MARGIN + x1 - x0)
+        pad_side(lines, at, at.sides + at.n_groups, g, MARGIN + x1 - begin)
 
 
 @inlined
@@ -164,10 +170,10 @@ def filter_group(g, x0, x1, lines, at):
 
     Return bits: which sixteens may hold a peak (`line_kernels.average_down`).
     """
-    hits = -1
+    hits, begin = -1, filtered_from(x0)
     if 0 <= GROUP * g < at.height:
-        n = (LEAD + x1 - x0 + 1 + STEP - 1) // STEP * STEP
-        hits = strips.average_down(lines, at, g, MARGIN - LEAD, n)
+        n = (min(x1 + 1, at.width) - begin + STEP - 1) // STEP * STEP
+        hits = strips.average_down(lines, at, g, MARGIN, n)
     out = strips.out_at(g, at)
     for j in range(GROUP):
         line = out + np.uint64(j * STRIDE)
@@ -176,33 +182,56 @@ def filter_group(g, x0, x1, lines, at):
         if x0 == 0:
             lines[line + np.uint64(MARGIN - 1)] = np.float32(0.0)
         if x1 == at.width:
-            lines[line + np.uint64(MARGIN + x1 - x0)] = np.float32(0.0)
+            lines[line + np.uint64(MARGIN + x1 - begin)] = np.float32(0.0)
     return hits
 
 
 @inlined
-def peaks_of(lines, above_it, here, below_it, bound):
-    """Return bits: which of sixteen top a bound and their neighbours (of equals, the first)."""
-    v, up, low = load(lines, here), load(lines, above_it), load(lines, below_it)
-    beside = above(v, load(lines, here - _1)) & not_below(v, load(lines, here + _1))
-    over = (
-        above(v, load(lines, above_it - _1)) & above(v, up) & above(v, load(lines, above_it + _1))
-    )
-    under = not_below(v, load(lines, below_it - _1)) & not_below(v, low)
-    return above(v, bound) & beside & over & under & not_below(v, load(lines, below_it + _1))
+def tops(lines, at):
+    """Return the greatest of sixteen outputs and of their neighbours along the line."""
+    return most(most(load(lines, at - _1), load(lines, at + _1)), load(lines, at))
 
 
 @inlined
-def pick(lines, above_it, here, below_it, bits, x, y, picked, n):
-    """Append the peaks among sixteen from `x` on to `picked`; return how many there are."""
-    peaks, most = picked
-    while bits and n < most:
-        k, row = np.uint64(first_of(bits)), n * ROW
-        at = here + k
-        peaks[row], peaks[row + 1] = x + int(k), y
+def peaks_of(lines, here, over, under, bound):
+    """Return bits: which of sixteen top a bound and their neighbours (of equals, the first).
+
+    `over` and `under` are the `tops` of the lines above and below.
+    """
+    v = load(lines, here)
+    beside = above(v, load(lines, here - _1)) & not_below(v, load(lines, here + _1))
+    return beside & above(v, bound) & above(v, over) & not_below(v, under)
+
+
+@inlined
+def peaks_of_four(lines, before, here, bound):
+    """Return bits: the peaks of four lines, sixteen for each.
+
+    These are the last line of the group before, at `before`, and the first three of this one.
+    """
+    over, first = tops(lines, before - _S1), tops(lines, before)
+    second, third = tops(lines, here), tops(lines, here + _S1)
+    fourth, under = tops(lines, here + _S2), tops(lines, here + _S3)
+    bits = peaks_of(lines, before, over, second, bound)
+    bits |= peaks_of(lines, here, first, third, bound) << 16
+    bits |= peaks_of(lines, here + _S1, second, fourth, bound) << 32
+    return bits | peaks_of(lines, here + _S2, third, under, bound) << 48
+
+
+@inlined
+def pick(lines, before, here, bits, x, y, picked, n):
+    """Append the peaks of four lines from `x`, `y` on to `picked`; return how many there are."""
+    peaks, capacity = picked
+    while bits and n < capacity:
+        k, row = first_of(bits), n * ROW
+        line, column = k // STEP, np.uint64(k % STEP)
+        at = (here + np.uint64((line - 1) * STRIDE) if line > 0 else before) + column
+        over = before + column if line == 1 else at - _S1
+        under = at + _S1 if line > 0 else here + column
+        peaks[row], peaks[row + 1] = x + int(column), y + line
         peaks[row + 2] = lines[at]
         peaks[row + 3], peaks[row + 4] = lines[at - _1], lines[at + _1]
-        peaks[row + 5], peaks[row + 6] = lines[above_it + k], lines[below_it + k]
+        peaks[row + 5], peaks[row + 6] = lines[over], lines[under]
         bits &= bits - 1
         n += 1
     return n
@@ -215,24 +244,23 @@ def peaks_of_group(g, hits, x0, x1, lines, picked, at, n):
     Of four lines: the last of the group before and the first three of this one. `hits` are bits:
     which sixteens may hold one.
     """
-    here = strips.out_at(g, at) + np.uint64(MARGIN - LEAD)
-    before = strips.out_at(g - 1, at) + np.uint64(MARGIN - LEAD + 3 * STRIDE)
-    hits &= (1 << (LEAD + x1 - x0 + STEP - 1) // STEP) - 1
+    here = strips.out_at(g, at) + np.uint64(MARGIN)
+    before = strips.out_at(g - 1, at) + np.uint64(MARGIN) + _S3
+    begin, y = filtered_from(x0), GROUP * g - 1
+    hits &= (1 << (x1 - begin + STEP - 1) // STEP) - 1
     while hits:
         start = first_of(hits) * STEP
         hits &= hits - 1
-        x = x0 - LEAD + start
-        inside = ((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0))
-        floor = load(lines, np.uint64(at.floors + MARGIN - LEAD + start))
-        for j in range(-1, GROUP - 1):
-            y = GROUP * g + j
-            if not 0 <= y < at.height:
-                continue
-            this = (here + np.uint64(j * STRIDE) if j >= 0 else before) + np.uint64(start)
-            over = before + np.uint64(start) if j == 0 else this - np.uint64(STRIDE)
-            under = here + np.uint64(start) if j < 0 else this + np.uint64(STRIDE)
-            bits = peaks_of(lines, over, this, under, floor) & inside
-            n = pick(lines, over, this, under, bits, x, y, picked, n)
+        x = begin + start
+        columns = int(((1 << min(x1 - x, STEP)) - 1) & (-1 << max(x0 - x, 0)))
+        inside = 0
+        for j in range(GROUP):
+            if 0 <= y + j < at.height:
+                inside |= columns << STEP * j
+        floor = load(lines, np.uint64(at.floors + MARGIN + start))
+        this, last = here + np.uint64(start), before + np.uint64(start)
+        bits = peaks_of_four(lines, last, this, floor) & inside
+        n = pick(lines, last, this, bits, x, y, picked, n)
     return n
 
 
@@ -243,51 +271,33 @@ def peaks_of_strip(source, bounds, strip, lines, at, picked, n):
     Each is weighed at once, while the pixels around it are still near at hand.
     """
     x0, x1, _, _, _ = strip
-    half = at.groups // 2
-    start, n_wide = MARGIN - LEAD, (2 * LEAD + x1 - x0 + STEP - 1) // STEP * STEP
+    half, last = at.groups // 2, at.n_groups + at.groups // 2
+    start = MARGIN
+    n_wide = (min(x1 + 1, at.width) - filtered_from(x0) + STEP - 1) // STEP * STEP
     tile, floor = -1, -1
-    for g in range(-1 - 2 * half, at.n_groups + half + 2):
-        ty = tile_line(GROUP * g, at)
-        if ty != tile:
-            fill_limit(lines, at, ty, x0, x1)
-            tile = ty
-        push_group(source, strip, g, lines, at)
-        strips.sum_fours(lines, at, start, n_wide)
-        strips.average_along(lines, at, g, start, n_wide)
-        strips.sum_box(lines, at, g, start, n_wide)
-        done = g - half - 1
-        if done < -1:
-            continue
-        ty = tile_line(GROUP * done - 1, at)
-        if ty != floor:
-            fill_floors(lines, at, ty, x0, x1)
-            floor = ty
-        hits = filter_group(done, x0, x1, lines, at)
-        if done >= 0:
-            first, n = n, peaks_of_group(done, hits, x0, x1, lines, picked, at, n)
-            if n > first:
-                weigh(source, bounds, strip, picked[0], first, n, lines, at)
+    for g in range(-1 - half, last + 3):
+        if g <= last:
+            ty = tile_line(GROUP * g, at)
+            if ty != tile:
+                fill_limit(lines, at, ty, strip)
+                tile = ty
+            push_group(source, strip, g, lines, at)
+        done = g - half - 2
+        if done >= -1:
+            ty = tile_line(GROUP * done - 1, at)
+            if ty != floor:
+                fill_floors(lines, at, ty, strip)
+                floor = ty
+            hits = filter_group(done, x0, x1, lines, at)
+            if done >= 0:
+                first, n = n, peaks_of_group(done, hits, x0, x1, lines, picked, at, n)
+                if n > first:
+                    weigh(source, bounds, strip, picked[0], first, n, lines, at)
+        if g <= last:
+            strips.sum_fours(lines, at, start, n_wide)
+            strips.average_along(lines, at, g, start, n_wide)
+            strips.sum_box(lines, at, g, start, n_wide)
     return n
-
-
-@inlined
-def vertex(before, top, after):
-    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
-    curve = 2.0 * top - before - after
-    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
-
-
-@inlined
-def write_spot(picked, k, per_photon, found, to):
-    """Turn a peak's samples into a row of `found`."""
-    value, left, right = picked[k, 2], picked[k, 3], picked[k, 4]
-    above, below = picked[k, 5], picked[k, 6]
-    dx, dy = vertex(left, value, right), vertex(above, value, below)
-    top = value + 0.25 * ((right - left) * dx + (below - above) * dy)
-    found[to, 0], found[to, 1] = picked[k, 0] + dx, picked[k, 1] + dy
-    found[to, 2] = top * per_photon
-    found[to, 3] = max(picked[k, 7], 0.02)
-    found[to, 4] = picked[k, 8]
 
 
 @inlined

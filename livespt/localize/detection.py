@@ -227,14 +227,14 @@ def _maps(
     offset: NDArray[np.float64],
     shape: tuple[int, int],
     strips: NDArray[np.int64],
-) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
     """Return what turns counts into electrons: as it is, and packed for a camera with maps."""
     mapped = gain.ndim > 0 or offset.ndim > 0
     full = shape if mapped else (1, 1)
     both = (np.broadcast_to(m, full) for m in (1.0 / gain, offset / gain))
     maps = np.concatenate([m.astype(np.float32).reshape(-1) for m in both])
     if not mapped:
-        return maps, np.empty(0, np.uint32), np.array([maps[0], 0.0, maps[1], 0.0], np.float32)
+        return maps, np.empty(0, np.int32), np.array([maps[0], 0.0, maps[1], 0.0], np.float32)
     return maps, *pack(np.broadcast_to(gain, full), np.broadcast_to(offset, full), strips)
 
 

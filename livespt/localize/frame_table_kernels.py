@@ -20,19 +20,21 @@ NUMBERS = 12  # of a row: from x to loglik
 def fill_table(fits, bounds, side, meanings, lengths, room, rows, status):
     """Judge the fits of a frame, mark molecules found twice, and fill the rows of its table.
 
-    `fits` are `frame_kernels.Fits`; `lengths` are the distance of `mark_repeated` and the side of a
+    `fits` are `frame_kernels.Fits` as a plain tuple, of which as many rows count as there is
+    `room` for; `lengths` are the distance of `mark_repeated` and the side of a
     pixel in the sample; `room` is scratch, (n, 5) float64 and (n,) int64.
     """
-    (nearest, unit), (local, order), theta = lengths, room, fits.theta
+    (nearest, unit), (local, order) = lengths, room
+    theta, covariance, loglik, code, bad, origin, _ = fits
     for k in range(order.size):
         for a in range(5):
             local[k, a] = theta[k, a]
-        local[k, X] -= fits.origin[k, 1]
-        local[k, Y] -= fits.origin[k, 0]
-    judge(local, fits.covariance, fits.code, fits.bad, bounds, side, meanings, status)
+        local[k, X] -= origin[k, 1]
+        local[k, Y] -= origin[k, 0]
+    judge(local, covariance, code[: order.size], bad, bounds, side, meanings, status)
     order_by_y(theta, order)
     mark_repeated(theta, order, nearest, status)
-    fill_rows(theta, fits.covariance, fits.loglik, unit, rows)
+    fill_rows(theta[: order.size], covariance, loglik, unit, rows)
 
 
 @brief_kernel

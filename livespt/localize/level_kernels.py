@@ -53,16 +53,23 @@ def bright(level, read_var, excess):
 
 @narrow_lanes
 def load_sample(source, start, apart, n, lines, to):
-    """Load four lines of a tile, `apart` from one another; what fills up sixteens is no level."""
-    whole = np.uint64(n // STEP * STEP)
+    """Load four lines of a tile, `apart` from one another, and return their mean.
+
+    What fills up sixteens is no level.
+    """
+    whole, total = np.uint64(n // STEP * STEP), spread(_NONE)
     for j in range(np.uint64(GROUP)):
         line, pixel = to + j * _SIXTEENS, np.uint64(start) + j * np.uint64(apart)
         for x in range(_0, whole, _STEP):
-            store(lines, line + x, light.plain(source, pixel + x))
+            v = light.plain(source, pixel + x)
+            store(lines, line + x, v)
+            total += v
         if whole < np.uint64(n):
             store(lines, line + whole, spread(_NO_LIMIT))
             for x in range(whole, np.uint64(n)):
                 lines[line + x] = light.one_plain(source, pixel + x)
+            total += keep_below(load(lines, line + whole), spread(_NO_LIMIT), spread(_NONE))
+    return add_up(total) / np.float32(GROUP * n)
 
 
 @narrow_lanes
@@ -83,7 +90,11 @@ def tile_levels(source, tile_var, excess, lines, at):
     """Fill the background of all tiles, `raw`.
 
     Some tiles side by side: the processor then works at one while it waits for another's sum.
+    Their edges are worked out once.
     """
+    edges = at.crude  # not filled yet
+    for tx in range(at.n_x):
+        lines[edges + tx] = np.float32(edge(tx + 1, at.n_x, at.width))
     for ty in range(at.n_y):
         y0, y1 = edge(ty, at.n_y, at.height), edge(ty + 1, at.n_y, at.height)
         step = (y1 - y0) // GROUP
@@ -93,13 +104,14 @@ def tile_levels(source, tile_var, excess, lines, at):
             for turn in range(ROUNDS + 1):
                 end = edge(first, at.n_x, at.width)
                 for tx in range(first, last):
-                    x0, end = end, edge(tx + 1, at.n_x, at.width)
-                    to, limit = np.uint64((tx - first) * SAMPLE), _NO_LIMIT
+                    x0, end = end, int(lines[edges + tx])
+                    to = np.uint64((tx - first) * SAMPLE)
                     if turn == 0:
-                        load_sample(source, start + x0, apart, end - x0, lines, to)
+                        level = load_sample(source, start + x0, apart, end - x0, lines, to)
                     else:
                         limit = bright(lines[at.raw + row + tx], tile_var[row + tx], excess)
-                    lines[at.raw + row + tx] = mean_below(lines, to, end - x0, limit)
+                        level = mean_below(lines, to, end - x0, limit)
+                    lines[at.raw + row + tx] = level
 
 
 @narrow_lanes

@@ -3,8 +3,8 @@
 
 A camera's maps are what takes longest: a frame of them is larger than the second cache, and the
 third gives some 20 bytes a nanosecond. So both numbers of a pixel, electrons per count and
-electrons of no light, stand in 16 bits each of one word, as steps from the least of their map,
-and lie in the order in which strips load them. Maps that 16 bits cannot tell apart well enough
+electrons of no light, stand in 16 bits each of one word (`livespt.localize.packing`), and lie in
+the order in which strips load them. Maps that 16 bits cannot tell apart well enough
 (`livespt.localize.packing`) are taken as they are.
 """
 
@@ -16,12 +16,11 @@ import numpy as np
 
 from livespt.jit import narrow_lanes
 from livespt.localize.line_kernels import GROUP, STEP, STRIDE
-from livespt.vector_pixels import least, load, load_counts, load_high, load_low, store
+from livespt.vector_pixels import fetch, least, load, load_counts, load_low, load_words, store
 
 _S1, _S2, _S3 = (np.uint64(k * STRIDE) for k in range(1, 4))
-_0, _2, _3, _STEP = np.uint64(0), np.uint64(2), np.uint64(3), np.uint64(STEP)
-_LOW, _HIGH = np.uint32(0xFFFF), np.uint32(16)
-_F, _I = np.float32, np.int32
+_0, _2, _3, _4, _8, _STEP = (np.uint64(k) for k in (0, 2, 3, 4, 8, STEP))
+_F, _LOW, _BIT, _ONE = np.float32, np.int32(0xFFFF), np.float32(2.0**-23), np.float32(1.0)
 
 
 class Source(NamedTuple):
@@ -29,12 +28,12 @@ class Source(NamedTuple):
 
     counts: np.ndarray  # flat uint16
     maps: np.ndarray  # flat float32: scales, then offsets; or one of each
-    packed: np.ndarray  # flat uint32
+    packed: np.ndarray  # flat int32
     width: int  # of the frame
     size: np.uint64  # pixels of the frame
     mapped: bool
     is_packed: bool
-    scale: np.float32  # least of the packed ones, and the step they are told in
+    scale: np.float32  # of the packed ones, see `packing`
     scale_step: np.float32
     offset: np.float32
     offset_step: np.float32
@@ -55,7 +54,7 @@ def sixteen(source, pixel, word):
     if not source.is_packed:
         return plain(source, pixel)
     scale = load_low(source.packed, word) * source.scale_step + source.scale
-    offset = load_high(source.packed, word) * source.offset_step + source.offset
+    offset = load_words(source.packed, word) * source.offset_step + source.offset
     return load_counts(source.counts, pixel) * scale - offset
 
 
@@ -74,8 +73,8 @@ def one(source, pixel, word):
     if not source.is_packed:
         return one_plain(source, pixel)
     both = source.packed[word]
-    scale = _F(_I(both & _LOW)) * source.scale_step + source.scale
-    offset = _F(_I(both >> _HIGH)) * source.offset_step + source.offset
+    scale = (_ONE + _F(both & _LOW) * _BIT) * source.scale_step + source.scale
+    offset = _F(both) * source.offset_step + source.offset
     return _F(source.counts[pixel]) * scale - offset
 
 
@@ -84,6 +83,7 @@ def load_group(source, start, n, word, lines, to, sums, limit):
     """Load `n` columns of four lines from pixel `start` on, and their sum, each clipped.
 
     The packed maps of the first of the four begin at `word`; they follow on one another there.
+    What is loaded next is asked for: the processor does not guess that four lines follow on four.
     """
     line, words = np.uint64(source.width), np.uint64(n)
     whole = np.uint64(n // STEP * STEP)
@@ -93,6 +93,10 @@ def load_group(source, start, n, word, lines, to, sums, limit):
         b = sixteen(source, p + line, q + words)
         c = sixteen(source, p + _2 * line, q + _2 * words)
         d = sixteen(source, p + _3 * line, q + _3 * words)
+        for k in range(_4, _8):
+            fetch(source.counts, p + k * line)
+            if source.is_packed:
+                fetch(source.packed, q + k * words)
         store(lines, to + x, a)
         store(lines, to + _S1 + x, b)
         store(lines, to + _S2 + x, c)

@@ -2,10 +2,11 @@
 """The detector's matched filter, four lines of a strip of the frame at a time.
 
 A strip is up to `INNER` columns of the frame; its lines of work stay in the first cache. They lie
-in one flat float32 buffer, every line `STRIDE` long, with column 0 of the strip at `MARGIN`. Lines
-come in groups of four: what four lines share is loaded once, and the background, which is smooth,
-is needed at every fourth line only. Loops take sixteen columns at a time (`livespt.vector_pixels`);
-places in the buffer are unsigned, which needs no test for a count from the end.
+in one flat float32 buffer, every line `STRIDE` long, with the first column that is filtered at
+`MARGIN`. Lines come in groups of four: what four lines share is loaded once, and the background,
+which is smooth, is needed at every fourth line only. Loops take sixteen columns at a time
+(`livespt.vector_pixels`); places in the buffer are unsigned, which needs no test for a count from
+the end.
 
     light  four lines of electrons (`light_kernels`), used up before the next four are loaded
     clips  a group's clipped light, summed down the columns
@@ -25,16 +26,25 @@ from typing import NamedTuple
 import numpy as np
 
 from livespt.jit import narrow_lanes
-from livespt.vector_pixels import WIDTH, above, load, most, one_after, one_before, spread, store
+from livespt.vector_pixels import (
+    WIDTH,
+    above,
+    load,
+    most,
+    one_after,
+    one_before,
+    spread,
+    store,
+    two_before,
+)
 
 GROUP = 4  # lines
 TILE = 32  # pixels, of the background (`level_kernels`)
-INNER = 128  # columns of a strip: all of its lines lie in the first cache
-LEAD = 8  # columns before a strip that are filtered too: a peak needs its neighbours
-MARGIN = 64 + LEAD  # columns on either side of it; what is filtered begins a line of the cache
+STEP = WIDTH  # loops are as long as a multiple of this, so that nothing is left over
+INNER = 11 * STEP  # columns of a strip that are filtered: all of its lines lie in the first cache
+MARGIN = 64  # columns on either side of it; what is filtered begins a line of the cache
 STRIDE = INNER + 2 * MARGIN  # odd in cache lines, for lines to spread over the cache
 BLOCK = GROUP * STRIDE
-STEP = WIDTH  # loops are as long as a multiple of this, so that nothing is left over
 SPARE = 3  # zeros after the last tap: the first three pairs are taken at once
 BOXES, OUTS = 4, 2  # lines and blocks in their rings
 
@@ -129,6 +139,15 @@ def _power_of_two(n: int) -> int:
 
 
 @narrow_lanes
+def filtered_from(x0):
+    """Return the first column that is filtered for a strip from `x0` on.
+
+    A peak needs its neighbours; column -1 of the frame is known to be 0.
+    """
+    return max(x0 - 1, 0)
+
+
+@narrow_lanes
 def sums_at(g, at):
     """Return where the clipped sums of group `g` lie."""
     return np.uint64(at.sums + (g & (at.sum_ring - 1)) * STRIDE)
@@ -162,7 +181,11 @@ def fill(lines, start, n, value):
 
 @narrow_lanes
 def average_along(lines, at, g, start, n):
-    """Fill `wide` of group `g`: the taps along its four lines of light."""
+    """Fill `wide` of group `g`: the taps along its four lines of light.
+
+    A load across two lines of the cache counts twice, and a register is moved by one unit alone:
+    three neighbours moved and three loaded are the quickest.
+    """
     w1, w2, w3 = lines[at.taps + 1], lines[at.taps + 2], lines[at.taps + 3]
     for j in range(GROUP):
         light = np.uint64(j * STRIDE + start)
@@ -172,7 +195,7 @@ def average_along(lines, at, g, start, n):
             here = light + x
             after = load(lines, here + _STEP)
             out = v + w1 * (one_before(before, v) + one_after(v, after))
-            out += w2 * (load(lines, here - _2) + load(lines, here + _2))
+            out += w2 * (two_before(before, v) + load(lines, here + _2))
             out += w3 * (load(lines, here - _3) + load(lines, here + _3))
             for k in range(np.uint64(SPARE + 1), np.uint64(at.n_taps + 1)):
                 w = lines[np.uint64(at.taps) + k]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from livespt.localize import crowd, detect_kernels, detection, frame_kernels, po
 from livespt.localize import fit as fitting
 from livespt.localize import frame_load_kernels as loads
 from livespt.localize import frame_table_kernels as tables
+from livespt.localize import whole_kernels as whole
 from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import CONVERGED
 from livespt.localize.frame_kernels import Fits
@@ -41,7 +42,8 @@ class _Space(NamedTuple):
     """Work space of one call at a time."""
 
     detect: detect_kernels.Work
-    fit: frame_kernels.Space
+    fits: Fits
+    room: tuple  # these two and the fits' work space, as `whole_kernels` takes them
     posterior: posterior.Workspace
 
 
@@ -124,6 +126,7 @@ class Localizer:
         self._refit = None
         if model != "symmetric" or method != "mle":
             self._refit = Refit(camera, self._maps, self._sigma_px, self.roi_px, model, method)
+        self._given: tuple[tuple, tuple] | None = None
         self._idle: deque[_Space] = deque()
 
     def __call__(self, frame: Frame) -> Spots:
@@ -147,9 +150,9 @@ class Localizer:
         self._check(frame)
         space = self._space()
         adu = read_only(self._marked(frame.adu))
-        fits = self._split(adu, self._fit(adu, space))
+        n = whole.localize_frame(adu, *self._fixed(), space.room)
+        table = self._table(*self._looked_at_again(adu, n, space))
         self._idle.append(space)
-        table = self._table(fits)
         if self._widens:
             crowd.widen(table, self._told_apart_um)
         return Spots(
@@ -170,10 +173,14 @@ class Localizer:
         tell(0.3)
         adu = read_only(np.zeros(self.shape, np.uint16))
         space = self._space()
-        detect_kernels.detect_frame(adu, self._plan, space.detect)
+        whole.localize_frame(adu, *self._fixed(), space.room)
         tell(0.6)
-        found = np.array([[self.shape[1] / 2, self.shape[0] / 2, 100.0, 1.0, 1.0]])
-        self._table(self._split(adu, self._fit_found(adu, found, space)))
+        x, y = self.shape[1] / 2, self.shape[0] / 2
+        space.detect.found[0] = (x, y, 100.0, 1.0, self._sigma_px)
+        space.fits.theta[0], space.fits.code[0] = space.detect.found[0], CONVERGED
+        space.fits.bad[0], space.fits.covariance[0] = False, np.eye(5)
+        space.fits.origin[0] = int(y) - self.roi_px // 2, int(x) - self.roi_px // 2
+        self._table(*self._looked_at_again(adu, 1, space))
         self._idle.append(space)
         if self._widens:
             crowd.warm_up()
@@ -192,43 +199,33 @@ class Localizer:
             return self._idle.pop()
         except IndexError:
             detect = detection.make_work(self.shape, self._sigma_px)
-            fit = make_space(self.roi_px, detect.found.shape[0])
-            return _Space(detect, fit, posterior.make_workspace())
+            most = detect.found.shape[0]
+            fit, fits = make_space(self.roi_px, most), make_fits(most)
+            room = _plain((detect, fit, fits))
+            return _Space(detect, fits, room, posterior.make_workspace())
 
-    def _fit(self, adu: NDArray[np.uint16], space: _Space) -> Fits:
-        n = detect_kernels.detect_frame(adu, self._plan, space.detect)
-        return self._fit_found(adu, space.detect.found[:n], space)
+    def _fixed(self) -> tuple[tuple, tuple]:
+        """Return what does not change from frame to frame, as `whole_kernels` takes it."""
+        given = self._given
+        if given is None:
+            tables = (fitting.table_for(self._camera), fitting.lane_table_for(self._camera))
+            rest = (PER_Z, self._bounds, self.roi_px, self._sigma_px)
+            given = _plain((self._plan, (self._maps, self._lane_maps, tables, *rest)))
+            self._given = given
+        return given
 
-    def _fit_found(self, adu: NDArray[np.uint16], found: NDArray, space: _Space) -> Fits:
-        n = found.shape[0]
-        starts = found.copy()
-        starts[:, 4] = self._sigma_px
-        fits = Fits(
-            np.zeros((n, 5)),
-            np.zeros((n, 5, 5)),
-            np.zeros(n),
-            np.zeros(n, np.int64),
-            np.zeros(n, np.bool_),
-            np.zeros((n, 2), np.int64),
-            np.zeros(n, np.bool_),
-        )
-        frame_kernels.fit_frame(
-            adu,
-            starts,
-            self._maps,
-            self._lane_maps,
-            (fitting.table_for(self._camera), fitting.lane_table_for(self._camera)),
-            PER_Z,
-            self._bounds,
-            self.roi_px,
-            space.fit,
-            fits,
-        )
-        if self._refit is None:
-            return fits
-        ok = (fits.code == CONVERGED) & ~fits.bad
-        again = self._refit(adu, fits.theta, fits.origin, ok, found[:, 3], space.posterior)
-        return fits._replace(**{name: getattr(again, name) for name in _REPLACED})
+    def _looked_at_again(self, adu: NDArray[np.uint16], n: int, space: _Space) -> tuple[Fits, int]:
+        """Return the fits and how many they are, after what else is to be done with each."""
+        if self._refit is None and self._pairs is None:
+            return space.fits, n
+        fits = Fits(*(column[:n] for column in space.fits))
+        if self._refit is not None:
+            ok, b = (fits.code == CONVERGED) & ~fits.bad, space.detect.found[:n, 3]
+            again = self._refit(adu, fits.theta, fits.origin, ok, b, space.posterior)
+            fits = fits._replace(**{name: getattr(again, name) for name in _REPLACED})
+        if self._pairs is not None:
+            fits = self._pairs(adu, fits, self._maps, fitting.table_for(self._camera))
+        return fits, fits.code.size
 
     def _marked(self, adu: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Raise saturated counts to the highest there is, which is what the kernels look for."""
@@ -236,27 +233,21 @@ class Localizer:
             return adu
         return np.where(adu >= self._saturation_adu, np.uint16(MAX_ADU), adu)
 
-    def _split(self, adu: NDArray[np.uint16], fits: Fits) -> Fits:
-        if self._pairs is None:
-            return fits
-        return self._pairs(adu, fits, self._maps, fitting.table_for(self._camera))
-
-    def _table(self, fits: Fits) -> NDArray[np.void]:
-        n = fits.code.size
-        whole = np.zeros(n + 2, SPOT_DTYPE)  # a view of one row is another type to the compiler
+    def _table(self, fits: Fits, n: int) -> NDArray[np.void]:
+        table = np.zeros(n + 2, SPOT_DTYPE)  # a view of one row is another type to the compiler
         steps = (SPOT_DTYPE.itemsize, 8)
-        rows = np.ndarray((n + 2, tables.NUMBERS), np.float64, whole, 0, steps)
+        rows = np.ndarray((n + 2, tables.NUMBERS), np.float64, table, 0, steps)
         tables.fill_table(
-            fits,
+            tuple(fits),
             self._bounds,
             self.roi_px,
             fitting.MEANINGS,
             (SAME_SPOT * self._sigma_px, self.pixel_um),
             (np.empty((n, 5)), np.empty(n, np.int64)),
             rows,
-            whole["status"],
+            table["status"],
         )
-        return whole[:n]
+        return table[:n]
 
 
 def make_space(side: int, most_spots: int) -> frame_kernels.Space:
@@ -269,6 +260,24 @@ def make_space(side: int, most_spots: int) -> frame_kernels.Space:
         np.zeros(loads.SIZE, np.float32),
         np.zeros((4, most_spots), np.int64),
     )
+
+
+def make_fits(n: int) -> Fits:
+    """Return room for the fits of `n` spots."""
+    return Fits(
+        np.zeros((n, 5)),
+        np.zeros((n, 5, 5)),
+        np.zeros(n),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.bool_),
+        np.zeros((n, 2), np.int64),
+        np.zeros(n, np.bool_),
+    )
+
+
+def _plain(given: Any) -> Any:
+    """Return tuples without names, however deep."""
+    return tuple(map(_plain, given)) if isinstance(given, tuple) else given
 
 
 def _same_shape(maps: tuple, shape: tuple[int, int] | None) -> list[NDArray[np.float64]]:

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""A peak of the filter's output against the threshold at its place (theory: `detection`)."""
+"""A peak of the filter's output: against the threshold at its place, and as a row of `found`."""
 
 from __future__ import annotations
 
@@ -52,23 +52,29 @@ def limit_of(bounds, level, var_f):
 
 
 @inlined
+def look(source, strip, x, y, bound, at, lines, to):
+    """Lay one pixel, or the nearest in the frame, into `scratch`; return 1 if it is above."""
+    _, _, left, n, first = strip
+    line, column = min(max(y, 0), at.height - 1), min(max(x, 0), at.width - 1)
+    pixel, word = line * at.width + column, first + line * n + column - left
+    value = light.one(source, np.uint64(pixel), np.uint64(word))
+    lines[np.uint64(at.scratch + to)] = value
+    return 1 if value > bound else 0
+
+
+@inlined
 def look_around(source, strip, x, y, bound, at, lines):
     """Lay sixteen pixels on the border of the filter's box into `scratch`; count those above.
 
     Packed maps are still in the cache there, which maps as they are never were.
     """
-    box, scratch, n_above = at.box, np.uint64(at.scratch), 0
-    _, _, left, n, first = strip
-    for k in range(16):
-        along, across = k % 4 * box // 2 - box, box
-        if k >= 8:
-            along, across = -along, -across
-        dx, dy = (along, -across) if k // 4 % 2 == 0 else (across, along)
-        line, column = min(max(y + dy, 0), at.height - 1), min(max(x + dx, 0), at.width - 1)
-        pixel, word = line * at.width + column, first + line * n + column - left
-        value = light.one(source, np.uint64(pixel), np.uint64(word))
-        lines[scratch + np.uint64(k)] = value
-        n_above += 1 if value > bound else 0
+    box, n_above = at.box, 0
+    for k in range(4):
+        along = k * box // 2 - box
+        n_above += look(source, strip, x + along, y - box, bound, at, lines, 4 * k)
+        n_above += look(source, strip, x + box, y + along, bound, at, lines, 4 * k + 1)
+        n_above += look(source, strip, x - along, y + box, bound, at, lines, 4 * k + 2)
+        n_above += look(source, strip, x - box, y - along, bound, at, lines, 4 * k + 3)
     return n_above
 
 
@@ -109,3 +115,23 @@ def weigh(source, bounds, strip, picked, first, last, lines, at):
                     level = around
                     limit = limit_of(bounds, level, var)
         picked[row + 7], picked[row + 8] = level, value / limit
+
+
+@inlined
+def vertex(before, top, after):
+    """Return where a parabola through three samples has its top, from -0.5 to 0.5."""
+    curve = 2.0 * top - before - after
+    return min(max(0.5 * (after - before) / curve, -0.5), 0.5) if curve > 0.0 else 0.0
+
+
+@inlined
+def write_spot(picked, k, per_photon, found, to):
+    """Turn a peak's samples into a row of `found`."""
+    value, left, right = picked[k, 2], picked[k, 3], picked[k, 4]
+    above, below = picked[k, 5], picked[k, 6]
+    dx, dy = vertex(left, value, right), vertex(above, value, below)
+    top = value + 0.25 * ((right - left) * dx + (below - above) * dy)
+    found[to, 0], found[to, 1] = picked[k, 0] + dx, picked[k, 1] + dy
+    found[to, 2] = top * per_photon
+    found[to, 3] = max(picked[k, 7], 0.02)
+    found[to, 4] = picked[k, 8]

@@ -120,7 +120,7 @@ def naive_peaks(out):
 )
 @pytest.mark.parametrize("maps", ["none", "packed", "too wide to pack"])
 def test_detections_are_those_of_plain_convolutions(shape, sigma_px, maps, rng):
-    """One strip to five, heights that groups of four do not divide, more taps than seven."""
+    """One strip to four, heights that groups of four do not divide, more taps than seven."""
     ramp = np.add.outer(0.05 * np.arange(shape[0]), 0.02 * np.arange(shape[1]))
     camera = Scmos(2.2, 100.0, 1.6)
     if maps != "none":

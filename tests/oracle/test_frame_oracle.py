@@ -199,7 +199,7 @@ def test_a_frames_table_is_its_fits_judged_and_its_repeats_marked(rng):
     room, status = (np.empty((n, 5)), np.empty(n, np.int64)), np.zeros(n, np.uint8)
     table, expected = np.zeros((n, tables.NUMBERS)), np.zeros((n, tables.NUMBERS))
     lengths = (1.0, unit)
-    tables.fill_table(fits, bounds, side, fitting.MEANINGS, lengths, room, table, status)
+    tables.fill_table(tuple(fits), bounds, side, fitting.MEANINGS, lengths, room, table, status)
     local = theta.copy()
     local[:, :2] -= fits.origin[:, ::-1]
     judged = fitting.judge(local, fits.covariance, fits.code, fits.bad, bounds, side)

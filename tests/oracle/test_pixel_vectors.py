@@ -17,7 +17,7 @@ def floats(a, b, bound, out):
     results = (
         v + w, v - w, v * w, 2.0 * v, px.least(v, w), px.most(v, w),
         px.keep_below(v, px.spread(bound), px.spread(-1.0)), px.one_before(w, v),
-        px.one_after(v, w), px.count_up(),
+        px.one_after(v, w), px.two_before(w, v), px.count_up(),
     )  # fmt: skip
     for k in range(len(results)):
         px.store(out, np.uint64(k * N), results[k])
@@ -25,9 +25,10 @@ def floats(a, b, bound, out):
 
 @kernel
 def counts(words, shorts, out):
-    """Fill `out` with both halves of sixteen words, and with sixteen counts."""
+    """Fill `out` with the lower halves of sixteen words, the words, and sixteen counts."""
+    px.fetch(shorts, np.uint64(1))
     px.store(out, np.uint64(0), px.load_low(words, np.uint64(1)))
-    px.store(out, np.uint64(N), px.load_high(words, np.uint64(1)))
+    px.store(out, np.uint64(N), px.load_words(words, np.uint64(1)))
     px.store(out, np.uint64(2 * N), px.load_counts(shorts, np.uint64(1)))
 
 
@@ -41,20 +42,21 @@ def bits(a, b):
 
 def test_sixteen_floats_are_worked_at_one_by_one(rng):
     a, b = (rng.normal(size=N + 1).astype(np.float32) for _ in range(2))
-    v, w, out = a[1:], b[:N], np.zeros(10 * N, np.float32)
+    v, w, out = a[1:], b[:N], np.zeros(11 * N, np.float32)
     floats(a, b, np.float32(0.3), out)
     expected = [
         v + w, v - w, v * w, 2 * v, np.minimum(v, w), np.maximum(v, w), np.where(v < 0.3, v, -1),
-        np.r_[w[-1], v[:-1]], np.r_[v[1:], w[0]], np.arange(16),
+        np.r_[w[-1], v[:-1]], np.r_[v[1:], w[0]], np.r_[w[-2:], v[:-2]], np.arange(16),
     ]  # fmt: skip
-    np.testing.assert_allclose(out.reshape(10, N), expected, rtol=1e-6)
+    np.testing.assert_allclose(out.reshape(11, N), expected, rtol=1e-6)
 
 
-def test_counts_and_halves_of_words_come_whole(rng):
-    words = rng.integers(0, 2**32, N + 1, dtype=np.uint32)
+def test_counts_words_and_their_lower_halves_come_whole(rng):
+    words = rng.integers(-(2**31), 2**31, N + 1, dtype=np.int32)
     shorts, out = rng.integers(0, 2**16, N + 1, dtype=np.uint16), np.zeros(3 * N, np.float32)
     counts(words, shorts, out)
-    expected = [words[1:] % 2**16, words[1:] // 2**16, shorts[1:]]
+    lower = 1 + words[1:] % 2**16 / 2**23
+    expected = [lower, words[1:].astype(np.float32), shorts[1:]]
     np.testing.assert_array_equal(out.reshape(3, N), expected)
 
 
