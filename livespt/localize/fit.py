@@ -32,6 +32,7 @@ from livespt.localize.errors import LocalizeError
 from livespt.localize.fit_kernels import Region, Scratch
 from livespt.localize.lane_kernels import LANES
 from livespt.localize.lane_table_kernels import N_ROWS_TABLE, LaneTable
+from livespt.localize.start import make_start
 from livespt.localize.table import PER_Z, lane_table_of, no_lane_table, no_table, table_of
 from livespt.localize.table_kernels import Table
 from livespt.types import FitStatus
@@ -144,8 +145,7 @@ def _fit_side_by_side(
         adu,
         maps,
         lane_table_for(camera),
-        float(sigma_px),
-        start_window(sigma_px, side),
+        make_start(float(sigma_px), side, bool(bounds[0, 4] < bounds[1, 4])),
         bounds,
         make_lanes(),
         pending,
@@ -183,12 +183,6 @@ def fit_one_by_one(
         which,
         out,
     )
-
-
-def start_window(sigma_px: float, side: int) -> NDArray[np.float32]:
-    """Return the window of the starting centroid, (side * side,): twice the spot's variance."""
-    r2 = (np.arange(side) - 0.5 * (side - 1)) ** 2
-    return np.exp(-0.25 * np.add.outer(r2, r2) / sigma_px**2).astype(np.float32).ravel()
 
 
 def make_lanes() -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from livespt.localize.column_kernels import WIDE, B, N, S, X, Y, copy, loglik, s
 from livespt.types import FitStatus
 
 PLAIN_STEPS = 14
-DAMPED_STEPS = 30
+DAMPED_STEPS = 60
 TOLERANCE = 1e-4  # squared length of the last step taken, in standard deviations
 CONVERGED, FAILED, SINGULAR = 0, 1, 2
 DIM_SDS = 2.0  # photons below this many of their standard deviations are not significant

@@ -1,11 +1,13 @@
 # ruff: noqa: ANN001, ANN201 (numba infers the types of kernels)
-"""A load of spots from start to answer: three scoring passes side by side, or a few more.
+"""A load of spots from start to answer: two passes side by side, or a few more.
 
 Theory: `livespt.localize.fit`; rows and steps: `lane_kernels`. A load is `LANES` spots whose
 regions and starts have been dealt to their lanes. Its last pass gives gradient, information and
 likelihood at one and the same place; the step that is then still to be made is taken, and its
-squared length in standard deviations says whether the spot has arrived. Cameras with a table
-approach in the Poisson form, read the table at every pixel, and then follow its score.
+squared length in standard deviations says whether the spot has arrived. That step is by the
+curvature with its second derivatives, which leaves a tenth of the way where scoring leaves a fifth.
+Cameras with a table approach in the Poisson form, read the table at every pixel, and then follow
+its score.
 """
 
 from __future__ import annotations
@@ -35,29 +37,30 @@ from livespt.localize.lane_kernels import (
     X,
     Y,
 )
-from livespt.vectors import SINGLES, address, least, load, most, pick, root, spread, store
+from livespt.vectors import address
 
-PASSES = 3
 LAST_PASSES = 3  # with the likelihood: the second and third only where many have not arrived
 MOST_LEFT = 4  # one in so many
 APPROACHES = 2  # with a table: Poisson passes of the first round, which the exact ones follow
 ROUNDS = 4  # loads a spot may go through before it is left to the damped reference
-ARRIVED = 1e-2  # squared length in s.d. of the last step, which is taken
+ARRIVED = 0.09  # squared length in s.d. of the last step, which is taken
+_PER_DIM = np.float32(
+    180.0
+)  # of a spot whose light is less sure than to 0.075 of it, more than that
+SCORING = np.float32(9.0)  # what a scoring step's square counts, which leaves more of the way
 FARTHEST = 1.0  # squared, in s.d.: a table's score is not followed farther from where it was read
 LEAST_PIVOT = 3e-6  # below, float32 does not tell the parameters apart
 _F = np.float32
-_ONE_AND_HALF, _QUARTER, _TWO_THIRDS = _F(1.5), _F(0.25), _F(2 / 3)
-_TEN, _LEAST_BG, _TWO_PI = _F(10.0), _F(0.05), _F(2.0 * math.pi)
-LEAST_DATUM, _TOP = _F(1e-6), _F(1e30)
+LEAST_DATUM = _F(1e-6)
 
 
 @kernel_of_lanes
 def pass_poisson(w, n, side, common, last):
     """Fill the sums of `n` spots at their places; on the last pass the likelihood too."""
     p = address(w)
-    rows.begin_slopes(p, n, side, common)
+    rows.begin_slopes(p, n, side, common, last)
     for i in range(side):
-        lines.sum_poisson(p, n, i, side)
+        lines.sum_poisson(p, n, i, side, last)
         if last:
             lines.add_likelihood(p, n, i, side)
     if last:
@@ -68,7 +71,7 @@ def pass_poisson(w, n, side, common, last):
 def pass_exact(w, n, side, table, read):
     """As `pass_poisson` with score and information of the table: read here, or followed."""
     p = address(w)
-    rows.begin_slopes(p, n, side, ZERO)
+    rows.begin_slopes(p, n, side, ZERO, False)
     for i in range(side):
         if read:
             tables.sum_read(p, n, i, side, table)
@@ -77,14 +80,32 @@ def pass_exact(w, n, side, table, read):
 
 
 @lanes
-def take_last_step(w, n, bounds):
-    """Fill covariances, take the step, and return how many of `n` had not arrived before it."""
+def take_last_step(w, bounds, bent):
+    """Fill covariances, take the step, and add to the likelihood what it gains."""
     solving.fill_covariance(w, bounds[6])
     solving.widen_position(w, bounds[6])
-    solving.take_step(w, bounds)
-    far = 0
+    if bent:
+        solving.take_bent_step(w, bounds)
+    else:
+        solving.take_step(w, bounds)
     for k in range(WIDTH):
-        w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]  # what the step gains, to second order
+        w[LOGLIK + k] += HALF * w[rows.DECREMENT + k]  # to second order
+
+
+@lanes
+def count_far(w, n, weight):
+    """Return how many of `n` spots had not arrived before the step, whose square counts `weight`.
+
+    A dim spot's counts for more.
+
+    The covariance is that of where the step began. It goes about as the light, so that it is off by
+    the step's length times the light's relative error.
+    """
+    for k in range(WIDTH):
+        light = w[N + k]
+        dim = _PER_DIM * w[solving.COV[5] + k] / (light * light)
+        w[rows.DECREMENT + k] *= max(dim, weight)
+    far = 0
     for k in range(np.uint64(n)):
         far += 0 if w[rows.DECREMENT + k] < ARRIVED else 1
     return far
@@ -98,13 +119,19 @@ def fit_load(w, n, side, bounds, table, turn):
     if table.size:
         climb_exact(w, n, side, bounds, table, turn)
         return
-    for _ in range(PASSES - 1):
-        pass_poisson(w, n, side, ZERO, False)
-        solving.take_step(w, bounds)
+    pass_poisson(w, n, side, ZERO, False)
+    solving.take_step(w, bounds)
+    finish_load(w, n, side, bounds)
+
+
+@kernel_of_lanes
+def finish_load(w, n, side, bounds):
+    """Run the last passes of spots that stand near their tops, in the Poisson form."""
     for _ in range(LAST_PASSES):
         rows.begin_shifted_poisson(w)
         pass_poisson(w, n, side, ZERO, True)
-        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
+        take_last_step(w, bounds, True)
+        if count_far(w, n, ONE) <= n // MOST_LEFT:
             break
 
 
@@ -116,12 +143,13 @@ def climb_exact(w, n, side, bounds, table, turn):
         solving.take_step(w, bounds)
     rows.begin_shifted_poisson(w)
     pass_exact(w, n, side, table, True)
-    take_last_step(w, n, bounds)
+    take_last_step(w, bounds, False)
     for k in range(WIDTH):
         w[rows.FOLLOWED + k] = w[rows.DECREMENT + k]
     for _ in range(LAST_PASSES):
         pass_exact(w, n, side, table, False)
-        if take_last_step(w, n, bounds) <= n // MOST_LEFT:
+        take_last_step(w, bounds, False)
+        if count_far(w, n, SCORING) <= n // MOST_LEFT:
             break
 
 
@@ -201,98 +229,6 @@ def collect(w, lane, theta, covariance):
             covariance[b, a] = w[place]
             place += np.uint64(LANES)
     return w[LOGLIK + at]
-
-
-@lanes
-def seen(p, k, i, j, side, common):
-    """Return a pixel's light without what is known."""
-    at = PIXELS + np.uint64((2 * i * side + j) * LANES) + k
-    return load(p, at) - load(p, at + np.uint64(side * LANES)) - common
-
-
-@lanes
-def add_border(value, limit, t):
-    """Add a pixel of the border that is not above `limit` to count, sum and sum of squares."""
-    count, total, square = t
-    nothing = spread(ZERO)
-    count += pick(limit, value, nothing, spread(ONE))
-    value = pick(limit, value, nothing, value)
-    return count, total + value, square + value * value
-
-
-@lanes
-def border_mean(p, k, side, common, limit):
-    """Return mean and s.d. of the border pixels that are not above `limit`."""
-    nothing = spread(ZERO)
-    s, t, last = (nothing, nothing, nothing), (nothing, nothing, nothing), side - 1
-    for j in range(side):
-        s = add_border(seen(p, k, 0, j, side, common), limit, s)
-        t = add_border(seen(p, k, last, j, side, common), limit, t)
-    for i in range(1, last):
-        s = add_border(seen(p, k, i, 0, side, common), limit, s)
-        t = add_border(seen(p, k, i, last, side, common), limit, t)
-    n = ONE / most(s[0] + t[0], spread(ONE))
-    mean = (s[1] + t[1]) * n
-    return mean, root(most((s[2] + t[2]) * n - mean * mean, spread(_QUARTER)))
-
-
-@kernel_of_lanes
-def guess_load(w, n, side, width, common, window):
-    """Fill the starts of a load: border light without its bright pixels, then a centroid.
-
-    What the border has of the spot's own light is taken off, as for a spot in the middle.
-
-    `window` (P * P,) is a Gaussian of twice the spot's variance about the region's middle; under
-    it a Gaussian spot's centroid is two thirds of its distance.
-    """
-    p, middle = address(w), HALF * _F(side - 1)
-    under, stray = window_sums(window, side, width)
-    per_light = ONE / max(_TWO_THIRDS - stray * under, _QUARTER)
-    for first in range(0, n, SINGLES):
-        k = np.uint64(first)
-        bg, sd = border_mean(p, k, side, common, spread(_TOP))
-        bg, sd = border_mean(p, k, side, common, bg + rows.TWO * sd)
-        light, to_x, to_y = spread(ZERO), spread(ZERO), spread(ZERO)
-        for i in range(side):
-            line, along = spread(ZERO), spread(ZERO)
-            for j in range(side):
-                value = window[i * side + j] * (seen(p, k, i, j, side, common) - bg)
-                line += value
-                along += value * (_F(j) - middle)
-            light += line
-            to_x += along
-            to_y += line * (_F(i) - middle)
-        photons = most(light * per_light, spread(_TEN))
-        per = _ONE_AND_HALF * _ONE_AND_HALF / photons
-        store(p, X + k, middle + within_two(per * to_x))
-        store(p, Y + k, middle + within_two(per * to_y))
-        store(p, N + k, photons)
-        store(p, B + k, most(bg - photons * stray, spread(_LEAST_BG)))
-        store(p, S + k, spread(width))
-
-
-@lanes
-def within_two(v):
-    """Return numbers cut to +-2."""
-    return least(most(v, spread(-rows.TWO)), spread(rows.TWO))
-
-
-@lanes
-def window_sums(window, side, width):
-    """Return the window's sum, and the share of a middling spot's light per pixel of the border.
-
-    The spot goes as the window's square.
-    """
-    under, stray = ZERO, ZERO
-    at, last = np.uint64(0), side - 1
-    for i in range(side):
-        for j in range(side):
-            share = window[at]
-            border = i in (0, last) or j in (0, last)
-            under += share
-            stray += share * share if border else ZERO
-            at += np.uint64(1)
-    return under, stray / (_TWO_PI * width * width * _F(4 * side - 4))
 
 
 @lanes

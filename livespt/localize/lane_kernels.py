@@ -52,11 +52,12 @@ FOLLOWED, _at = rows(_at, 1)  # with a table: the decrement where it was read
 PIVOT, _at = rows(_at, 1)  # least pivot over its diagonal: 0 where parameters are not told apart
 LOGLIK, _at = rows(_at, 1)
 COVARIANCE, _at = rows(_at, 15)  # lower triangle, line by line
-SUMS, _at = rows(_at, 20)
+SUMS, _at = rows(_at, 25)
 INVERSE, _at = rows(_at, 1)  # 1/sigma
 ADDED, _at = rows(_at, 1)  # background plus what all pixels have in common
-ALONG_X, _at = rows(_at, 9 * SIDE)  # x0, x1, x2 of the first column and their products, and so on
-ALONG_Y, _at = rows(_at, 3 * SIDE)  # y0, y1, y2 of the first line, then of the next
+# x0, x1, x2 of the first column, their products, x3, x4; then those of the next
+ALONG_X, _at = rows(_at, 11 * SIDE)
+ALONG_Y, _at = rows(_at, 5 * SIDE)  # y0 to y4 of the first line, then of the next
 SCORE, _at = rows(_at, SIDE)  # of a line's pixels
 INFO, _at = rows(_at, SIDE)
 PRODUCT, _at = rows(_at, 1)
@@ -71,7 +72,8 @@ STATE, _at = rows(_at, 1)  # what is to be said of the fit
 COUNTS, N_ROWS = rows(_at, SIDE * SIDE // 2 + 1)  # as PIXELS, in uint16
 ROW = np.uint64(LANES)
 WIDTH = np.uint64(LANES)
-_2, _3, _4, _5, _6, _7, _8, COLUMN = (np.uint64(k * LANES) for k in range(2, 10))
+_2, _3, _4, _5, _6, _7, _8, _9, _, COLUMN = (np.uint64(k * LANES) for k in range(2, 12))
+LINE = _5
 
 _F = np.float32
 ZERO, HALF, ONE, TWO = _F(0.0), _F(0.5), _F(1.0), _F(2.0)
@@ -87,6 +89,7 @@ PER_T = _F(math.sqrt(0.5 / math.log(2.0)))  # of a distance in widths: e^(-t^2/2
 _P_T = _F(0.3275911 * math.sqrt(math.log(2.0)))
 #: What `edge` leaves out of the derivatives in the centre and, beside that, in the width.
 PER_CENTRE, PER_WIDTH = _F(1.0 / math.sqrt(2.0 * math.pi)), _F(math.sqrt(math.log(2.0) / math.pi))
+_PER_SQUARE = _F(2.0 * math.log(2.0))
 _TO_INTEGER = _F(1.5 * 2.0**23)  # the sum's last bits are the integer
 _FAR = _F(60.0)
 _LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4)
@@ -176,6 +179,41 @@ def between(low, high):
 
 
 @lanes
+def bend(t, at):
+    """Return an edge's part of the derivatives of x1 and x2 in the width, sigma times them.
+
+    `at` is what `edge` returns at `t`; what it leaves out is left out here too.
+    """
+    square = _PER_SQUARE * (t * t)
+    return (square - ONE) * at[1], (square - TWO) * at[2]
+
+
+@lanes
+def put_profiles(p, to_x, to_y, x, y):
+    """Store shares and derivatives of a column and a line, and the column's products."""
+    x0, x1, x2 = x
+    store(p, to_x, x0)
+    store(p, to_x + ROW, x1)
+    store(p, to_x + _2, x2)
+    store(p, to_x + _3, x0 * x0)
+    store(p, to_x + _4, x0 * x1)
+    store(p, to_x + _5, x0 * x2)
+    store(p, to_x + _6, x1 * x1)
+    store(p, to_x + _7, x1 * x2)
+    store(p, to_x + _8, x2 * x2)
+    store(p, to_y, y[0])
+    store(p, to_y + ROW, y[1])
+    store(p, to_y + _2, y[2])
+
+
+@lanes
+def put_bends(p, to, low, high):
+    """Store two differences, at an edge and the next."""
+    store(p, to, low[0] - high[0])
+    store(p, to + ROW, low[1] - high[1])
+
+
+@lanes
 def fill_profiles(p, k, side):
     """Fill the shares along both axes of the sixteen spots from `k` on, and products along x."""
     per_px = load(p, INVERSE + k) * PER_T
@@ -185,34 +223,45 @@ def fill_profiles(p, k, side):
     for j in range(side):
         at = np.float32(j) + HALF
         high_x, high_y = edge(at * per_px - x), edge(at * per_px - y)
-        x0, x1, x2 = between(low_x, high_x)
-        y0, y1, y2 = between(low_y, high_y)
+        put_profiles(p, to_x, to_y, between(low_x, high_x), between(low_y, high_y))
         low_x, low_y = high_x, high_y
-        store(p, to_x, x0)
-        store(p, to_x + ROW, x1)
-        store(p, to_x + _2, x2)
-        store(p, to_x + _3, x0 * x0)
-        store(p, to_x + _4, x0 * x1)
-        store(p, to_x + _5, x0 * x2)
-        store(p, to_x + _6, x1 * x1)
-        store(p, to_x + _7, x1 * x2)
-        store(p, to_x + _8, x2 * x2)
-        store(p, to_y, y0)
-        store(p, to_y + ROW, y1)
-        store(p, to_y + _2, y2)
         to_x += COLUMN
-        to_y += _3
+        to_y += LINE
 
 
 @lanes
-def begin_slopes(p, n, side, common):
+def fill_bent_profiles(p, k, side):
+    """As `fill_profiles`, with x3, x4, y3, y4: x1 and x2 differentiated once more in the width."""
+    per_px = load(p, INVERSE + k) * PER_T
+    x, y = load(p, X + k) * per_px, load(p, Y + k) * per_px
+    t_x, t_y = -HALF * per_px - x, -HALF * per_px - y
+    low_x, low_y, to_x, to_y = edge(t_x), edge(t_y), ALONG_X + k, ALONG_Y + k
+    bend_x, bend_y = bend(t_x, low_x), bend(t_y, low_y)
+    for j in range(side):
+        at = np.float32(j) + HALF
+        t_x, t_y = at * per_px - x, at * per_px - y
+        high_x, high_y = edge(t_x), edge(t_y)
+        put_profiles(p, to_x, to_y, between(low_x, high_x), between(low_y, high_y))
+        next_x, next_y = bend(t_x, high_x), bend(t_y, high_y)
+        put_bends(p, to_x + _9, bend_x, next_x)
+        put_bends(p, to_y + _3, bend_y, next_y)
+        low_x, low_y, bend_x, bend_y = high_x, high_y, next_x, next_y
+        to_x += COLUMN
+        to_y += LINE
+
+
+@lanes
+def begin_slopes(p, n, side, common, bent):
     """Fill both profiles, clear the sums, and add `common` to the background."""
     for first in range(0, n, SINGLES):
         k = np.uint64(first)
         store(p, INVERSE + k, ONE / load(p, S + k))
         store(p, ADDED + k, load(p, B + k) + common)
-        fill_profiles(p, k, side)
-    for q in range(0, 20 * LANES, SINGLES):
+        if bent:
+            fill_bent_profiles(p, k, side)
+        else:
+            fill_profiles(p, k, side)
+    for q in range(0, 25 * LANES, SINGLES):
         store(p, SUMS + np.uint64(q), spread(ZERO))
 
 

@@ -40,6 +40,7 @@ from livespt.localize.lane_kernels import (
     Y,
 )
 from livespt.localize.lane_solve_kernels import COV
+from livespt.localize.lane_start_kernels import guess_load
 from livespt.vector_rows import deal_counts, fetch_line, load_counts, write_rows
 from livespt.vectors import SINGLES, address, least, load, most, spread, store
 
@@ -211,7 +212,7 @@ def start_load(w, side, taken, numbers):
 
 
 @kernel
-def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
+def fit_lanes(adu, maps, table, start, bounds, w, pending, out):
     """Fit regions (n, P*P) without starts; return how many did not arrive.
 
     `maps` (3, n or 1, P*P) gain, offset, variance; `bounds` (2, 5) float64; `pending` (n,) int64
@@ -240,10 +241,13 @@ def fit_lanes(adu, maps, table, width, window, bounds, w, pending, out):
             else:
                 load_alone(w, adu, maps, taken, side, table)
             if turn == 0:
-                fits.guess_load(w, taken.size, side, _F(width), common, window)
+                guess_load(w, taken.size, side, common, start)
             else:
                 start_load(w, side, taken, out[0])
-            fits.fit_load(w, taken.size, side, limits, table, turn)
+            if turn == 1 and not table.size:  # nearly there
+                fits.finish_load(w, taken.size, side, limits)
+            else:
+                fits.fit_load(w, taken.size, side, limits, table, turn)
             left = hand_over(w, side, bounds, taken, left, pending, out)
         n = left
     return n

@@ -28,12 +28,15 @@ from livespt.localize.lane_kernels import (
     ALONG_Y,
     INFO,
     LANES,
+    LINE,
     LOGLIK,
     ONE,
+    PER_WIDTH,
     PIXELS,
     ROW,
     SCORE,
     SUMS,
+    TWO,
     ZERO,
     N,
     gather_spread,
@@ -47,7 +50,9 @@ GX, GY, GN, GB, GS = (SUMS + np.uint64(k * LANES) for k in range(5))
 XX, XY, XN, XB, XS = (SUMS + np.uint64(k * LANES) for k in range(5, 10))
 YY, YN, YB, YS = (SUMS + np.uint64(k * LANES) for k in range(10, 14))
 NN, NB, NS, BB, BS, SS = (SUMS + np.uint64(k * LANES) for k in range(14, 20))
-_2, _3, _4, _5, _6, _7, _8 = (np.uint64(k * LANES) for k in range(2, 9))
+# sums of scores times second derivatives: in x; x, y; x, sigma; y, sigma; sigma
+BENT_X, BENT_XY, BENT_XS, BENT_YS, BENT_S = (SUMS + np.uint64(k * LANES) for k in range(20, 25))
+_2, _3, _4, _5, _6, _7, _8, _9, _10, COLUMN = (np.uint64(k * LANES) for k in range(2, 12))
 
 
 @lanes
@@ -60,15 +65,15 @@ def nothing():
 @lanes
 def inverses(a, b):
     """Return 1/a and 1/b by one division: the divider is slower than all else."""
-    inverse = ONE / (a * b)
-    return b * inverse, a * inverse
+    both = ONE / (a * b)
+    return b * both, a * both
 
 
 @lanes
 def add_pixel(p, k, j, t):
     """Add the pixel of column `j`, its score and information at hand, to the sums `t`."""
     s, r0, r1, r2, i, i0, i1, i2, q00, q01, q02, q11, q12, q22 = t
-    at, x = np.uint64(j * LANES) + k, ALONG_X + np.uint64(9 * j * LANES) + k
+    at, x = np.uint64(j * LANES) + k, ALONG_X + np.uint64(j) * COLUMN + k
     score, info = load(p, SCORE + at), load(p, INFO + at)
     x0, x1, x2 = load(p, x), load(p, x + ROW), load(p, x + _2)
     return (
@@ -128,18 +133,47 @@ def add_line(p, k, y, t):
 
 
 @lanes
+def add_bends(p, k, y, t, r3, r4):
+    """Add a line's scores times second derivatives, as `add_line`."""
+    r0, r1, r2 = t[1], t[2], t[3]
+    y0, y1, y2 = load(p, y), load(p, y + ROW), load(p, y + _2)
+    wide_2 = PER_WIDTH * y2
+    add_to(p, BENT_X + k, y0 * r2)
+    add_to(p, BENT_XY + k, y1 * r1)
+    add_to(p, BENT_XS + k, y0 * r3 + wide_2 * r1)
+    add_to(p, BENT_YS + k, load(p, y + _3) * r0 + PER_WIDTH * y1 * r2)
+    add_to(p, BENT_S + k, y0 * r4 + load(p, y + _4) * r0 + TWO * wide_2 * r2)
+
+
+@lanes
 def add_columns(p, k, i, side):
     """Add line `i` of sixteen spots, whose scores and informations are at hand."""
     t = nothing()
     for j in range(side):
         t = add_pixel(p, k, j, t)
-    add_line(p, k, ALONG_Y + np.uint64(3 * i * LANES) + k, t)
+    add_line(p, k, ALONG_Y + np.uint64(i) * LINE + k, t)
+
+
+@lanes
+def add_bent_columns(p, k, i, side):
+    """As `add_columns`, with second derivatives."""
+    t, r3, r4 = nothing(), spread(ZERO), spread(ZERO)
+    x = ALONG_X + k
+    for j in range(side):
+        score = load(p, SCORE + np.uint64(j * LANES) + k)
+        t = add_pixel(p, k, j, t)
+        r3 += score * load(p, x + _9)
+        r4 += score * load(p, x + _10)
+        x += COLUMN
+    y = ALONG_Y + np.uint64(i) * LINE + k
+    add_line(p, k, y, t)
+    add_bends(p, k, y, t, r3, r4)
 
 
 @lanes
 def light_of(p, k, i):
     """Return background and light of line `i`: what a share x0 of it is added to, and times."""
-    y = ALONG_Y + np.uint64(3 * i * LANES) + k
+    y = ALONG_Y + np.uint64(i) * LINE + k
     return load(p, ADDED + k), load(p, N + k) * load(p, y)
 
 
@@ -147,7 +181,7 @@ def light_of(p, k, i):
 def rate_at(p, k, i, j, side, added, light):
     """Return the mean of the pixel in line `i` and column `j`, and its datum."""
     d = PIXELS + np.uint64((2 * i * side + j) * LANES) + k
-    x = ALONG_X + np.uint64(9 * j * LANES) + k
+    x = ALONG_X + np.uint64(j) * COLUMN + k
     return added + load(p, d + np.uint64(side * LANES)) + light * load(p, x), load(p, d)
 
 
@@ -160,7 +194,7 @@ def put_pixel(p, k, j, score, info):
 
 
 @kernel_of_lanes
-def sum_poisson(p, n, i, side):
+def sum_poisson(p, n, i, side, bent):
     """Add line `i` of the regions of `n` spots, shifted Poisson."""
     for first in range(0, n, SINGLES):
         k = np.uint64(first)
@@ -174,7 +208,10 @@ def sum_poisson(p, n, i, side):
         mu, data = rate_at(p, k, i, side - 1, side, added, light)
         info = ONE / mu
         put_pixel(p, k, side - 1, data * info - ONE, info)
-        add_columns(p, k, i, side)
+        if bent:
+            add_bent_columns(p, k, i, side)
+        else:
+            add_columns(p, k, i, side)
 
 
 @lanes

@@ -103,6 +103,37 @@ def information(w, k):
 
 
 @lanes
+def observed(w, k, a):
+    """Return the information less the scores times second derivatives.
+
+    That is the likelihood's own curvature where data are about what is expected.
+    """
+    per_s = w[INVERSE + k]
+    centre, width = PER_CENTRE * per_s, PER_WIDTH * per_s
+    n = w[N + k] * per_s
+    n, m = centre * n, width * n
+    a00, a01, a02, a03, a04, a11, a12, a13, a14, a22, a23, a24, a33, a34, a44 = a
+    bent_x, per_n = w[sums.BENT_X + k], n * w[sums.BENT_XY + k]
+    return (
+        a00 - m * bent_x,
+        a01 - PER_CENTRE * per_n,
+        a02 - centre * w[sums.GX + k],
+        a03,
+        a04 - n * w[sums.BENT_XS + k],
+        a11 - m * (w[sums.GS + k] - bent_x),
+        a12 - centre * w[sums.GY + k],
+        a13,
+        a14 - n * w[sums.BENT_YS + k],
+        a22,
+        a23,
+        a24 - width * w[sums.GS + k],
+        a33,
+        a34,
+        a44 - m * w[sums.BENT_S + k],
+    )
+
+
+@lanes
 def hold(a, f):
     """Take held parameters (factor 0) out of the information."""
     a00, a01, a02, a03, a04, a11, a12, a13, a14, a22, a23, a24, a33, a34, a44 = a
@@ -133,39 +164,64 @@ def clipped(value, step, far, low, high):
 
 
 @lanes
+def move(w, k, gradient, a, bounds):
+    """Move spot `k` by one step; keep its decrement and least pivot.
+
+    Where the curvature `a` is not that of a top it stays, and its decrement is 1.
+    """
+    low_n, high_n, low_b, high_b, low_s, high_s, free_s = bounds
+    gx, gy, gn, gb, gs = gradient
+    x, y, n, b, s = w[X + k], w[Y + k], w[N + k], w[B + k], w[S + k]
+    f0 = free(x, w[LOW_X + k], w[HIGH_X + k], gx)
+    f1 = free(y, w[LOW_Y + k], w[HIGH_Y + k], gy)
+    f2, f3 = free(n, low_n, high_n, gn), free(b, low_b, high_b, gb)
+    f4 = free_s * free(s, low_s, high_s, gs)
+    l, e, least = factor(hold(a, (f0, f1, f2, f3, f4)))
+    l10, l20, l21, l30, l31, l32, l40, l41, l42, l43 = l
+    z0 = f0 * gx
+    z1 = f1 * gy - l10 * z0
+    z2 = f2 * gn - l20 * z0 - l21 * z1
+    z3 = f3 * gb - l30 * z0 - l31 * z1 - l32 * z2
+    z4 = f4 * gs - l40 * z0 - l41 * z1 - l42 * z2 - l43 * z3
+    v0, v1, v2, v3, v4 = z0 * e[0], z1 * e[1], z2 * e[2], z3 * e[3], z4 * e[4]
+    sound = min(min(min(e[0], e[1]), min(e[2], e[3])), e[4]) > ZERO
+    decrement = z0 * v0 + z1 * v1 + z2 * v2 + z3 * v3 + z4 * v4
+    w[DECREMENT + k] = decrement if sound else ONE
+    w[PIVOT + k] = least
+    s4 = v4
+    s3 = v3 - l43 * s4
+    s2 = v2 - l32 * s3 - l42 * s4
+    s1 = v1 - l21 * s2 - l31 * s3 - l41 * s4
+    s0 = v0 - l10 * s1 - l20 * s2 - l30 * s3 - l40 * s4
+    new_x = clipped(x, s0, HALF * s, w[LOW_X + k], w[HIGH_X + k])
+    new_y = clipped(y, s1, HALF * s, w[LOW_Y + k], w[HIGH_Y + k])
+    new_n = clipped(n, s2, max(_FAR_N * n, _LEAST_N), low_n, high_n)
+    new_b = clipped(b, s3, max(_FAR_B * b, ONE), low_b, high_b)
+    new_s = clipped(s, s4, _FAR_S * s, low_s, high_s)
+    w[X + k] = new_x if sound else x
+    w[Y + k] = new_y if sound else y
+    w[N + k] = new_n if sound else n
+    w[B + k] = new_b if sound else b
+    w[S + k] = new_s if sound else s
+
+
+@lanes
 def take_step(w, bounds):
-    """Move every spot by one scoring step; keep its decrement and least pivot.
+    """Move every spot by one scoring step.
 
     `bounds` is (low N, high N, low b, high b, low sigma, high sigma, 0 to hold sigma else 1).
     """
-    low_n, high_n, low_b, high_b, low_s, high_s, free_s = bounds
     for k in range(WIDTH):
-        (gx, gy, gn, gb, gs), a = information(w, k)
-        x, y, n, b, s = w[X + k], w[Y + k], w[N + k], w[B + k], w[S + k]
-        f0 = free(x, w[LOW_X + k], w[HIGH_X + k], gx)
-        f1 = free(y, w[LOW_Y + k], w[HIGH_Y + k], gy)
-        f2, f3 = free(n, low_n, high_n, gn), free(b, low_b, high_b, gb)
-        f4 = free_s * free(s, low_s, high_s, gs)
-        l, e, least = factor(hold(a, (f0, f1, f2, f3, f4)))
-        l10, l20, l21, l30, l31, l32, l40, l41, l42, l43 = l
-        z0 = f0 * gx
-        z1 = f1 * gy - l10 * z0
-        z2 = f2 * gn - l20 * z0 - l21 * z1
-        z3 = f3 * gb - l30 * z0 - l31 * z1 - l32 * z2
-        z4 = f4 * gs - l40 * z0 - l41 * z1 - l42 * z2 - l43 * z3
-        v0, v1, v2, v3, v4 = z0 * e[0], z1 * e[1], z2 * e[2], z3 * e[3], z4 * e[4]
-        w[DECREMENT + k] = z0 * v0 + z1 * v1 + z2 * v2 + z3 * v3 + z4 * v4
-        w[PIVOT + k] = least
-        s4 = v4
-        s3 = v3 - l43 * s4
-        s2 = v2 - l32 * s3 - l42 * s4
-        s1 = v1 - l21 * s2 - l31 * s3 - l41 * s4
-        s0 = v0 - l10 * s1 - l20 * s2 - l30 * s3 - l40 * s4
-        w[X + k] = clipped(x, s0, HALF * s, w[LOW_X + k], w[HIGH_X + k])
-        w[Y + k] = clipped(y, s1, HALF * s, w[LOW_Y + k], w[HIGH_Y + k])
-        w[N + k] = clipped(n, s2, max(_FAR_N * n, _LEAST_N), low_n, high_n)
-        w[B + k] = clipped(b, s3, max(_FAR_B * b, ONE), low_b, high_b)
-        w[S + k] = clipped(s, s4, _FAR_S * s, low_s, high_s)
+        g, a = information(w, k)
+        move(w, k, g, a, bounds)
+
+
+@lanes
+def take_bent_step(w, bounds):
+    """Move every spot by one step of the observed curvature, of which the last pass has sums."""
+    for k in range(WIDTH):
+        g, a = information(w, k)
+        move(w, k, g, observed(w, k, a), bounds)
 
 
 @lanes

@@ -19,6 +19,7 @@ from livespt.localize import lane_kernels as rows
 from livespt.localize import lane_roi_kernels as rois
 from livespt.localize import lane_solve_kernels as solving
 from livespt.localize.lane_kernels import LANES
+from livespt.localize.start import make_start
 from livespt.vectors import SINGLES
 
 PLAIN = bool(numba.config.DISABLE_JIT)  # then a load takes seconds: fewer of them
@@ -123,6 +124,43 @@ def test_a_tabled_camera_gives_its_exact_score_and_likelihood(rng):
     lane_fits.pass_exact(w, LANES, side, table, False)
     after = np.array([sums_of(w, k)[0] for k in range(LANES)])
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-2)
+
+
+def test_the_last_steps_curvature_has_the_second_derivatives(rng):
+    side, camera = 7, Scmos(2.0, 100.0, 1.5)
+    w, theta, adu, rate = load_of(rng, side, camera)
+    rows.begin_shifted_poisson(w)
+    lane_fits.pass_poisson(w, LANES, side, F(0.0), True)
+    score = np.maximum((adu - 100.0) / 2.0 + 1.5, 1e-6) / (rate + 1.5) - 1.0
+    for k in range(0, LANES, 7):
+        h = 1e-4 * theta[:, k] * np.eye(5)
+        ahead, back = (
+            [psf.rate_derivatives(tuple(theta[:, k] + sign * step), side) for step in h]
+            for sign in (1, -1)
+        )
+        second = (np.array(ahead) - np.array(back)) / (2 * h.diagonal()[:, None, None, None])
+        expected = np.triu(np.einsum("baij,ij->ab", second, score[k]))
+        _, a = solving.information(w, np.uint64(k))
+        ours = np.zeros((5, 5))
+        ours[np.triu_indices(5)] = np.array(a) - np.array(solving.observed(w, np.uint64(k), a))
+        sd = np.sqrt(np.diag(sums_of(w, k)[1]))
+        np.testing.assert_allclose(ours / np.outer(sd, sd), expected / np.outer(sd, sd), atol=2e-5)
+
+
+def test_a_start_finds_a_bright_spot_and_its_width():
+    side, n = 7, 3
+    rate = psf.spot_image(3.3, 2.8, 20_000.0, 1.36, (side, side)) + 50.0
+    adu = np.tile(np.rint(rate).astype(np.uint16).ravel(), (n, 1))
+    w, maps = fitting.make_lanes(), fitting._region_maps(Ideal(), n, side)
+    rois.share_maps(w, maps[0, 0], maps[2, 0], side, F(0.0))
+    rois.deal_regions(w, adu, np.arange(n))
+    rois.load_regions(w, np.arange(n), side, maps[1, 0], maps[2, 0])
+    rois.guess_load(w, n, side, F(0.0), make_start(1.3, side, True))
+    x, y, photons, bg, width = (row(w, at)[0] for at in (rows.X, rows.Y, rows.N, rows.B, rows.S))
+    assert (x, y) == (pytest.approx(3.3, abs=0.05), pytest.approx(2.8, abs=0.05))
+    assert photons == pytest.approx(20_000.0, rel=0.05)
+    assert bg == pytest.approx(50.0, abs=20.0)
+    assert 1.31 < width < 1.36  # on the way to it: moments are not believed wholly
 
 
 def test_the_covariance_is_the_inverse_and_the_step_the_solution(rng):
