@@ -273,7 +273,10 @@ class Journal:
             self._oldest_s = min(self._oldest_s, began_s)
             oldest_s = min(self._oldest_s, self._writing_s)
         if time.monotonic() - oldest_s > MAX_AGE_S:
-            self._flush()  # waits for the thread's write, if that is what takes so long
+            with self._disk_lock:
+                pass  # the thread's write, if that is what takes so long
+            if time.monotonic() - self._oldest_s > MAX_AGE_S:
+                self._flush()
 
     def _check(self) -> None:
         if self._closing.is_set():
