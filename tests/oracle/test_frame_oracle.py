@@ -14,7 +14,7 @@ from livespt.localize import frame_table_kernels as tables
 from livespt.localize import lane_kernels as rows
 from livespt.localize.frame_kernels import Fits
 from livespt.localize.lane_kernels import LANES
-from livespt.localize.localizer import make_space
+from livespt.localize.localizer import make_fits, make_space
 from livespt.types import SPOT_DTYPE, FitStatus, Frame
 
 PLAIN = bool(numba.config.DISABLE_JIT)  # then a load takes seconds: fewer of them
@@ -29,25 +29,12 @@ def cameras(rng):
     return {"sCMOS": Scmos(2.0, 100.0, 1.5), "maps": maps, "EMCCD": Emccd(20.0, 2.0, 8.0, 150.0)}
 
 
-def empty_fits(n):
-    """Return room for the fits of `n` spots."""
-    return Fits(
-        np.zeros((n, 5)),
-        np.zeros((n, 5, 5)),
-        np.zeros(n),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.bool_),
-        np.zeros((n, 2), np.int64),
-        np.zeros(n, np.bool_),
-    )
-
-
 def filled(camera, adu, side, theta):
     """Fill the lanes from a frame; return the localizer, the work space and the fits begun."""
     localizer = Localizer(camera, 0.1, 0.1 * SIGMA, SHAPE, roi_px=side)
     adu = adu.copy()
     adu.flags.writeable = False
-    out, space = empty_fits(len(theta)), make_space(side, 100)
+    out, space = make_fits(len(theta)), make_space(side, 100)
     found = theta.copy()
     frame_kernels.begin(found, localizer._bounds, side, SHAPE, out)
     frame_kernels.fill_load(
