@@ -54,8 +54,8 @@ def load_low(words: NDArray[np.int32], at: Place) -> Pixels:
     return ((words[int(at) : int(at) + WIDTH] & 0xFFFF) | ONE).view(np.float32)
 
 
-def fetch(counts: NDArray[np.uint16], at: Place) -> None:
-    """Ask for the counts at a place to be brought nearer, if there are any."""
+def fetch(numbers: NDArray[Any], at: Place) -> None:
+    """Ask for what lies at a place to be brought nearer, if anything does; no number changes."""
 
 
 def one_before(before: Pixels, v: Pixels) -> Pixels:

@@ -41,8 +41,8 @@ PASSES = 15
 #: summit is found: from then on a few passes from there.
 FRESH_STEPS, LATER_PASSES = 250, 4
 #: Seconds that one step takes in one pass, per pair of states: four times what it takes where
-#: nothing else runs (.05 us for one state, .6 for four), for the thread pauses two thirds of the
-#: time, and hardly a refit needs half of its passes. And seconds that it waits at most for a
+#: nothing else runs (.05 us for one state, .6 for four), for the thread pauses three fifths of
+#: the time, and hardly a refit needs half of its passes. And seconds that it waits at most for a
 #: processor, and for the frames that come meanwhile.
 SLOW_S, BUSY_S = 2e-7, 0.08
 

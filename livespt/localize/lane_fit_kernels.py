@@ -44,9 +44,7 @@ MOST_LEFT = 4  # one in so many
 APPROACHES = 2  # with a table: Poisson passes of the first round, which the exact ones follow
 ROUNDS = 4  # loads a spot may go through before it is left to the damped reference
 ARRIVED = 0.09  # squared length in s.d. of the last step, which is taken
-_PER_DIM = np.float32(
-    180.0
-)  # of a spot whose light is less sure than to 0.075 of it, more than that
+_PER_DIM = np.float32(180.0)  # more, where light is less sure than to 0.075 of it
 SCORING = np.float32(9.0)  # what a scoring step's square counts, which leaves more of the way
 FARTHEST = 1.0  # squared, in s.d.: a table's score is not followed farther from where it was read
 LEAST_PIVOT = 3e-6  # below, float32 does not tell the parameters apart
